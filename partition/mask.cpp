@@ -1,0 +1,129 @@
+#include "partition/mask.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <stdexcept>
+
+namespace gyre {
+namespace {
+
+// An argument of a primitive. Anything from 2^60 on would mean "no limit", so it is refused rather than misread.
+void require_argument(const char* primitive, const char* argument, std::int64_t value, std::int64_t least) {
+  if (value >= least && value < kUnbounded) return;
+  throw std::invalid_argument(std::string(primitive) + ": " + argument + " is " + std::to_string(value) + ": it must be at least " +
+                              std::to_string(least) + " and below 2^60");
+}
+
+std::string call(const char* primitive, std::int64_t argument) {
+  return std::string(primitive) + '(' + std::to_string(argument) + ')';
+}
+
+std::string call(const char* primitive, std::int64_t first, std::int64_t second) {
+  return std::string(primitive) + '(' + std::to_string(first) + ',' + std::to_string(second) + ')';
+}
+
+std::string parenthesised(const std::string& text, bool wanted) {
+  return wanted ? '(' + text + ')' : text;
+}
+
+std::vector<std::int64_t> merged(const std::vector<std::int64_t>& a, const std::vector<std::int64_t>& b) {
+  std::vector<std::int64_t> borders;
+  std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(borders));
+  return borders;
+}
+
+std::optional<std::int64_t> agreed(std::optional<std::int64_t> a, std::optional<std::int64_t> b) {
+  if (a && b && *a != *b) {
+    throw std::invalid_argument("the documents of a mask add up to " + std::to_string(*a) + " tokens in one place and to " +
+                                std::to_string(*b) + " in another: they must add up to the same number of keys");
+  }
+  return a ? a : b;
+}
+
+}  // namespace
+
+Mask Mask::full() {
+  return {Bands({Band{}}), "full"};
+}
+
+Mask Mask::causal() {
+  return {Bands({Band{.upper = 0}}), "causal"};
+}
+
+Mask Mask::window(std::int64_t left, std::int64_t right) {
+  require_argument("window(L,R)", "L", left, 0);
+  require_argument("window(L,R)", "R", right, 0);
+  return {Bands({Band{.lower = -left, .upper = right}}), right == 0 ? call("window", left) : call("window", left, right)};
+}
+
+Mask Mask::sinks(std::int64_t count) {
+  require_argument("sinks(N)", "N", count, 0);
+  return {Bands({Band{.keys = {0, count}, .upper = 0}}), call("sinks", count)};
+}
+
+Mask Mask::prefix(std::int64_t count) {
+  require_argument("prefix(N)", "N", count, 0);
+  return {Bands({Band{.keys = {0, count}}}), call("prefix", count)};
+}
+
+Mask Mask::documents(std::span<const std::int64_t> lengths) {
+  if (lengths.empty()) throw std::invalid_argument("documents() has no length: give at least one");
+  if (lengths.size() > Bands::kMostBands) {
+    throw std::invalid_argument("the mask has " + std::to_string(lengths.size()) + " documents: at most " +
+                                std::to_string(Bands::kMostBands) + " are supported");
+  }
+  std::vector<Band> bands;
+  std::vector<std::int64_t> borders{0};
+  std::string text = "documents(";
+  for (const std::int64_t length : lengths) {
+    require_argument("documents(n1,n2,...)", "a length", length, 1);
+    require_argument("documents(n1,n2,...)", "the sum of lengths", borders.back() + length, 1);
+    const Range document{borders.back(), borders.back() + length};
+    bands.push_back({.queries = document, .keys = document});
+    borders.push_back(document.end);
+    text += std::to_string(length) + ',';
+  }
+  text.back() = ')';
+  Mask mask{Bands(std::move(bands)), std::move(text)};
+  mask.borders_ = std::move(borders);
+  mask.key_tokens_ = mask.borders_.back();
+  return mask;
+}
+
+Mask Mask::dilated(std::int64_t count, std::int64_t step) {
+  require_argument("dilated(L,D)", "L", count, 1);
+  require_argument("dilated(L,D)", "D", step, 1);
+  const __int128 reach = static_cast<__int128>(count - 1) * step;
+  const std::int64_t lower = reach < kUnbounded ? -static_cast<std::int64_t>(reach) : -kUnbounded;
+  return {Bands({Band{.lower = lower, .upper = 0, .modulus = step}}), call("dilated", count, step)};
+}
+
+Mask Mask::strided(std::int64_t step) {
+  require_argument("strided(S)", "S", step, 1);
+  return {Bands({Band{.modulus = step}}), call("strided", step)};
+}
+
+Mask operator&(const Mask& a, const Mask& b) {
+  const std::optional<std::int64_t> key_tokens = agreed(a.key_tokens_, b.key_tokens_);
+  Mask mask{a.bands_ & b.bands_, parenthesised(a.text_, a.union_) + " & " + parenthesised(b.text_, b.union_)};
+  mask.borders_ = merged(a.borders_, b.borders_);
+  mask.key_tokens_ = key_tokens;
+  return mask;
+}
+
+Mask operator|(const Mask& a, const Mask& b) {
+  const std::optional<std::int64_t> key_tokens = agreed(a.key_tokens_, b.key_tokens_);
+  Mask mask{a.bands_ | b.bands_, a.text_ + " | " + b.text_};
+  mask.borders_ = merged(a.borders_, b.borders_);
+  mask.key_tokens_ = key_tokens;
+  mask.union_ = true;
+  return mask;
+}
+
+void Mask::require_key_tokens(std::int64_t key_tokens) const {
+  if (!key_tokens_ || *key_tokens_ == key_tokens) return;
+  throw std::invalid_argument("the documents of the mask add up to " + std::to_string(*key_tokens_) + " tokens, but there are " +
+                              std::to_string(key_tokens) + " keys: give lengths that sum to the key tokens");
+}
+
+}  // namespace gyre

@@ -1,0 +1,60 @@
+// Masks as a user says them, and the parser of the command line's mask expressions.
+//
+//   Mask mask = Mask::window(4096) | Mask::sinks(4);
+//   Mask same = Mask::parse("window(4096) | sinks(4)");
+//
+// A mask is kept in normal form (bands) from the start; it also remembers the document borders, where units are cut, and the
+// number of key tokens that its documents add up to.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "partition/bands.hpp"
+
+namespace gyre {
+
+class Mask {
+ public:
+  Mask() : Mask(full()) {}
+
+  // i: query position on the key axis, j: key position. Every factory throws std::invalid_argument on a bad argument.
+  static Mask full();                                             // always
+  static Mask causal();                                           // j <= i
+  static Mask window(std::int64_t left, std::int64_t right = 0);  // i - left <= j <= i + right
+  static Mask sinks(std::int64_t count);                          // j < count and j <= i
+  static Mask prefix(std::int64_t count);                         // j < count
+  static Mask documents(std::span<const std::int64_t> lengths);   // i and j in the same document
+  static Mask dilated(std::int64_t count, std::int64_t step);     // i - j in {0, step, ..., (count - 1) step}
+  static Mask strided(std::int64_t step);                         // i - j is a multiple of step
+
+  /// Parses an expression of the primitives above with `&`, `|` (`&` binds tighter) and parentheses. Throws
+  /// std::invalid_argument with the column and what was expected there. Primitives that read files are refused by name.
+  static Mask parse(std::string_view expression);
+
+  friend Mask operator&(const Mask& a, const Mask& b);
+  friend Mask operator|(const Mask& a, const Mask& b);
+
+  const Bands& bands() const& { return bands_; }
+  Bands bands() && { return std::move(bands_); }
+  const std::string& text() const { return text_; }                   // an expression that parses to the same mask
+  std::span<const std::int64_t> borders() const { return borders_; }  // document borders on the key axis, ascending
+  /// Throws std::invalid_argument unless the documents, where there are some, add up to this many keys.
+  void require_key_tokens(std::int64_t key_tokens) const;
+
+ private:
+  Mask(Bands bands, std::string text) : bands_(std::move(bands)), text_(std::move(text)) {}
+
+  Bands bands_;
+  std::string text_;
+  std::vector<std::int64_t> borders_;
+  std::optional<std::int64_t> key_tokens_;
+  bool union_ = false;  // the text's outermost operator is `|`, so it wants parentheses under `&`
+};
+
+}  // namespace gyre

@@ -1,0 +1,195 @@
+// The grammar, by recursive descent. Spaces may stand between any two words.
+//
+//   union        = intersection { "|" intersection }
+//   intersection = factor { "&" factor }
+//   factor       = "(" union ")" | name [ "(" number { "," number } ")" ]
+#include <array>
+#include <charconv>
+#include <stdexcept>
+
+#include "partition/mask.hpp"
+
+namespace gyre {
+namespace {
+
+using Arguments = std::span<const std::int64_t>;
+
+struct Primitive {
+  std::string_view name;
+  std::size_t fewest, most;  // arguments
+  std::int64_t least;        // value of an argument
+  Mask (*make)(Arguments);
+};
+
+constexpr std::size_t kAnyNumber = ~std::size_t{0};
+
+constexpr std::array kPrimitives{
+    Primitive{"full", 0, 0, 0, [](Arguments) { return Mask::full(); }},
+    Primitive{"causal", 0, 0, 0, [](Arguments) { return Mask::causal(); }},
+    Primitive{"window", 1, 2, 0, [](Arguments a) { return Mask::window(a[0], a.size() == 2 ? a[1] : 0); }},
+    Primitive{"sinks", 1, 1, 0, [](Arguments a) { return Mask::sinks(a[0]); }},
+    Primitive{"prefix", 1, 1, 0, [](Arguments a) { return Mask::prefix(a[0]); }},
+    Primitive{"documents", 1, kAnyNumber, 1, [](Arguments a) { return Mask::documents(a); }},
+    Primitive{"dilated", 2, 2, 1, [](Arguments a) { return Mask::dilated(a[0], a[1]); }},
+    Primitive{"strided", 1, 1, 1, [](Arguments a) { return Mask::strided(a[0]); }},
+};
+
+constexpr std::string_view kUsage =
+    "full, causal, window(L), window(L,R), sinks(N), prefix(N), documents(n1,n2,...), dilated(L,D), strided(S) or '('";
+
+bool is_letter(char c) {
+  return ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '_';
+}
+bool is_digit(char c) {
+  return '0' <= c && c <= '9';
+}
+bool is_space(char c) {
+  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+class Parser {
+ public:
+  explicit Parser(std::string_view text) : text_(text) { skip_spaces(); }
+
+  Mask parse() {
+    Mask mask = parse_union();
+    if (at_ != text_.size()) fail(at_, "expected '&', '|' or the end");
+    return mask;
+  }
+
+ private:
+  static constexpr int kDeepest = 200;  // parentheses; the stack needs three frames for each
+
+  Mask parse_union() {
+    Mask mask = parse_intersection();
+    for (std::size_t sign = at_; accept('|'); sign = at_) {
+      const Mask right = parse_intersection();
+      mask = at_column(sign, [&] { return mask | right; });
+    }
+    return mask;
+  }
+
+  Mask parse_intersection() {
+    Mask mask = parse_factor();
+    for (std::size_t sign = at_; accept('&'); sign = at_) {
+      const Mask right = parse_factor();
+      mask = at_column(sign, [&] { return mask & right; });
+    }
+    return mask;
+  }
+
+  Mask parse_factor() {
+    const std::size_t begin = at_;
+    if (!accept('(')) return parse_primitive();
+    if (++depth_ > kDeepest) fail(begin, "more than " + std::to_string(kDeepest) + " nested parentheses: remove some");
+    Mask mask = parse_union();
+    if (!accept(')')) fail(at_, "expected '&', '|' or ')'");
+    --depth_;
+    return mask;
+  }
+
+  Mask parse_primitive() {
+    const std::size_t begin = at_;
+    const std::string_view name = word();
+    if (name.empty()) fail(begin, "expected " + std::string(kUsage));
+    if (name == "blocks") fail(begin, "blocks(FILE,B) is not built yet: use documents, windows, dilated or strided");
+    for (const Primitive& primitive : kPrimitives) {
+      if (primitive.name != name) continue;
+      const std::vector<std::int64_t> arguments = parse_arguments(primitive);
+      return at_column(begin, [&] { return primitive.make(arguments); });
+    }
+    fail(begin, "unknown primitive '" + excerpt(name) + "': expected " + std::string(kUsage));
+  }
+
+  std::vector<std::int64_t> parse_arguments(const Primitive& primitive) {
+    std::vector<std::int64_t> arguments;
+    if (primitive.most == 0) return arguments;
+    if (!accept('(')) fail(at_, "expected '(' after " + std::string(primitive.name));
+    do {
+      arguments.push_back(parse_number(primitive));
+    } while (arguments.size() < primitive.most && accept(','));
+    const bool comma = arguments.size() < primitive.most, close = arguments.size() >= primitive.fewest;
+    if (!close || !accept(')')) fail(at_, comma && close ? "expected ',' or ')'" : comma ? "expected ','" : "expected ')'");
+    return arguments;
+  }
+
+  std::int64_t parse_number(const Primitive& primitive) {
+    const std::size_t begin = at_;
+    std::size_t end = begin + (begin < text_.size() && text_[begin] == '-');
+    while (end < text_.size() && is_digit(text_[end])) ++end;
+    std::int64_t value = 0;
+    const auto [stop, error] = std::from_chars(text_.data() + begin, text_.data() + end, value);
+    if (error == std::errc::invalid_argument) refuse_word(primitive);
+    const std::string limits = "at least " + std::to_string(primitive.least) + " and below 2^60";
+    if (error != std::errc{} || value < primitive.least || value >= kUnbounded) {
+      fail(begin, excerpt(text_.substr(begin, end - begin)) + " is no argument of " + std::string(primitive.name) +
+                      ": expected a number of " + limits);
+    }
+    at_ = end;
+    skip_spaces();
+    return value;
+  }
+
+  [[noreturn]] void refuse_word(const Primitive& primitive) {
+    const bool ends = at_ == text_.size() || text_[at_] == ')' || text_[at_] == ',';
+    if (primitive.name == "documents" && !ends) {
+      fail(at_, "documents(FILE) is not built yet: expected lengths, as in documents(n1,n2,...)");
+    }
+    fail(at_, "expected a number");
+  }
+
+  // What a mask itself refuses (too many bands, documents that disagree) gets the column, too.
+  template <class Make>
+  Mask at_column(std::size_t column, Make&& make) {
+    try {
+      return make();
+    } catch (const std::invalid_argument& error) {
+      fail(column, error.what());
+    }
+  }
+
+  bool accept(char sign) {
+    if (at_ == text_.size() || text_[at_] != sign) return false;
+    ++at_;
+    skip_spaces();
+    return true;
+  }
+
+  std::string_view word() {
+    const std::size_t begin = at_;
+    while (at_ < text_.size() && (is_letter(text_[at_]) || (at_ > begin && is_digit(text_[at_])))) ++at_;
+    const std::string_view found = text_.substr(begin, at_ - begin);
+    skip_spaces();
+    return found;
+  }
+
+  void skip_spaces() {
+    while (at_ < text_.size() && is_space(text_[at_])) ++at_;
+  }
+
+  // Errors are one line of readable length, however long the expression: control characters become spaces.
+  static std::string excerpt(std::string_view text) {
+    constexpr std::size_t kLongest = 200;
+    std::string shown(text.substr(0, kLongest));
+    for (char& c : shown) {
+      if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';
+    }
+    return text.size() > kLongest ? shown + "..." : shown;
+  }
+
+  [[noreturn]] void fail(std::size_t at, const std::string& what) const {
+    throw std::invalid_argument("mask \"" + excerpt(text_) + "\" column " + std::to_string(at + 1) + ": " + what);
+  }
+
+  std::string_view text_;
+  std::size_t at_ = 0;
+  int depth_ = 0;
+};
+
+}  // namespace
+
+Mask Mask::parse(std::string_view expression) {
+  return Parser(expression).parse();
+}
+
+}  // namespace gyre

@@ -1,0 +1,86 @@
+#include "partition/work.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+
+namespace gyre {
+namespace {
+
+void require_units(const Placement& placement, std::size_t units) {
+  if (placement.by_unit() && static_cast<std::size_t>(placement.units()) == units) return;
+  throw std::invalid_argument("a placement of " + std::to_string(placement.units()) + " units is used for " +
+                              std::to_string(units) + " query units: it must place these units, whole");
+}
+
+// Visits the key units of the intervals that the queries touch, ascending. A unit at a border of two intervals comes once.
+template <class Visit>
+void each_unit_touched(const Bands& bands, Range queries, const Units& keys, std::vector<Range>& touched, Visit&& visit) {
+  bands.keys_touched(queries, {0, keys.tokens()}, touched);
+  std::int64_t next = 0;
+  for (const Range interval : touched) {
+    const Range units = keys.units_touching(interval);
+    for (std::int64_t unit = std::max(next, units.begin); unit < units.end; ++unit) visit(static_cast<int>(unit));
+    next = units.end;
+  }
+}
+
+}  // namespace
+
+std::vector<std::int64_t> count_work(const Bands& bands, const Units& queries, const Units& keys, std::int64_t query_offset) {
+  std::vector<std::int64_t> work(queries.count());
+  for (int unit = 0; unit < queries.count(); ++unit) {
+    work[unit] = bands.count(queries.range(unit) + query_offset, {0, keys.tokens()});
+  }
+  return work;
+}
+
+std::vector<std::int64_t> work_by_rank(const Placement& queries, const std::vector<std::int64_t>& unit_work) {
+  require_units(queries, unit_work.size());
+  std::vector<std::int64_t> work(queries.ranks());
+  for (int unit = 0; unit < queries.units(); ++unit) {
+    const int owner = queries.owner(unit);
+    if (owner == Placement::kEveryRank) {
+      for (std::int64_t& of_rank : work) of_rank += unit_work[unit];
+    } else {
+      work[owner] += unit_work[unit];
+    }
+  }
+  return work;
+}
+
+double imbalance(const std::vector<std::int64_t>& rank_work) {
+  const std::int64_t sum = std::accumulate(rank_work.begin(), rank_work.end(), std::int64_t{0});
+  if (sum == 0) return 1;
+  const std::int64_t most = *std::max_element(rank_work.begin(), rank_work.end());
+  return static_cast<double>(most) * static_cast<double>(rank_work.size()) / static_cast<double>(sum);
+}
+
+std::vector<int> key_units_seen(const Bands& bands, Range queries, const Units& keys) {
+  std::vector<Range> touched;
+  std::vector<int> seen;
+  each_unit_touched(bands, queries, keys, touched, [&](int unit) {
+    if (bands.cover(queries, keys.range(unit)) != Cover::empty) seen.push_back(unit);
+  });
+  return seen;
+}
+
+Needs::Needs(const Bands& bands, const Units& queries, const Units& keys, std::int64_t query_offset, const Placement& placement)
+    : ranks_(placement.ranks()), bits_(static_cast<std::size_t>(keys.count()) * placement.ranks()) {
+  require_units(placement, queries.count());
+  std::vector<Range> touched;
+  for (int query_unit = 0; query_unit < queries.count(); ++query_unit) {
+    const Range positions = queries.range(query_unit) + query_offset;
+    const int owner = placement.owner(query_unit);
+    const auto needing = owner == Placement::kEveryRank ? Range{0, ranks_} : Range{owner, owner + 1};
+    each_unit_touched(bands, positions, keys, touched, [&](int key_unit) {
+      const auto row = bits_.begin() + static_cast<std::ptrdiff_t>(key_unit) * ranks_;
+      const bool known = std::all_of(row + needing.begin, row + needing.end, [](std::uint8_t bit) { return bit != 0; });
+      if (known || bands.cover(positions, keys.range(key_unit)) == Cover::empty) return;
+      std::fill(row + needing.begin, row + needing.end, std::uint8_t{1});
+    });
+  }
+}
+
+}  // namespace gyre

@@ -1,0 +1,132 @@
+#include "expression.hpp"
+
+#include <algorithm>
+
+namespace gyre::test {
+namespace {
+
+bool same_document(const std::vector<std::int64_t>& lengths, std::int64_t query, std::int64_t key) {
+  std::int64_t begin = 0;
+  for (const std::int64_t length : lengths) {
+    const std::int64_t end = begin + length;
+    if (begin <= query && query < end && begin <= key && key < end) return true;
+    begin = end;
+  }
+  return false;
+}
+
+const char* name_of(Expression::Kind kind) {
+  static constexpr const char* kNames[] = {"full",      "causal",  "window",  "sinks", "prefix",
+                                           "documents", "dilated", "strided", "&",     "|"};
+  return kNames[static_cast<int>(kind)];
+}
+
+}  // namespace
+
+std::int64_t draw(std::mt19937_64& random, std::int64_t least, std::int64_t most) {
+  return least + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(most - least + 1));
+}
+
+std::vector<std::int64_t> random_lengths(std::mt19937_64& random, std::int64_t tokens, std::int64_t longest) {
+  std::vector<std::int64_t> lengths;
+  while (tokens > 0) {
+    lengths.push_back(draw(random, 1, std::min(tokens, longest)));
+    tokens -= lengths.back();
+  }
+  return lengths;
+}
+
+bool Expression::visible(std::int64_t query, std::int64_t key) const {
+  const std::int64_t behind = query - key;
+  const auto number = [&](std::size_t k) { return k < numbers.size() ? numbers[k] : 0; };
+  switch (kind) {
+    case Kind::full:
+      return true;
+    case Kind::causal:
+      return key <= query;
+    case Kind::window:
+      return query - number(0) <= key && key <= query + number(1);
+    case Kind::sinks:
+      return key < number(0) && key <= query;
+    case Kind::prefix:
+      return key < number(0);
+    case Kind::documents:
+      return same_document(numbers, query, key);
+    case Kind::dilated:
+      for (std::int64_t tooth = 0; tooth < number(0); ++tooth) {
+        if (behind == tooth * number(1)) return true;
+      }
+      return false;
+    case Kind::strided:
+      return behind % number(0) == 0;
+    case Kind::both:
+      return operands[0].visible(query, key) && operands[1].visible(query, key);
+    case Kind::either:
+      return operands[0].visible(query, key) || operands[1].visible(query, key);
+  }
+  return false;
+}
+
+Mask Expression::mask() const {
+  switch (kind) {
+    case Kind::full:
+      return Mask::full();
+    case Kind::causal:
+      return Mask::causal();
+    case Kind::window:
+      return numbers.size() == 2 ? Mask::window(numbers[0], numbers[1]) : Mask::window(numbers[0]);
+    case Kind::sinks:
+      return Mask::sinks(numbers[0]);
+    case Kind::prefix:
+      return Mask::prefix(numbers[0]);
+    case Kind::documents:
+      return Mask::documents(numbers);
+    case Kind::dilated:
+      return Mask::dilated(numbers[0], numbers[1]);
+    case Kind::strided:
+      return Mask::strided(numbers[0]);
+    case Kind::both:
+      return operands[0].mask() & operands[1].mask();
+    case Kind::either:
+      return operands[0].mask() | operands[1].mask();
+  }
+  return {};
+}
+
+std::string Expression::text() const {
+  if (!operands.empty()) return "(" + operands[0].text() + " " + name_of(kind) + " " + operands[1].text() + ")";
+  std::string text = name_of(kind);
+  for (std::size_t k = 0; k < numbers.size(); ++k) text += (k == 0 ? "( " : " ,") + std::to_string(numbers[k]);
+  return numbers.empty() ? text : text + " )";
+}
+
+Expression random_expression(std::mt19937_64& random, int primitives, std::int64_t key_tokens) {
+  using Kind = Expression::Kind;
+  if (primitives > 1) {
+    const int left = static_cast<int>(draw(random, 1, primitives - 1));
+    Expression expression{draw(random, 0, 1) == 0 ? Kind::both : Kind::either, {}, {}};
+    expression.operands.push_back(random_expression(random, left, key_tokens));
+    expression.operands.push_back(random_expression(random, primitives - left, key_tokens));
+    return expression;
+  }
+  // Full swallows what it meets, so it is the rare one.
+  const auto kind = draw(random, 0, 19) == 0 ? Kind::full : static_cast<Kind>(draw(random, 1, 7));
+  const auto number = [&](std::int64_t least) { return draw(random, least, key_tokens / 2 + 2); };
+  switch (kind) {
+    case Kind::window:
+      return draw(random, 0, 1) == 0 ? Expression{kind, {number(0)}, {}} : Expression{kind, {number(0), number(0)}, {}};
+    case Kind::sinks:
+    case Kind::prefix:
+      return {kind, {number(0)}, {}};
+    case Kind::documents:
+      return {kind, random_lengths(random, key_tokens, number(1)), {}};
+    case Kind::dilated:
+      return {kind, {number(1), draw(random, 1, 6)}, {}};
+    case Kind::strided:
+      return {kind, {draw(random, 1, 8)}, {}};
+    default:
+      return {kind, {}, {}};
+  }
+}
+
+}  // namespace gyre::test

@@ -1,0 +1,34 @@
+// Random mask expressions, and what they mean: a tree that is evaluated pair by pair, straight from the table of primitives. It
+// shares nothing with the code under test.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "partition/mask.hpp"
+
+namespace gyre::test {
+
+struct Expression {
+  enum class Kind { full, causal, window, sinks, prefix, documents, dilated, strided, both, either };
+  Kind kind = Kind::full;
+  std::vector<std::int64_t> numbers;
+  std::vector<Expression> operands;  // two, of both and either
+
+  bool visible(std::int64_t query, std::int64_t key) const;
+  Mask mask() const;         // by the factories and operators
+  std::string text() const;  // every operator in parentheses
+};
+
+/// A tree with that many primitives. Documents add up to key_tokens.
+Expression random_expression(std::mt19937_64& random, int primitives, std::int64_t key_tokens);
+
+/// Uniform in [least, most].
+std::int64_t draw(std::mt19937_64& random, std::int64_t least, std::int64_t most);
+
+/// Lengths of 1 to `longest` that add up to `tokens`.
+std::vector<std::int64_t> random_lengths(std::mt19937_64& random, std::int64_t tokens, std::int64_t longest);
+
+}  // namespace gyre::test

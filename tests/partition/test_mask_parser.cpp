@@ -1,0 +1,123 @@
+#include "expression.hpp"
+#include "partition/mask.hpp"
+#include "support/catch.hpp"
+
+using gyre::Mask;
+
+namespace {
+
+std::string error_of(const std::string& expression) {
+  try {
+    Mask::parse(expression);
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+}  // namespace
+
+TEST_CASE("and binds tighter than or, and parentheses tighter than both") {
+  CHECK(Mask::parse("causal | window(1,2) & prefix(3)").text() == "causal | window(1,2) & prefix(3)");
+  CHECK(Mask::parse("(causal | window(1,2)) & prefix(3)").text() == "(causal | window(1,2)) & prefix(3)");
+  const Mask loose = Mask::parse("prefix(2) | strided(3) & causal"), tight = Mask::parse("(prefix(2) | strided(3)) & causal");
+  CHECK(loose.bands().visible(0, 1));
+  CHECK_FALSE(tight.bands().visible(0, 1));
+}
+
+TEST_CASE("spaces may stand between any two words") {
+  CHECK(Mask::parse(" \t( causal|\n window ( 3 , 4 ) )&documents(2 ,3)  ").text() == "(causal | window(3,4)) & documents(2,3)");
+}
+
+TEST_CASE("an error says the column, quotes the expression and tells what was expected") {
+  struct Case {
+    const char *expression, *error;
+  };
+  for (const Case& wrong : {
+           Case{"window(4", "mask \"window(4\" column 9: expected ',' or ')'"},
+           Case{"window(4,5", "mask \"window(4,5\" column 11: expected ')'"},
+           Case{"window(4,5,6)", "mask \"window(4,5,6)\" column 11: expected ')'"},
+           Case{"window", "mask \"window\" column 7: expected '(' after window"},
+           Case{"window 4", "mask \"window 4\" column 8: expected '(' after window"},
+           Case{"window()", "mask \"window()\" column 8: expected a number"},
+           Case{"window(,4)", "mask \"window(,4)\" column 8: expected a number"},
+           Case{"window(x)", "mask \"window(x)\" column 8: expected a number"},
+           Case{"window(4.5)", "mask \"window(4.5)\" column 9: expected ',' or ')'"},
+           Case{"dilated(4)", "mask \"dilated(4)\" column 10: expected ','"},
+           Case{"sinks(4,", "mask \"sinks(4,\" column 8: expected ')'"},
+           Case{"documents(3,", "mask \"documents(3,\" column 13: expected a number"},
+           Case{"(causal", "mask \"(causal\" column 8: expected '&', '|' or ')'"},
+           Case{"(causal window(3))", "mask \"(causal window(3))\" column 9: expected '&', '|' or ')'"},
+           Case{"causal)", "mask \"causal)\" column 7: expected '&', '|' or the end"},
+           Case{"causal causal", "mask \"causal causal\" column 8: expected '&', '|' or the end"},
+           Case{"causal + full", "mask \"causal + full\" column 8: expected '&', '|' or the end"},
+           Case{"full()", "mask \"full()\" column 5: expected '&', '|' or the end"},
+       }) {
+    CHECK(error_of(wrong.expression) == wrong.error);
+  }
+}
+
+TEST_CASE("where a primitive is missing or unknown, the error lists them all") {
+  for (const auto& [expression, column] :
+       {std::pair{"", 1}, {"  ", 3}, {"causal &", 9}, {"causal | ", 10}, {"| causal", 1}, {"()", 2}}) {
+    CHECK_THAT(error_of(expression), Catch::Contains("column " + std::to_string(column) + ": expected full, causal, window(L)"));
+  }
+  CHECK_THAT(error_of("causal & windw(3)"), Catch::Contains("column 10: unknown primitive 'windw': expected full, causal"));
+  CHECK_THAT(error_of("Causal"), Catch::Contains("column 1: unknown primitive 'Causal'"));
+}
+
+TEST_CASE("numbers out of range are refused at their column") {
+  CHECK(error_of("window(-1)") ==
+        "mask \"window(-1)\" column 8: -1 is no argument of window: expected a number of at least 0 and below 2^60");
+  CHECK_THAT(error_of("dilated(2, 0)"), Catch::Contains("column 12: 0 is no argument of dilated") && Catch::Contains("at least 1"));
+  CHECK_THAT(error_of("strided(0)"), Catch::Contains("column 9"));
+  CHECK_THAT(error_of("documents(3,0)"), Catch::Contains("column 13") && Catch::Contains("at least 1"));
+  for (const char* number :
+       {"1152921504606846976", "9223372036854775808", "99999999999999999999999999", "-99999999999999999999999999"}) {
+    CHECK_THAT(error_of("sinks(" + std::string(number) + ")"), Catch::Contains("column 7: " + std::string(number)));
+  }
+  CHECK(error_of("sinks(1152921504606846975)") == "no error");
+  CHECK_THAT(error_of("causal & documents(1152921504606846975,1)"),
+             Catch::Contains("column 10: ") && Catch::Contains("sum of lengths"));
+}
+
+TEST_CASE("primitives that read files are refused by name") {
+  CHECK_THAT(error_of("causal & blocks(b.npy,64)"), Catch::Contains("column 10: blocks(FILE,B) is not built yet"));
+  CHECK_THAT(error_of("documents(lengths.npy)"), Catch::Contains("column 11: documents(FILE) is not built yet"));
+  CHECK_THAT(error_of("documents(./l.npy)"), Catch::Contains("documents(FILE) is not built yet"));
+  CHECK_THAT(error_of("documents()"), Catch::Contains("column 11: expected a number"));
+}
+
+TEST_CASE("what masks refuse themselves is refused at the operator's column") {
+  CHECK_THAT(error_of("documents(3,4) & causal | documents(3)"), Catch::Contains("column 25: ") && Catch::Contains("add up to 7"));
+}
+
+TEST_CASE("ten thousand parentheses are refused, a hundred are not") {
+  CHECK(error_of(std::string(100, '(') + "causal" + std::string(100, ')')) == "no error");
+  CHECK_THAT(error_of(std::string(10'000, '(') + "causal" + std::string(10'000, ')')),
+             Catch::Contains("column 201: more than 200 nested parentheses"));
+  std::string many = "(causal)";
+  for (int k = 0; k < 300; ++k) many += " & (causal)";
+  CHECK(error_of(many) == "no error");  // one after the other is not nested
+}
+
+TEST_CASE("an error is one line of readable length, however long and odd the expression") {
+  std::string long_expression = "documents(1";
+  for (int k = 0; k < 10'000; ++k) long_expression += ",1";
+  CHECK(error_of(long_expression).size() < 400);
+  CHECK_THAT(error_of(long_expression), Catch::Contains("column 20012: "));
+  CHECK(error_of("causal\n&\x01").find_first_of("\n\x01") == std::string::npos);
+  CHECK(error_of(std::string(5000, 'w')).size() < 700);
+}
+
+TEST_CASE("no string of the grammar's letters makes the parser do anything but answer or refuse") {
+  static constexpr const char* kWords[] = {"full", "causal", "window", "sinks", "documents", "dilated", "strided", "prefix",
+                                           "(",    ")",      ",",      "&",     "|",         " ",       "7",       "-"};
+  std::mt19937_64 random(23);
+  for (int round = 0; round < 20'000; ++round) {
+    std::string text;
+    for (std::int64_t words = gyre::test::draw(random, 0, 8); words > 0; --words) text += kWords[random() % std::size(kWords)];
+    const std::string error = error_of(text);
+    if (error != "no error") REQUIRE_THAT(error, Catch::StartsWith("mask \"" + text + "\" column "));
+  }
+}
