@@ -1,0 +1,185 @@
+#include "comm/faulty_transport.hpp"
+
+#include <cstdlib>
+#include <deque>
+#include <exception>
+#include <map>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "comm/ticket_slots.hpp"
+
+namespace gyre {
+namespace {
+
+struct Transfer {
+  bool sending = false;
+  int peer = 0;
+  int lane = 0;
+  std::span<const std::byte> source{};
+  std::span<std::byte> destination{};
+  int posting_delay = 0;     // ticks until the inner transport hears of it
+  int completion_delay = 0;  // ticks from its completion until ours
+  enum class Stage : std::uint8_t { held, posted, completed, ended } stage = Stage::held;
+  Ticket inner{};
+  std::exception_ptr error{};  // thrown by test() of this ticket
+};
+
+class FaultyTransport final : public Transport {
+ public:
+  FaultyTransport(std::unique_ptr<Transport> owned, Transport& inner, Faults faults);
+
+  int rank() const override { return inner_.rank(); }
+  int ranks() const override { return inner_.ranks(); }
+  void reserve(std::size_t transfers) override { inner_.reserve(transfers); }
+
+  Ticket send(int peer, int lane, std::span<const std::byte> bytes) override;
+  Ticket receive(int peer, int lane, std::span<std::byte> bytes) override;
+  bool test(Ticket ticket) override;
+  void progress() override;
+
+  void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override;
+  void broadcast(std::span<std::byte> bytes, int root) override;
+  void barrier() override;
+  [[noreturn]] void abort(int status, std::string_view message) override {
+    inner_.abort(status, message);
+    std::abort();  // the compiler does not see that the line above never returns
+  }
+  Traffic traffic() const override { return inner_.traffic(); }
+
+ private:
+  using Queue = std::deque<Ticket>;  // held postings of one (peer, lane, direction), in order
+  using Key = std::tuple<int, int, bool>;
+
+  Ticket hold(Transfer transfer);
+  int draw_delay() { return std::uniform_int_distribution<int>(0, faults_.longest_delay)(random_); }
+  void tick();
+  void forward(Transfer& transfer);
+  void test_inner(Transfer& transfer);
+  void release_all();
+
+  std::unique_ptr<Transport> owned_;  // empty if somebody else owns inner_
+  Transport& inner_;
+  Faults faults_;
+  std::mt19937_64 random_;
+  TicketSlots<Transfer> transfers_;
+  std::map<Key, Queue> held_;
+};
+
+/// Ranks of one seed draw different delays.
+FaultyTransport::FaultyTransport(std::unique_ptr<Transport> owned, Transport& inner, Faults faults)
+    : owned_(std::move(owned)), inner_(inner), faults_(faults), random_(faults.seed * 0x9e3779b97f4a7c15u + inner.rank()) {
+  if (faults.longest_delay < 0) {
+    throw std::invalid_argument("longest_delay is " + std::to_string(faults.longest_delay) + "; give 0 or more calls");
+  }
+}
+
+Ticket FaultyTransport::hold(Transfer transfer) {
+  transfer.posting_delay = draw_delay();
+  transfer.completion_delay = draw_delay();
+  const Ticket ticket = transfers_.acquire();
+  transfers_[ticket] = transfer;
+  held_[{transfer.peer, transfer.lane, transfer.sending}].push_back(ticket);
+  return ticket;
+}
+
+Ticket FaultyTransport::send(int peer, int lane, std::span<const std::byte> bytes) {
+  return hold({.sending = true, .peer = peer, .lane = lane, .source = bytes});
+}
+
+Ticket FaultyTransport::receive(int peer, int lane, std::span<std::byte> bytes) {
+  return hold({.sending = false, .peer = peer, .lane = lane, .destination = bytes});
+}
+
+void FaultyTransport::forward(Transfer& transfer) {
+  try {
+    transfer.inner = transfer.sending ? inner_.send(transfer.peer, transfer.lane, transfer.source)
+                                      : inner_.receive(transfer.peer, transfer.lane, transfer.destination);
+    transfer.stage = Transfer::Stage::posted;
+  } catch (const std::logic_error&) {
+    transfer.error = std::current_exception();
+    transfer.stage = Transfer::Stage::ended;
+  }
+}
+
+/// Every tick moves every transfer: nothing waits for another transfer but for earlier ones of its own queue, so no program that
+/// keeps testing can be held back for ever.
+void FaultyTransport::tick() {
+  for (auto& [key, queue] : held_) {
+    for (const Ticket ticket : queue) --transfers_[ticket].posting_delay;
+    while (!queue.empty() && transfers_[queue.front()].posting_delay <= 0) {
+      forward(transfers_[queue.front()]);
+      queue.pop_front();
+    }
+  }
+  bool tested = false;
+  transfers_.each_in_flight([&](Transfer& transfer) {
+    if (transfer.stage == Transfer::Stage::posted) {
+      tested = true;
+      test_inner(transfer);
+    }
+    if (transfer.stage == Transfer::Stage::completed && --transfer.completion_delay < 0) transfer.stage = Transfer::Stage::ended;
+  });
+  if (!tested) inner_.progress();
+}
+
+void FaultyTransport::test_inner(Transfer& transfer) {
+  try {
+    if (inner_.test(transfer.inner)) transfer.stage = Transfer::Stage::completed;
+  } catch (const std::logic_error&) {
+    transfer.error = std::current_exception();
+    transfer.stage = Transfer::Stage::ended;
+  }
+}
+
+bool FaultyTransport::test(Ticket ticket) {
+  Transfer& transfer = transfers_[ticket];
+  if (transfer.stage != Transfer::Stage::ended) tick();
+  if (transfer.stage != Transfer::Stage::ended) return false;
+  const std::exception_ptr error = transfer.error;
+  transfers_.release(ticket);
+  if (error) std::rethrow_exception(error);
+  return true;
+}
+
+void FaultyTransport::progress() {
+  tick();
+}
+
+/// A rank that blocks in a collective ticks no more, and others may need what it has posted in order to get there.
+void FaultyTransport::release_all() {
+  for (auto& [key, queue] : held_) {
+    for (const Ticket ticket : queue) forward(transfers_[ticket]);
+    queue.clear();
+  }
+}
+
+void FaultyTransport::all_gather(std::span<const std::byte> mine, std::span<std::byte> all) {
+  release_all();
+  inner_.all_gather(mine, all);
+}
+
+void FaultyTransport::broadcast(std::span<std::byte> bytes, int root) {
+  release_all();
+  inner_.broadcast(bytes, root);
+}
+
+void FaultyTransport::barrier() {
+  release_all();
+  inner_.barrier();
+}
+
+}  // namespace
+
+std::unique_ptr<Transport> faulty_transport(std::unique_ptr<Transport> inner, Faults faults) {
+  Transport& borrowed = *inner;
+  return std::make_unique<FaultyTransport>(std::move(inner), borrowed, faults);
+}
+
+std::unique_ptr<Transport> faulty_transport(Transport& inner, Faults faults) {
+  return std::make_unique<FaultyTransport>(nullptr, inner, faults);
+}
+
+}  // namespace gyre

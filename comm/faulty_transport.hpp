@@ -1,0 +1,24 @@
+// A transport for tests: delays and reorders what another transport delivers, by seed.
+//
+// Order within a (peer, lane, direction) is a promise of every transport and is kept; everything else (which lane moves first,
+// when a posting takes effect, when and in which order completions are reported) is drawn from the seed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "comm/transport.hpp"
+
+namespace gyre {
+
+struct Faults {
+  std::uint64_t seed = 1;
+  int longest_delay = 20;  // calls of test() or progress() that a posting or a completion may be held back
+};
+
+/// Wraps `inner`. Local.
+std::unique_ptr<Transport> faulty_transport(std::unique_ptr<Transport> inner, Faults faults);
+/// Over a transport that somebody else owns and that must outlive this one.
+std::unique_ptr<Transport> faulty_transport(Transport& inner, Faults faults);
+
+}  // namespace gyre

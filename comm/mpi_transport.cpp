@@ -1,0 +1,276 @@
+#include "comm/mpi_transport.hpp"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.hpp"
+#include "comm/error.hpp"
+#include "comm/ticket_slots.hpp"
+
+namespace gyre {
+namespace {
+
+constexpr std::chrono::seconds kGraceOfPendingSends{1};
+
+struct Transfer {
+  bool sending = false;
+  int peer = 0;
+  int lane = 0;
+  std::size_t size = 0;
+  std::size_t pieces_left = 0;
+  std::size_t arrived_bytes = 0;  // of a receive
+  int error = MPI_SUCCESS;        // of the first piece that failed
+};
+
+class MpiTransport final : public Transport {
+ public:
+  MpiTransport(Communicator communicator, std::size_t piece_bytes);
+  ~MpiTransport() override;
+
+  int rank() const override { return rank_; }
+  int ranks() const override { return ranks_; }
+  void reserve(std::size_t transfers) override;
+
+  Ticket send(int peer, int lane, std::span<const std::byte> bytes) override;
+  Ticket receive(int peer, int lane, std::span<std::byte> bytes) override;
+  bool test(Ticket ticket) override;
+  void progress() override;
+
+  void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override;
+  void broadcast(std::span<std::byte> bytes, int root) override;
+  void barrier() override { check_mpi(MPI_Barrier(communicator_.get()), "MPI_Barrier"); }
+  [[noreturn]] void abort(int status, std::string_view message) override;
+  Traffic traffic() const override { return traffic_; }
+
+ private:
+  template <class Post>
+  Ticket post(bool sending, int peer, int lane, std::size_t size, Post&& post_piece);
+  void reap(int completed, bool errors);
+  void drop_completed_requests();
+  [[noreturn]] void raise(const Transfer& transfer) const;
+  void require(int peer, int lane) const;
+
+  Communicator communicator_;
+  const std::size_t piece_bytes_;
+  int rank_ = 0;
+  int ranks_ = 1;
+  int largest_tag_ = 0;
+  TicketSlots<Transfer> transfers_;
+  Traffic traffic_;
+
+  // Side by side: every request in flight and the transfer that it is a piece of. Compact, because MPI_Testsome walks all of it.
+  std::vector<MPI_Request> requests_;
+  std::vector<Ticket> tickets_;
+  std::vector<int> completed_;  // what MPI_Testsome fills; as long as requests_
+  std::vector<MPI_Status> statuses_;
+};
+
+MpiTransport::MpiTransport(Communicator communicator, std::size_t piece_bytes)
+    : communicator_(std::move(communicator)), piece_bytes_(piece_bytes), rank_(communicator_.rank()), ranks_(communicator_.size()) {
+  if (piece_bytes < 1 || piece_bytes > kLargestPieceBytes) {
+    throw std::invalid_argument("pieces of " + std::to_string(piece_bytes) + " bytes; give 1 to " +
+                                std::to_string(kLargestPieceBytes));
+  }
+  int* limit = nullptr;
+  int found = 0;
+  check_mpi(MPI_Comm_get_attr(communicator_.get(), MPI_TAG_UB, &limit, &found), "MPI_Comm_get_attr");
+  largest_tag_ = found ? *limit : 32767;  // what the standard guarantees
+}
+
+/// See the header for why a rank that unwinds may end the job here.
+MpiTransport::~MpiTransport() {
+  if (requests_.empty() || !mpi_stands()) return;
+  for (std::size_t index = 0; index < requests_.size(); ++index) {
+    if (!transfers_[tickets_[index]].sending) MPI_Cancel(&requests_[index]);
+  }
+  const auto deadline = std::chrono::steady_clock::now() + kGraceOfPendingSends;
+  try {
+    while (!requests_.empty() && std::chrono::steady_clock::now() < deadline) progress();
+  } catch (const std::exception& error) {
+    abort(3, error.what());
+  }
+  if (!requests_.empty()) abort(3, "rank " + std::to_string(rank_) + " gave up with transfers in flight that nobody receives");
+}
+
+void MpiTransport::reserve(std::size_t transfers) {
+  transfers_.reserve(transfers);
+  requests_.reserve(transfers);
+  tickets_.reserve(transfers);
+  completed_.resize(std::max(completed_.size(), transfers));
+  statuses_.resize(completed_.size());
+}
+
+void MpiTransport::require(int peer, int lane) const {
+  if (peer < 0 || peer >= ranks_) {
+    throw std::invalid_argument("rank " + std::to_string(peer) + " does not exist; ranks are 0 to " + std::to_string(ranks_ - 1));
+  }
+  if (lane < 0 || lane > largest_tag_) {
+    throw std::invalid_argument("lane " + std::to_string(lane) + " is no MPI tag; use 0 to " + std::to_string(largest_tag_));
+  }
+}
+
+/// post_piece(offset, bytes, request) -> MPI code. A transfer of no bytes is one empty piece.
+template <class Post>
+Ticket MpiTransport::post(bool sending, int peer, int lane, std::size_t size, Post&& post_piece) {
+  require(peer, lane);
+  const std::size_t pieces = size == 0 ? 1 : (size - 1) / piece_bytes_ + 1;
+  if (requests_.size() + pieces > completed_.size()) reserve(std::max(requests_.size() + pieces, 2 * completed_.size()));
+  const Ticket ticket = transfers_.acquire();
+  Transfer& transfer = transfers_[ticket];
+  transfer = {.sending = sending, .peer = peer, .lane = lane, .size = size, .pieces_left = pieces};
+  for (std::size_t piece = 0; piece < pieces; ++piece) {
+    const std::size_t offset = piece * piece_bytes_;
+    MPI_Request request = MPI_REQUEST_NULL;
+    transfer.error = post_piece(offset, static_cast<int>(std::min(piece_bytes_, size - offset)), &request);
+    if (transfer.error != MPI_SUCCESS) raise(transfer);
+    requests_.push_back(request);
+    tickets_.push_back(ticket);
+  }
+  return ticket;
+}
+
+Ticket MpiTransport::send(int peer, int lane, std::span<const std::byte> bytes) {
+  const Ticket ticket = post(true, peer, lane, bytes.size(), [&](std::size_t offset, int count, MPI_Request* request) {
+    return MPI_Isend(bytes.data() + offset, count, MPI_BYTE, peer, lane, communicator_.get(), request);
+  });
+  traffic_.bytes_sent += bytes.size();
+  ++traffic_.messages_sent;
+  return ticket;
+}
+
+Ticket MpiTransport::receive(int peer, int lane, std::span<std::byte> bytes) {
+  const Ticket ticket = post(false, peer, lane, bytes.size(), [&](std::size_t offset, int count, MPI_Request* request) {
+    return MPI_Irecv(bytes.data() + offset, count, MPI_BYTE, peer, lane, communicator_.get(), request);
+  });
+  traffic_.bytes_received += bytes.size();
+  return ticket;
+}
+
+bool MpiTransport::test(Ticket ticket) {
+  Transfer& transfer = transfers_[ticket];
+  if (transfer.pieces_left > 0) progress();
+  if (transfer.pieces_left > 0) return false;
+  const Transfer finished = transfer;
+  transfers_.release(ticket);
+  const bool complete = finished.sending || finished.arrived_bytes == finished.size;
+  if (finished.error != MPI_SUCCESS || !complete) raise(finished);
+  return true;
+}
+
+/// MPI_Testsome over everything in flight: it enters MPI's progress engine (which moves rendezvous of both directions, whichever
+/// request asks) and reaps all that is complete in one walk. Without a request in flight the engine is entered by a probe, because
+/// an eager send counts as complete while its bytes may still wait for the socket.
+void MpiTransport::progress() {
+  if (requests_.empty()) {
+    int arrived = 0;
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, communicator_.get(), &arrived, MPI_STATUS_IGNORE), "MPI_Iprobe");
+    return;
+  }
+  int completed = 0;
+  const int code =
+      MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &completed, completed_.data(), statuses_.data());
+  if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS) throw LostPeer("MPI_Testsome: " + mpi_error_text(code));
+  if (completed > 0) reap(completed, code == MPI_ERR_IN_STATUS);
+}
+
+/// Statuses carry an error code only if MPI_Testsome said that one of them does.
+void MpiTransport::reap(int completed, bool errors) {
+  for (int index = 0; index < completed; ++index) {
+    Transfer& transfer = transfers_[tickets_[completed_[index]]];
+    --transfer.pieces_left;
+    if (errors && transfer.error == MPI_SUCCESS) transfer.error = statuses_[index].MPI_ERROR;
+    requests_[completed_[index]] = MPI_REQUEST_NULL;  // MPI leaves a failed request there
+    if (transfer.sending) continue;
+    int bytes = 0;
+    MPI_Get_count(&statuses_[index], MPI_BYTE, &bytes);
+    transfer.arrived_bytes += bytes > 0 ? bytes : 0;
+  }
+  drop_completed_requests();
+}
+
+void MpiTransport::drop_completed_requests() {
+  std::size_t kept = 0;
+  for (std::size_t index = 0; index < requests_.size(); ++index) {
+    if (requests_[index] == MPI_REQUEST_NULL) continue;
+    requests_[kept] = requests_[index];
+    tickets_[kept++] = tickets_[index];
+  }
+  requests_.resize(kept);
+  tickets_.resize(kept);
+}
+
+void MpiTransport::raise(const Transfer& transfer) const {
+  const std::string lane = " on lane " + std::to_string(transfer.lane);
+  const std::string peer = std::to_string(transfer.peer);
+  int error_class = MPI_SUCCESS;
+  MPI_Error_class(transfer.error, &error_class);
+  if (!transfer.sending && (error_class == MPI_ERR_TRUNCATE || error_class == MPI_SUCCESS)) {
+    throw std::logic_error(
+        "rank " + peer + " sends " +
+        (error_class == MPI_ERR_TRUNCATE ? "more than that" : std::to_string(transfer.arrived_bytes) + " bytes") + ", rank " +
+        std::to_string(rank_) + " receives " + std::to_string(transfer.size) + " bytes" + lane +
+        "; both sides must post the same size");
+  }
+  throw LostPeer(std::string(transfer.sending ? "sending to" : "receiving from") + " rank " + peer + lane +
+                 " failed: " + mpi_error_text(transfer.error));
+}
+
+void MpiTransport::all_gather(std::span<const std::byte> mine, std::span<std::byte> all) {
+  if (all.size() != mine.size() * ranks_ || mine.size() > std::size_t(std::numeric_limits<int>::max())) {
+    throw std::invalid_argument("all_gather of " + std::to_string(mine.size()) + " bytes from each of " + std::to_string(ranks_) +
+                                " ranks into " + std::to_string(all.size()) + " bytes; give room for all, at most 2 GiB each");
+  }
+  const int count = static_cast<int>(mine.size());
+  check_mpi(MPI_Allgather(mine.data(), count, MPI_BYTE, all.data(), count, MPI_BYTE, communicator_.get()), "MPI_Allgather");
+}
+
+void MpiTransport::broadcast(std::span<std::byte> bytes, int root) {
+  require(root, 0);
+  for (std::size_t offset = 0; offset < bytes.size(); offset += piece_bytes_) {
+    const int count = static_cast<int>(std::min(piece_bytes_, bytes.size() - offset));
+    check_mpi(MPI_Bcast(bytes.data() + offset, count, MPI_BYTE, root, communicator_.get()), "MPI_Bcast");
+  }
+}
+
+void MpiTransport::abort(int status, std::string_view message) {
+  std::fprintf(stderr, "gyre: error: %.*s\n", static_cast<int>(message.size()), message.data());
+  std::fflush(stderr);
+  MPI_Abort(communicator_.get(), status);
+  std::_Exit(status);
+}
+
+}  // namespace
+
+MpiSession::MpiSession(int* argc, char*** argv) {
+  int initialized = 0;
+  check_mpi(MPI_Initialized(&initialized), "MPI_Initialized");
+  if (initialized) return;
+  int provided = MPI_THREAD_SINGLE;
+  check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  ours_ = true;
+}
+
+MpiSession::~MpiSession() {
+  if (ours_ && mpi_stands()) MPI_Finalize();
+}
+
+std::unique_ptr<Transport> mpi_transport(int fortran_communicator, std::size_t piece_bytes) {
+  if (!mpi_stands()) {
+    throw std::invalid_argument("an MPI transport outside of MPI_Init and MPI_Finalize; make an MpiSession first");
+  }
+  return std::make_unique<MpiTransport>(Communicator::duplicate(MPI_Comm_f2c(fortran_communicator)), piece_bytes);
+}
+
+std::unique_ptr<Transport> mpi_world_transport(std::size_t piece_bytes) {
+  return mpi_transport(MPI_Comm_c2f(MPI_COMM_WORLD), piece_bytes);
+}
+
+}  // namespace gyre
