@@ -1,0 +1,283 @@
+// gyre_bench_kernels: attend on one rank, beside the processor's multiply-add peak measured in the same run.
+//
+// Every repeat is timed between two runs of a register-only multiply-add loop on as many threads, and its share is that of their
+// mean: on a shared machine the clock and the neighbours change from second to second, the share does not.
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <numbers>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/attend.hpp"
+#include "kernels/pack.hpp"
+#include "kernels/reference.hpp"
+#include "partition/mask.hpp"
+#include "partition/units.hpp"
+
+namespace gyre {
+namespace {
+
+struct Settings {
+  std::int64_t tokens = 4096;
+  std::int64_t unit = 0;  // 0: the default rule
+  int heads = 1;          // key/value heads
+  int group = 1;
+  int threads = 1;
+  int repeats = 7;
+  int strips = 0;
+  std::string isa;
+  std::string json;
+  std::vector<int> dims;
+  std::vector<std::string> masks;
+};
+
+struct Result {
+  int dim;
+  std::string mask;
+  double seconds;         // median of one attend
+  double flops;           // 2 x visible pairs x query heads x (head dim + value dim)
+  double peak_fraction;   // median
+  double pack_fraction;   // of the attend's time, for queries, keys, values and results, one thread
+  double worst_of_bound;  // largest error of the sampled rows over their bound
+};
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+struct Cells {
+  struct Free {
+    void operator()(std::byte* data) const { ::operator delete[](data, std::align_val_t{kAlignment}); }
+  };
+  std::vector<std::unique_ptr<std::byte[], Free>> list;
+  std::byte* add(std::int64_t bytes) {
+    return list.emplace_back(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{kAlignment}))).get();
+  }
+};
+
+class Bench {
+ public:
+  Bench(const Settings& settings, int dim, const std::string& mask)
+      : settings_(settings),
+        shape_{.head_dim = dim, .value_dim = dim, .group = settings.group},
+        units_(settings.tokens, settings.unit > 0 ? settings.unit : default_unit_tokens(settings.tokens, 1)),
+        mask_(Mask::parse(mask)),
+        queries_(normal(settings.heads * settings.group, dim, 1)),
+        keys_(normal(settings.heads, dim, 2)),
+        values_(normal(settings.heads, dim, 3)),
+        out_(queries_.size()),
+        lse_(settings.tokens * settings.heads * settings.group) {
+    work_ = {.shape = shape_, .bands = &mask_.bands(), .heads = std::vector<AttendWork::Head>(settings.heads)};
+    for (AttendWork::Head& head : work_.heads) {
+      for (int unit = 0; unit < units_.count(); ++unit) {
+        const auto bytes = [&](Role role) { return cell_bytes(role, shape_, units_.length(unit)); };
+        head.queries.push_back({cells_.add(bytes(Role::query)), cells_.add(bytes(Role::partial)), units_.range(unit)});
+        head.keys.push_back({cells_.add(bytes(Role::key_value)), units_.range(unit)});
+      }
+    }
+  }
+
+  Result run() {
+    const KernelTable& kernels = select_kernels(settings_.isa);
+    Team team(settings_.threads);
+    Attend attend(work_, kernels, settings_.threads, settings_.strips);
+    Result result{.dim = shape_.head_dim,
+                  .mask = mask_.text(),
+                  .seconds = 0,
+                  .flops = flops(),
+                  .peak_fraction = 0,
+                  .pack_fraction = 0,
+                  .worst_of_bound = 0};
+    std::vector<double> seconds, fractions, packing;
+    for (int repeat = -1; repeat < settings_.repeats; ++repeat) {
+      const double before_pack = now();
+      pack();
+      const double pack_seconds = now() - before_pack;
+      const double peak_before = peak(team, kernels);
+      const double begin = now();
+      attend.run(team, [] {});
+      const double end = now();
+      const double peak_after = peak(team, kernels);
+      finish();
+      const double finish_begin = now();
+      finish();
+      const double finish_seconds = now() - finish_begin;
+      if (repeat < 0) continue;  // the first run touches memory for the first time
+      seconds.push_back(end - begin);
+      fractions.push_back(result.flops / (end - begin) / ((peak_before + peak_after) / 2));
+      packing.push_back((pack_seconds + finish_seconds) / (end - begin) / settings_.threads);
+    }
+    result.seconds = median(seconds), result.peak_fraction = median(fractions), result.pack_fraction = median(packing);
+    result.worst_of_bound = check();
+    return result;
+  }
+
+ private:
+  int query_heads() const { return settings_.heads * settings_.group; }
+  double scale() const { return 1 / std::sqrt(static_cast<double>(shape_.head_dim)); }
+  Rows<const float> rows(const std::vector<float>& data, int heads) const {
+    return Rows<const float>(data.data(), settings_.tokens, heads, shape_.head_dim);
+  }
+  double flops() const {
+    const Range all{0, settings_.tokens};
+    return 2.0 * static_cast<double>(mask_.bands().count(all, all)) * query_heads() * (shape_.head_dim + shape_.value_dim);
+  }
+
+  std::vector<float> normal(int heads, int dim, std::uint64_t seed) const {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<float> distribution(0, 1);
+    std::vector<float> data(settings_.tokens * heads * dim);
+    for (float& x : data) x = distribution(random);
+    return data;
+  }
+
+  void pack() {
+    const float factor = static_cast<float>(scale() * std::numbers::log2e);
+    for (int head = 0; head < settings_.heads; ++head) {
+      for (int unit = 0; unit < units_.count(); ++unit) {
+        const QueryCell& query = work_.heads[head].queries[unit];
+        const Range range = units_.range(unit);
+        pack_query(shape_, rows(queries_, query_heads()), range.begin, range.size(), head, factor,
+                   const_cast<std::byte*>(query.query));
+        pack_key_value(shape_, rows(keys_, settings_.heads), rows(values_, settings_.heads), range.begin, range.size(), head,
+                       const_cast<std::byte*>(work_.heads[head].keys[unit].cell));
+        clear_partial(shape_, range.size(), query.partial);
+      }
+    }
+  }
+
+  void finish() {
+    const Rows<float> out(out_.data(), settings_.tokens, query_heads(), shape_.value_dim);
+    for (int head = 0; head < settings_.heads; ++head) {
+      for (int unit = 0; unit < units_.count(); ++unit) {
+        const Range range = units_.range(unit);
+        finish_partial(shape_, work_.heads[head].queries[unit].partial, range.size(), head, out, lse_.data(), range.begin);
+      }
+    }
+  }
+
+  /// FLOP/s of all threads together.
+  double peak(Team& team, const KernelTable& kernels) const {
+    std::vector<double> each(settings_.threads, 0);
+    team.run(
+        settings_.threads, [&](int task, int) { each[task] = kernels.peak_flops(0.02); }, [] {});
+    double sum = 0;
+    for (const double flops : each) sum += flops;
+    return sum;
+  }
+
+  double check() const {
+    double worst = 0;
+    for (int sample = 0; sample < 8; ++sample) {
+      const std::int64_t token = settings_.tokens * (2 * sample + 1) / 16;
+      const int head = sample % query_heads();
+      const ReferencePartial reference =
+          reference_partial(rows(queries_, query_heads()).row(token, head), token, rows(keys_, settings_.heads),
+                            rows(values_, settings_.heads), head / settings_.group, 0, scale(), mask_.bands());
+      const float* const out = out_.data() + (token * query_heads() + head) * shape_.value_dim;
+      for (int c = 0; c < shape_.value_dim; ++c) {
+        const double error = std::abs(static_cast<double>(out[c]) - reference.out(c));
+        if (!(error <= worst * reference.out_bound(c))) worst = error / reference.out_bound(c);
+      }
+    }
+    return worst;
+  }
+
+  const Settings& settings_;
+  CellShape shape_;
+  Units units_;
+  Mask mask_;
+  std::vector<float> queries_, keys_, values_, out_, lse_;
+  Cells cells_;
+  AttendWork work_;
+};
+
+nlohmann::json to_json(const Settings& settings, const Result& result) {
+  return {{"isa", select_kernels(settings.isa).name},
+          {"tokens", settings.tokens},
+          {"heads", settings.heads},
+          {"group", settings.group},
+          {"threads", settings.threads},
+          {"head_dim", result.dim},
+          {"mask", result.mask},
+          {"seconds", result.seconds},
+          {"flops", result.flops},
+          {"gflops", result.flops / result.seconds * 1e-9},
+          {"peak_fraction", result.peak_fraction},
+          {"pack_fraction", result.pack_fraction},
+          {"worst_of_bound", result.worst_of_bound}};
+}
+
+/// 0 if every result is within its bound.
+int bench(const Settings& settings) {
+  nlohmann::json all = nlohmann::json::array();
+  bool right = true;
+  std::printf("%-9s %-24s %5s %10s %9s %14s %14s %15s\n", "isa", "mask", "dim", "ms", "GFLOP/s", "share of peak", "packing share",
+              "error of bound");
+  for (const int dim : settings.dims) {
+    for (const std::string& mask : settings.masks) {
+      const Result result = Bench(settings, dim, mask).run();
+      std::printf("%-9s %-24s %5d %10.3f %9.1f %14.3f %14.4f %15.3f\n", select_kernels(settings.isa).name, result.mask.c_str(), dim,
+                  result.seconds * 1e3, result.flops / result.seconds * 1e-9, result.peak_fraction, result.pack_fraction,
+                  result.worst_of_bound);
+      std::fflush(stdout);
+      all.push_back(to_json(settings, result));
+      right = right && result.worst_of_bound <= 1;
+    }
+  }
+  if (!settings.json.empty()) std::ofstream(settings.json) << all.dump(2) << '\n';
+  return right ? 0 : 1;
+}
+
+int run(int argc, char** argv) {
+  namespace options = boost::program_options;
+  Settings settings;
+  options::options_description description("gyre_bench_kernels");
+  auto add = description.add_options();
+  add("help", "this text");
+  add("tokens", options::value(&settings.tokens)->default_value(4096), "query and key tokens");
+  add("unit", options::value(&settings.unit)->default_value(0), "tokens of a unit; 0: the default rule");
+  add("heads", options::value(&settings.heads)->default_value(1), "key/value heads");
+  add("group", options::value(&settings.group)->default_value(1), "query heads per key/value head");
+  add("threads", options::value(&settings.threads)->default_value(1), "compute threads");
+  add("repeats", options::value(&settings.repeats)->default_value(7), "timed repeats, of which the median counts");
+  add("strips", options::value(&settings.strips)->default_value(0), "strips per block; 0: the kernel's own");
+  add("isa", options::value(&settings.isa)->default_value(""), "instruction set; empty: the best");
+  add("dim", options::value(&settings.dims)->multitoken()->default_value({64, 128}, "64 128"), "head dims (and value dims)");
+  add("mask", options::value(&settings.masks)->multitoken()->default_value({"full", "causal"}, "full causal"), "mask expressions");
+  add("json", options::value(&settings.json), "write the results there");
+  options::variables_map variables;
+  options::store(options::parse_command_line(argc, argv, description), variables);
+  options::notify(variables);
+  if (variables.count("help") != 0) {
+    std::cout << description;
+    return 0;
+  }
+  return bench(settings);
+}
+
+}  // namespace
+}  // namespace gyre
+
+int main(int argc, char** argv) {
+  try {
+    return gyre::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "gyre_bench_kernels: error: %s\n", error.what());
+    return 2;
+  }
+}

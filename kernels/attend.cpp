@@ -1,0 +1,241 @@
+#include "kernels/attend.hpp"
+
+#include <algorithm>
+#include <array>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+namespace gyre {
+namespace {
+
+constexpr int kMostLanes = Tile::kMostStrips * kStrip;
+
+struct Free {
+  void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{kAlignment}); }
+};
+
+/// Consecutive strips of a head's query cells, beginning with strip `strip` of cell `cell` and running on into the next cells.
+struct Block {
+  std::int32_t head = 0;
+  std::int32_t cell = 0;
+  std::int32_t strip = 0;
+  std::int32_t strips = 0;
+};
+
+/// Where the rows of a block stand.
+struct BlockRows {
+  std::array<std::int64_t, kMostLanes> lanes;  // positions; kNoPosition past the end of a cell
+  Range hull;                                  // of the positions
+};
+
+void require(bool condition, const std::string& message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+/// Drops what is empty, and checks the rest.
+void clean(AttendWork::Head& head) {
+  std::erase_if(head.queries, [](const QueryCell& cell) { return cell.positions.empty(); });
+  std::erase_if(head.keys, [](const KeyCell& cell) { return cell.positions.empty(); });
+  for (const KeyCell& cell : head.keys) {
+    require(cell.positions.size() <= kLongestUnit, "a unit of " + std::to_string(cell.positions.size()) +
+                                                       " keys is longer than the kernels' limit of " +
+                                                       std::to_string(kLongestUnit) + ": choose shorter units");
+  }
+}
+
+/// Blocks of one head, last first. A block runs on into the next cell only where their positions adjoin, so that its hull holds no
+/// position that is not its own; each such run of cells is cut into pieces as even as possible.
+void append_blocks(const AttendWork& work, int head, int strips_per_block, std::vector<Block>& blocks) {
+  const std::vector<QueryCell>& cells = work.heads[head].queries;
+  const auto strips_of = [&](int cell) { return query_strips(work.shape, cells[cell].positions.size()); };
+  const std::ptrdiff_t before = std::ssize(blocks);
+  const int count = static_cast<int>(cells.size());
+  for (int begin = 0, end = 0; begin < count; begin = end) {
+    std::int64_t left = 0;
+    for (end = begin; end == begin || (end < count && cells[end].positions.begin == cells[end - 1].positions.end); ++end) {
+      left += strips_of(end);
+    }
+    Block block{.head = head, .cell = begin};
+    for (std::int64_t pieces = (left + strips_per_block - 1) / strips_per_block; pieces > 0; --pieces) {
+      block.strips = static_cast<std::int32_t>((left + pieces - 1) / pieces);
+      blocks.push_back(block);
+      left -= block.strips;
+      for (block.strip += block.strips; block.cell < end && block.strip >= strips_of(block.cell); ++block.cell) {
+        block.strip -= static_cast<std::int32_t>(strips_of(block.cell));
+      }
+    }
+  }
+  std::reverse(blocks.begin() + before, blocks.end());
+}
+
+/// Fills in the tile's strips and finds out where their rows stand.
+BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
+  const std::vector<QueryCell>& cells = work.heads[block.head].queries;
+  BlockRows rows{.lanes = {}, .hull = {kNoPosition, -kNoPosition}};
+  tile.strip_count = block.strips;
+  std::int32_t cell = block.cell;
+  std::int32_t strip = block.strip;
+  for (int s = 0; s < block.strips; ++s, ++strip) {
+    if (strip == query_strips(work.shape, cells[cell].positions.size())) ++cell, strip = 0;
+    const QueryCell& from = cells[cell];
+    tile.strips[s] = {.query = reinterpret_cast<const float*>(from.query) + strip * query_strip_floats(work.shape),
+                      .partial = reinterpret_cast<float*>(from.partial) + strip * partial_strip_floats(work.shape)};
+    for (int lane = 0; lane < kStrip; ++lane) {
+      const std::int64_t position = from.positions.begin + (std::int64_t{strip} * kStrip + lane) / work.shape.group;
+      const bool row = position < from.positions.end;
+      rows.lanes[s * kStrip + lane] = row ? position : kNoPosition;
+      if (row) rows.hull = {std::min(rows.hull.begin, position), std::max(rows.hull.end, position + 1)};
+    }
+  }
+  return rows;
+}
+
+}  // namespace
+
+struct alignas(kAlignment) AttendScratch::Worker {
+  std::unique_ptr<float[], Free> scores;  // not touched before the worker does, so that its pages lie near it
+  std::size_t score_floats = 0;
+  std::vector<std::uint64_t> visible;
+  std::vector<Range> touched;
+
+  void reserve(std::size_t floats, std::size_t keys, std::size_t ranges) {
+    if (floats > score_floats) {
+      scores.reset(new (std::align_val_t{kAlignment}) float[floats]);
+      score_floats = floats;
+    }
+    if (keys > visible.size()) visible.resize(keys);
+    touched.reserve(ranges);
+  }
+};
+
+AttendScratch::AttendScratch(int threads) {
+  require(threads >= 1, "scratch memory for " + std::to_string(threads) + " threads: give at least 1");
+  workers_ = std::vector<Worker>(threads);
+}
+AttendScratch::~AttendScratch() = default;
+
+std::size_t AttendScratch::bytes() const {
+  std::size_t bytes = 0;
+  for (const Worker& worker : workers_) {
+    bytes += worker.score_floats * sizeof(float) + worker.visible.capacity() * sizeof(std::uint64_t) +
+             worker.touched.capacity() * sizeof(Range);
+  }
+  return bytes;
+}
+
+struct Attend::State {
+  AttendWork work;
+  const KernelTable& kernels;
+  std::shared_ptr<AttendScratch> scratch;
+  std::vector<Block> blocks;  // in the order of tasks
+
+  void reserve(int strips_per_block);
+  void run_block(const Block& block, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
+  bool run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const;
+};
+
+/// Every block looks once for the keys that it will touch, so that no vector grows later.
+void Attend::State::reserve(int strips_per_block) {
+  std::int64_t longest = 0;
+  std::vector<Range> touched;
+  Tile tile;
+  for (const AttendWork::Head& head : work.heads) {
+    for (const KeyCell& cell : head.keys) longest = std::max(longest, cell.positions.size());
+  }
+  for (const Block& block : blocks) {
+    const std::vector<KeyCell>& keys = work.heads[block.head].keys;
+    if (keys.empty()) continue;
+    work.bands->keys_touched(resolve(work, block, tile).hull, {keys.front().positions.begin, keys.back().positions.end}, touched);
+  }
+  const std::size_t rounded = static_cast<std::size_t>(round_up(longest, kStrip));
+  for (AttendScratch::Worker& worker : scratch->workers_) {
+    worker.reserve(rounded * static_cast<std::size_t>(strips_per_block) * kStrip, rounded, touched.capacity());
+  }
+}
+
+/// One block against every key cell that it may see, in ascending order: the order in which its rows accumulate.
+void Attend::State::run_block(const Block& block, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const {
+  const std::vector<KeyCell>& keys = work.heads[block.head].keys;
+  if (keys.empty()) return;
+  Tile tile;
+  const BlockRows rows = resolve(work, block, tile);
+  tile.head_dim = work.shape.head_dim;
+  tile.value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
+  tile.scores = worker.scores.get();
+  work.bands->keys_touched(rows.hull, {keys.front().positions.begin, keys.back().positions.end}, worker.touched);
+  auto cell = keys.begin();
+  for (const Range touched : worker.touched) {
+    cell = std::lower_bound(cell, keys.end(), touched.begin,
+                            [](const KeyCell& key, std::int64_t position) { return key.positions.end <= position; });
+    for (; cell != keys.end() && cell->positions.begin < touched.end; ++cell) {
+      if (run_tile(rows, *cell, worker, tile) && polls) poll();
+    }
+  }
+}
+
+/// False if the block sees nothing of the cell.
+bool Attend::State::run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const {
+  const Cover cover = work.bands->cover(rows.hull, cell.positions);
+  if (cover == Cover::empty) return false;
+  const std::size_t keys = static_cast<std::size_t>(cell.positions.size());
+  const std::size_t lanes = static_cast<std::size_t>(tile.strip_count) * kStrip;
+  const std::size_t rounded = static_cast<std::size_t>(round_up(cell.positions.size(), kStrip));
+  tile.keys = static_cast<int>(keys);
+  tile.key = reinterpret_cast<const float*>(cell.cell);
+  tile.value = tile.key + value_offset_floats(work.shape, cell.positions.size());
+  tile.visible = nullptr;
+  if (cover == Cover::partial || keys != rounded) {
+    const std::span<std::uint64_t> visible(worker.visible);
+    if (cover == Cover::partial) {
+      work.bands->mark(std::span(rows.lanes).first(lanes), cell.positions, visible.first(keys));
+    } else {
+      std::fill_n(visible.begin(), keys, ~std::uint64_t{0} >> (kMostLanes - lanes));
+    }
+    std::fill_n(visible.begin() + keys, rounded - keys, std::uint64_t{0});
+    tile.visible = visible.data();
+  }
+  kernels.attend(tile);
+  return true;
+}
+
+Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int strips_per_block,
+               std::shared_ptr<AttendScratch> scratch) {
+  if (strips_per_block == 0) strips_per_block = kernels.strips_per_block;
+  require(strips_per_block >= 1 && strips_per_block <= Tile::kMostStrips,
+          std::to_string(strips_per_block) + " strips per block: give 1 to " + std::to_string(Tile::kMostStrips) +
+              ", or 0 for the kernel's own");
+  require(work.bands != nullptr, "attend without bands: give the mask's bands");
+  require(work.shape.head_dim >= 1 && work.shape.value_dim >= 1 && work.shape.group >= 1,
+          "head dim " + std::to_string(work.shape.head_dim) + ", value dim " + std::to_string(work.shape.value_dim) + ", group " +
+              std::to_string(work.shape.group) + ": each must be at least 1");
+  if (scratch == nullptr) scratch = std::make_shared<AttendScratch>(threads);
+  require(static_cast<int>(scratch->workers_.size()) == threads, "scratch memory for " + std::to_string(scratch->workers_.size()) +
+                                                                     " threads cannot serve " + std::to_string(threads) +
+                                                                     ": make it for as many");
+  state_.reset(new State{.work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .blocks = {}});
+  for (int head = 0; head < std::ssize(state_->work.heads); ++head) {
+    clean(state_->work.heads[head]);
+    append_blocks(state_->work, head, strips_per_block, state_->blocks);
+  }
+  state_->reserve(strips_per_block);
+}
+
+Attend::Attend(Attend&&) noexcept = default;
+Attend::~Attend() = default;
+
+void Attend::run(Team& team, FunctionRef<void()> poll) {
+  require(team.size() == static_cast<int>(state_->scratch->workers_.size()),
+          "a team of " + std::to_string(team.size()) + " threads, but scratch memory for " +
+              std::to_string(state_->scratch->workers_.size()) + ": build the attend for as many threads as run it");
+  team.run(
+      static_cast<int>(state_->blocks.size()),
+      [&](int task, int worker) { state_->run_block(state_->blocks[task], state_->scratch->workers_[worker], worker == 0, poll); },
+      poll);
+}
+
+std::size_t Attend::scratch_bytes() const {
+  return state_->scratch->bytes();
+}
+
+}  // namespace gyre

@@ -1,0 +1,90 @@
+// Attend: queries of one rank over some key/value cells, accumulated into partials.
+//
+// Numerics (the design page's): the score x is in log2 units; the maximum m is an integer, taken per (row, unit of keys);
+// p = scalef(exp2(x - round(x)), round(x) - m); each (row, unit) accumulates from zero by fixed chains of fused multiply-adds and
+// is then added to the partial, rescaled by exact powers of two. So the bits of a row depend on its units and their order alone:
+// not on the block of rows it sits in, on skipped tiles, on threads, or on how the sequence is sharded between attends.
+// (Instruction sets with fused multiply-adds agree to the bit; "portable" rounds twice and differs.)
+//
+// Queries, keys and values must be finite, and scores within 1e30. A value that is not spoils the rows that see its key, and may
+// spoil rows that do not: a row's neighbours in a block share the panel of 8 keys, where an invisible key has weight 0.
+//
+// References: Dao et al., FlashAttention (2205.14135); Milakov & Gimelshein, online normalizer (1805.02867).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels/cell.hpp"
+#include "kernels/dispatch.hpp"
+#include "kernels/team.hpp"
+#include "partition/bands.hpp"
+
+namespace gyre {
+
+/// A query unit of one key/value head, with its partial. Positions on the key axis.
+struct QueryCell {
+  const std::byte* query = nullptr;
+  std::byte* partial = nullptr;
+  Range positions;
+};
+
+/// A key/value unit of one key/value head.
+struct KeyCell {
+  const std::byte* cell = nullptr;
+  Range positions;
+};
+
+/// What one attend does: for each key/value head, every query cell against every key cell, as far as the bands let them.
+/// Built once, run many times; addresses are fixed.
+struct AttendWork {
+  struct Head {
+    std::vector<QueryCell> queries;  // ascending positions
+    std::vector<KeyCell> keys;       // ascending positions: the order of accumulation
+  };
+  CellShape shape;
+  const Bands* bands = nullptr;
+  std::vector<Head> heads;
+};
+
+/// Scratch memory of a team's workers. Attends that never run at the same time may share one, so that a ring of a thousand stages
+/// needs it once. Grows to the largest of them, when they are built.
+class AttendScratch {
+ public:
+  explicit AttendScratch(int threads);
+  ~AttendScratch();
+  AttendScratch(const AttendScratch&) = delete;
+  AttendScratch& operator=(const AttendScratch&) = delete;
+  std::size_t bytes() const;
+
+ private:
+  friend class Attend;
+  struct Worker;
+  std::vector<Worker> workers_;
+};
+
+/// Resolved blocks for a piece of work. Construction allocates; running does not.
+class Attend {
+ public:
+  /// strips_per_block: rows taken together, in strips of 16, at most Tile::kMostStrips; 0 takes the kernel's own. It never changes
+  /// a bit of the result. scratch: made for `threads` workers; null makes an own one. Throws std::invalid_argument on a unit longer
+  /// than kLongestUnit and on counts out of range. work.bands must outlive this.
+  Attend(AttendWork work, const KernelTable& kernels, int threads, int strips_per_block = 0,
+         std::shared_ptr<AttendScratch> scratch = nullptr);
+  Attend(Attend&&) noexcept;
+  ~Attend();
+
+  /// Tasks are (head, block of query rows), last block first. `poll` is called by the calling thread after each of its tiles (a
+  /// block against a unit: at most some tens of microseconds) and while it waits for others. team.size() must be `threads`.
+  void run(Team& team, FunctionRef<void()> poll);
+
+  std::size_t scratch_bytes() const;  // counts shared scratch in full
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gyre

@@ -1,0 +1,49 @@
+// Cells: what travels. A cell is (unit, head, role), contiguous and 64-byte aligned, laid out once by its owner in the form that
+// kernels read. The layout does not depend on the instruction set, so ranks with different ones can share cells.
+//
+// The layout of each role is the table in kernels/README.md; the offsets in it are the functions below.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/tensor.hpp"
+
+namespace gyre {
+
+inline constexpr int kStrip = 16;      // rows of a strip
+inline constexpr int kChannels = 8;    // value channels of a block
+inline constexpr int kAlignment = 64;  // bytes; of every cell
+
+enum class Role : std::uint8_t { rows, query, key_value, partial };
+
+/// Everything that a cell's size depends on, beside its unit's length.
+struct CellShape {
+  int head_dim = 0;
+  int value_dim = 0;
+  int group = 1;  // query heads per key/value head
+  Type type = Type::f32;
+};
+
+constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+/// Strips of a query or partial cell of a unit.
+constexpr std::int64_t query_strips(const CellShape& shape, std::int64_t tokens) {
+  return (tokens * shape.group + kStrip - 1) / kStrip;
+}
+constexpr std::int64_t query_strip_floats(const CellShape& shape) {
+  return std::int64_t{shape.head_dim} * kStrip;
+}
+constexpr std::int64_t partial_strip_floats(const CellShape& shape) {
+  return (round_up(shape.value_dim, kChannels) + 2) * kStrip;
+}
+/// Floats from the start of a key/value cell to its V.
+constexpr std::int64_t value_offset_floats(const CellShape& shape, std::int64_t tokens) {
+  return round_up(tokens, kStrip) * shape.head_dim;
+}
+
+/// Bytes of one cell of a unit of that many tokens, a multiple of kAlignment. Role::rows has no cells.
+std::int64_t cell_bytes(Role role, const CellShape& shape, std::int64_t tokens);
+
+}  // namespace gyre

@@ -1,0 +1,308 @@
+// The body of attend: up to four strips of 16 query rows against one unit of keys, for every instruction set.
+//
+// Query rows lie in vector lanes, so that nothing ever crosses lanes and a row's arithmetic is its own:
+//
+//   scores   S[key][row] = sum over dims of K[key][dim] (broadcast) * Q[dim][row]
+//   weights  P[key][row] = 2^(S - m[row]), in place
+//   products U[channel][row] = sum over keys of V[key][channel] (broadcast) * P[key][row]
+//
+// Keys are taken in panels of 8. A panel that no row sees is left out of all three passes: its weights would be exactly 0, and
+// fma(v, 0, u) is u. (The one exception, u = -0, becomes +0 when U is scaled, on either path.) What a panel's invisible rows get is
+// 0 times a finite number. So no bit of a row depends on what its neighbours in the block see.
+//
+// Cost of one unit of n keys, per row: n (head_dim + value_dim) multiply-adds, 5 + about 6 other operations per key for the
+// weights, value_dim multiply-adds for the merge.
+#pragma once
+
+#include <time.h>
+
+#include "kernels/cell.hpp"
+#include "kernels/cpu/tables.hpp"
+#include "kernels/cpu/vec.hpp"
+#include "kernels/partial.hpp"
+
+namespace gyre {
+namespace {
+
+constexpr int kPanel = 8;  // keys that are skipped, masked or taken as they are, together
+
+/// Longest chains of multiply-adds, over dims of a score and over keys of a product; a sum over more is put together from several.
+/// Rounding errors grow with the length of a chain and with the sum that it carries: scores of head dim 576 from one chain are
+/// off by 2.5 times as much, outputs of a unit of 2,048 keys by 2.1 times.
+constexpr int kChainDims = 32;
+constexpr int kChainKeys = 512;
+
+/// 2^f for f in [-0.5, 0.5]: minimax of degree 5 under the condition that 2^0 is exactly 1. Largest relative error 9.6e-8 exact,
+/// 1.8e-7 in fp32 (the test "exp2 of a fraction ..." measures it again).
+template <class V>
+GYRE_INLINE typename V::Vector exp2_of_fraction(typename V::Vector f) {
+  auto p = V::set1(0.0013290341F);
+  p = V::fma(p, f, V::set1(0.0096719861F));
+  p = V::fma(p, f, V::set1(0.0555066168F));
+  p = V::fma(p, f, V::set1(0.240222305F));
+  p = V::fma(p, f, V::set1(0.693147004F));
+  return V::fma(p, f, V::set1(1.0F));
+}
+
+/// The strips [first, first + Strips) of a tile.
+template <class V, int Strips>
+class Body {
+ public:
+  Body(const Tile& tile, int first) : tile_(tile), strips_(tile.strips + first), shift_(first * kStrip) {}
+
+  void run() {
+    Vector maximum[kVectors];
+    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) maximum[v] = V::set1(kMaskedScore);
+    score_panels(maximum);
+    if (panel_count_ == 0) return;
+    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) maximum[v] = V::max(V::round(maximum[v]), V::set1(kEmptyMaximum));
+
+    Vector sum[kVectors];
+    weigh_panels(maximum, sum);
+
+    Merge merge[kVectors];
+    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) merge[v] = merge_sums(v, maximum[v], sum[v]);
+    for (int channel = 0; channel < tile_.value_dim; channel += V::kRows) multiply(channel, merge);
+  }
+
+ private:
+  using Vector = typename V::Vector;
+  static constexpr int kVectors = Strips * kStrip / V::kLanes;  // across the strips
+  static constexpr int kAcross = Strips * kStrip;               // floats between one key's scores and the next one's
+  static constexpr std::uint64_t kAllLanes = Strips == 4 ? ~std::uint64_t{0} : (std::uint64_t{1} << (16 * Strips % 64)) - 1;
+  static_assert(Strips <= Tile::kMostStrips && kPanel % V::kKeys == 0 && kChannels % V::kRows == 0);
+
+  /// How a vector of rows takes its unit in: numerator = numerator * keep + unit * take, where it saw a key.
+  struct Merge {
+    typename V::Mask seen;
+    Vector keep;
+    Vector take;
+  };
+
+  GYRE_INLINE const float* in_strip(const float* strip, int row, int v) { return strip + row * kStrip + v * V::kLanes % kStrip; }
+  GYRE_INLINE float* in_strip(float* strip, int row, int v) { return strip + row * kStrip + v * V::kLanes % kStrip; }
+  [[gnu::always_inline]] inline float* partial(int row, int v) const {
+    return in_strip(strips_[v * V::kLanes / kStrip].partial, row, v);
+  }
+
+  /// Pass 1: the scores of every panel that some row sees, and each row's largest visible score.
+  [[gnu::always_inline]] inline void score_panels(Vector (&maximum)[kVectors]) {
+    const int panels = (tile_.keys + kPanel - 1) / kPanel;
+    for (int panel = 0; panel < panels; ++panel) {
+      std::uint64_t any = kAllLanes;
+      std::uint64_t every = kAllLanes;
+      if (tile_.visible != nullptr) {
+        any = 0;
+        for (int i = 0; i < kPanel; ++i) {
+          const std::uint64_t word = tile_.visible[panel * kPanel + i] >> shift_;
+          any |= word, every &= word;
+        }
+        if ((any & kAllLanes) == 0) continue;
+      }
+      panels_[panel_count_++] = static_cast<std::uint16_t>(panel);
+      if (every == kAllLanes) {
+        score_panel<false>(panel, maximum);
+      } else {
+        score_panel<true>(panel, maximum);
+      }
+    }
+  }
+
+  template <bool Masked>
+  [[gnu::always_inline]] inline void score_panel(int panel, Vector (&maximum)[kVectors]) const {
+    for (int row = panel * kPanel; row < (panel + 1) * kPanel; row += V::kKeys) {
+      const float* const key = tile_.key + row / kStrip * kStrip * tile_.head_dim + row % kStrip;
+      Vector score[V::kKeys][kVectors];
+      chain(key, 0, tile_.head_dim < kChainDims ? tile_.head_dim : kChainDims, score);
+      for (int dim = kChainDims; dim < tile_.head_dim; dim += kChainDims) {
+        Vector more[V::kKeys][kVectors];
+        chain(key, dim, tile_.head_dim < dim + kChainDims ? tile_.head_dim : dim + kChainDims, more);
+        GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
+          GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::add(score[i][v], more[i][v]);
+        }
+      }
+      if constexpr (Masked) mask(tile_.visible + row, score);
+      GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
+          V::store(tile_.scores + (row + i) * kAcross + v * V::kLanes, score[i][v]);
+          maximum[v] = V::max(maximum[v], score[i][v]);
+        }
+      }
+    }
+  }
+
+  /// One chain of multiply-adds from zero over dims [begin, end), for kKeys neighbouring keys.
+  [[gnu::always_inline]] inline void chain(const float* key, int begin, int end, Vector (&score)[V::kKeys][kVectors]) const {
+    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::zero();
+    }
+    const float* strip[Strips];
+    GYRE_UNROLL for (int s = 0; s < Strips; ++s) strip[s] = strips_[s].query;
+    _Pragma("GCC unroll 4") for (int dim = begin; dim < end; ++dim) {
+      Vector query[kVectors];
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) query[v] = V::load(in_strip(strip[v * V::kLanes / kStrip], dim, v));
+      GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
+        const Vector broadcast = V::set1(key[dim * kStrip + i]);
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::fma(broadcast, query[v], score[i][v]);
+      }
+    }
+  }
+
+  [[gnu::always_inline]] inline void mask(const std::uint64_t* visible, Vector (&score)[V::kKeys][kVectors]) const {
+    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
+        score[i][v] = V::select(V::lanes(visible[i] >> (shift_ + v * V::kLanes)), score[i][v], V::set1(kMaskedScore));
+      }
+    }
+  }
+
+  /// Pass 2: scores become weights. The score is split into integer and fraction before the maximum is subtracted, so weights of
+  /// the same score under different maxima differ by an exact power of two.
+  [[gnu::always_inline]] inline void weigh_panels(const Vector (&maximum)[kVectors], Vector (&sum)[kVectors]) const {
+    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = V::zero();
+    for (int index = 0; index < panel_count_; ++index) {
+      float* const scores = tile_.scores + panels_[index] * kPanel * kAcross;
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = V::add(sum[v], weigh<kPanel>(scores + v * V::kLanes, maximum[v]));
+    }
+  }
+
+  /// Weights of Count neighbouring keys; returns their sum, added in pairs.
+  template <int Count>
+  GYRE_INLINE Vector weigh(float* scores, Vector maximum) {
+    if constexpr (Count == 1) {
+      const Vector score = V::load(scores);
+      const Vector whole = V::round(score);
+      const Vector weight = V::scale(exp2_of_fraction<V>(V::sub(score, whole)), V::sub(whole, maximum));
+      V::store(scores, weight);
+      return weight;
+    } else {
+      const Vector low = weigh<Count / 2>(scores, maximum);
+      return V::add(low, weigh<Count / 2>(scores + Count / 2 * kAcross, maximum));
+    }
+  }
+
+  /// Brings the partial's maximum and sum up to date. Factors are powers of two, so products with them are exact (barring
+  /// underflow), and a row that saw nothing has factors 1 and 0.
+  [[gnu::always_inline]] inline Merge merge_sums(int v, Vector maximum, Vector sum) const {
+    float* const maximum_at = partial(tile_.value_dim, v);
+    float* const sum_at = partial(tile_.value_dim + 1, v);
+    const Vector before = V::load(maximum_at);
+    const Vector after = V::max(before, maximum);
+    const Vector one = V::set1(1.0F);
+    const Merge merge{V::greater(maximum, V::set1(kEmptyMaximum)), V::scale(one, V::sub(before, after)),
+                      V::scale(one, V::sub(maximum, after))};
+    V::store(maximum_at, after);
+    V::store(sum_at, V::fma(V::load(sum_at), merge.keep, V::fma(sum, merge.take, V::zero())));
+    return merge;
+  }
+
+  /// Pass 3: kRows channels of the unit's products, each a chain from zero over the keys (or several), merged into the numerator.
+  /// A call of its own, so that the factors of the merge stay in memory: in registers beside 24 accumulators they would push the
+  /// weights out, and every multiply-add would load its own (0.77 of peak instead of 0.90).
+  [[gnu::noinline]] void multiply(int channel, const Merge (&merge)[kVectors]) const {
+    const std::int64_t keys = (tile_.keys + kStrip - 1) / kStrip * kStrip;
+    const float* const value = tile_.value + channel / kChannels * keys * kChannels + channel % kChannels;
+    for (int begin = 0, index = 0; begin < tile_.keys; begin += kChainKeys) {
+      Vector unit[V::kRows][kVectors];
+      GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = V::zero();
+      }
+      for (; index < panel_count_ && panels_[index] * kPanel < begin + kChainKeys; ++index) {
+        multiply_panel(value + panels_[index] * kPanel * kChannels, tile_.scores + panels_[index] * kPanel * kAcross, unit);
+      }
+      merge_block(channel, begin == 0, merge, unit);
+    }
+  }
+
+  [[gnu::always_inline]] inline void multiply_panel(const float* value, const float* weights,
+                                                    Vector (&unit)[V::kRows][kVectors]) const {
+    _Pragma("GCC unroll 4") for (int key = 0; key < kPanel; ++key) {
+      Vector weight[kVectors];
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) weight[v] = V::load(weights + key * kAcross + v * V::kLanes);
+      GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
+        const Vector broadcast = V::set1(value[key * kChannels + i]);
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = V::fma(broadcast, weight[v], unit[i][v]);
+      }
+    }
+  }
+
+  /// Rows that saw nothing are left alone: adding 0 to -0 would change it.
+  [[gnu::always_inline]] inline void merge_block(int channel, bool first, const Merge (&merge)[kVectors],
+                                                 const Vector (&unit)[V::kRows][kVectors]) const {
+    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
+      const Vector keep = first ? merge[v].keep : V::set1(1.0F);
+      GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
+        float* const numerator = partial(channel + i, v);
+        const Vector before = V::load(numerator);
+        const Vector after = V::fma(before, keep, V::fma(unit[i][v], merge[v].take, V::zero()));
+        V::store(numerator, V::select(merge[v].seen, after, before));
+      }
+    }
+  }
+
+  const Tile& tile_;
+  const Tile::Strip* strips_;
+  int shift_;  // of visibility words
+  int panel_count_ = 0;
+  std::uint16_t panels_[kLongestUnit / kPanel];  // those that some row sees, ascending
+};
+
+/// As many strips at a time as the registers hold, in pieces as even as possible.
+template <class V>
+void attend_tile(const Tile& tile) {
+  int first = 0;
+  for (int pieces = (tile.strip_count + V::kStrips - 1) / V::kStrips; pieces > 0; --pieces) {
+    const int strips = (tile.strip_count - first + pieces - 1) / pieces;
+    if constexpr (V::kStrips >= 3) {
+      if (strips == 3) Body<V, 3>(tile, first).run();
+    }
+    if constexpr (V::kStrips >= 2) {
+      if (strips == 2) Body<V, 2>(tile, first).run();
+    }
+    if (strips == 1) Body<V, 1>(tile, first).run();
+    first += strips;
+  }
+}
+
+/// 12 independent chains of multiply-adds in registers (2 pipes of latency 4 want 8), on numbers that are neither 0 nor 1.
+template <class V>
+double peak_flops(double seconds) {
+  constexpr int kChains = 12;
+  constexpr int kRounds = 8192;
+  const auto now = [] {
+    timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  volatile float factor_source = 0.9990234375F;
+  volatile float addend_source = 0.0123456789F;
+  const auto factor = V::set1(factor_source);
+  const auto addend = V::set1(addend_source);
+  typename V::Vector chain[kChains];
+  GYRE_UNROLL for (int c = 0; c < kChains; ++c) chain[c] = V::set1(addend_source * static_cast<float>(c));
+
+  const double begin = now();
+  double end = begin;
+  double operations = 0;
+  while (end - begin < seconds) {
+    for (int round = 0; round < kRounds; ++round) {
+      GYRE_UNROLL for (int c = 0; c < kChains; ++c) chain[c] = V::fma(chain[c], factor, addend);
+    }
+    operations += 2.0 * kRounds * kChains * V::kLanes;
+    end = now();
+  }
+  alignas(kAlignment) float result[V::kLanes];
+  GYRE_UNROLL for (int c = 1; c < kChains; ++c) chain[0] = V::add(chain[0], chain[c]);
+  V::store(result, chain[0]);
+  volatile float sink = result[0];
+  (void)sink;
+  return end > begin ? operations / (end - begin) : 0.0;
+}
+
+template <class V>
+constexpr KernelTable table_of(const char* name) {
+  return {.name = name, .strips_per_block = V::kStrips, .attend = attend_tile<V>, .peak_flops = peak_flops<V>};
+}
+
+}  // namespace
+}  // namespace gyre

@@ -1,0 +1,126 @@
+// Vectors of fp32, one type per instruction set, with the few operations that the body of attend needs.
+//
+//   kLanes   query rows in one vector
+//   kStrips  strips of 16 rows that the register block is wide
+//   kRows    keys (in the scores) or value channels (in the products) that the register block is high
+//
+// A register block has kRows * (16 / kLanes) * kStrips accumulators. Two multiply-add pipes of latency 4 want at least 8, and each
+// accumulator costs 1 / kRows + 1 / (vectors across) loads a multiply-add, of which two pipes can feed two.
+//
+// Everything here has internal linkage: this file is compiled with different instruction sets enabled, and a function shared
+// between them would run where it must not. For the same reason nothing from the standard library is called in this folder.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define GYRE_INLINE [[gnu::always_inline]] static inline
+#define GYRE_UNROLL _Pragma("GCC unroll 32")
+
+namespace gyre {
+namespace {
+
+/// 2^exponent is 0 beside every number in [0.5, 2) from here down; a clamp for those who build exponents from bits.
+[[maybe_unused]] constexpr float kLeastExponent = -200.0F;
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+struct Avx512 {
+  using Vector = __m512;
+  using Mask = __mmask16;
+  static constexpr int kLanes = 16, kStrips = 3, kKeys = 4, kRows = 8;
+
+  GYRE_INLINE Vector zero() { return _mm512_setzero_ps(); }
+  GYRE_INLINE Vector set1(float x) { return _mm512_set1_ps(x); }
+  GYRE_INLINE Vector load(const float* p) { return _mm512_load_ps(p); }
+  GYRE_INLINE void store(float* p, Vector x) { _mm512_store_ps(p, x); }
+  GYRE_INLINE Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
+  GYRE_INLINE Vector sub(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
+  GYRE_INLINE Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
+  GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+  GYRE_INLINE Vector round(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  GYRE_INLINE Vector scale(Vector x, Vector exponent) { return _mm512_scalef_ps(x, exponent); }
+  GYRE_INLINE Mask lanes(std::uint64_t bits) { return static_cast<Mask>(bits); }
+  GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+  GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm512_mask_mov_ps(b, mask, a); }
+};
+#endif
+
+#if defined(__AVX2__) && defined(__FMA__)
+struct Avx2 {
+  using Vector = __m256;
+  using Mask = __m256;
+  static constexpr int kLanes = 8, kStrips = 1, kKeys = 4, kRows = 4;
+
+  GYRE_INLINE Vector zero() { return _mm256_setzero_ps(); }
+  GYRE_INLINE Vector set1(float x) { return _mm256_set1_ps(x); }
+  GYRE_INLINE Vector load(const float* p) { return _mm256_load_ps(p); }
+  GYRE_INLINE void store(float* p, Vector x) { _mm256_store_ps(p, x); }
+  GYRE_INLINE Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
+  GYRE_INLINE Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
+  GYRE_INLINE Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
+  GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  GYRE_INLINE Vector round(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  GYRE_INLINE Mask lanes(std::uint64_t bits) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i word = _mm256_set1_epi32(static_cast<int>(bits & 0xff));
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(word, bit), bit));
+  }
+  GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
+  GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm256_blendv_ps(b, a, mask); }
+
+  /// In two steps, of which the first is exact (half the exponent keeps x normal), so that a denormal result is rounded once.
+  GYRE_INLINE Vector scale(Vector x, Vector exponent) {
+    const __m256i whole = _mm256_cvtps_epi32(_mm256_max_ps(exponent, set1(kLeastExponent)));
+    const __m256i half = _mm256_srai_epi32(whole, 1);
+    return _mm256_mul_ps(_mm256_mul_ps(x, power(half)), power(_mm256_sub_epi32(whole, half)));
+  }
+  GYRE_INLINE Vector power(__m256i exponent) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23));
+  }
+};
+#endif
+
+/// Four lanes in the compilers' vector extension: SSE2 on x86-64, NEON on 64-bit ARM, scalar code anywhere else. `fma` here rounds
+/// twice, so the bits differ from those of the other instruction sets (the bounds hold all the same).
+struct Portable {
+  typedef float Vector __attribute__((vector_size(16)));
+  typedef std::int32_t Mask __attribute__((vector_size(16)));
+  static constexpr int kLanes = 4, kStrips = 1, kKeys = 2, kRows = 2;
+
+  GYRE_INLINE Vector zero() { return Vector{}; }
+  GYRE_INLINE Vector set1(float x) { return Vector{x, x, x, x}; }
+  GYRE_INLINE Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
+  GYRE_INLINE void store(float* p, Vector x) { *reinterpret_cast<Vector*>(p) = x; }
+  GYRE_INLINE Vector add(Vector a, Vector b) { return a + b; }
+  GYRE_INLINE Vector sub(Vector a, Vector b) { return a - b; }
+  GYRE_INLINE Vector max(Vector a, Vector b) { return a > b ? a : b; }
+  GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
+  GYRE_INLINE Mask lanes(std::uint64_t bits) {
+    const Mask bit{1, 2, 4, 8};
+    const auto word = static_cast<std::int32_t>(bits & 0xf);
+    return (Mask{word, word, word, word} & bit) == bit;
+  }
+  GYRE_INLINE Mask greater(Vector a, Vector b) { return a > b; }
+  GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return mask ? a : b; }
+
+  /// Beside 2^23 there is no room for a fraction; from there on every number is an integer already.
+  GYRE_INLINE Vector round(Vector x) {
+    const Vector border = set1(0x1p23F);
+    const Vector signed_border = x < zero() ? -border : border;
+    const Vector rounded = (x + signed_border) - signed_border;
+    return x < border && x > -border ? rounded : x;
+  }
+  /// As Avx2::scale.
+  GYRE_INLINE Vector scale(Vector x, Vector exponent) {
+    const Mask whole = __builtin_convertvector(max(exponent, set1(kLeastExponent)), Mask);
+    const Mask half = whole >> 1;
+    return x * power(half) * power(whole - half);
+  }
+  GYRE_INLINE Vector power(Mask exponent) { return (Vector)((exponent + 127) << 23); }
+};
+
+}  // namespace
+}  // namespace gyre

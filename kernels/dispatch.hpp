@@ -1,0 +1,50 @@
+// Instruction sets, chosen once per Attention. A new one is one new file in kernels/cpu/ and a line here.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/cell.hpp"
+
+namespace gyre {
+
+/// The longest unit of keys that the kernels' scratch memory is made for.
+inline constexpr std::int64_t kLongestUnit = 2048;
+
+/// What the body of a kernel gets: up to kMostStrips strips of query rows against one unit of keys. Everything is finite and
+/// aligned to kAlignment bytes.
+struct Tile {
+  static constexpr int kMostStrips = 4;
+  struct Strip {
+    const float* query;  // [head_dim][16]
+    float* partial;      // numerator [value_dim rounded to 8][16], maximum [16], sum [16]
+  };
+  Strip strips[kMostStrips];
+  int strip_count = 0;
+  int head_dim = 0;
+  int value_dim = 0;                       // rounded up to kChannels
+  int keys = 0;                            // of the unit, at most kLongestUnit
+  const float* key = nullptr;              // [keys / 16][head_dim][16]
+  const float* value = nullptr;            // [value_dim / 8][keys rounded to 16][8]
+  const std::uint64_t* visible = nullptr;  // [keys rounded to 16]: bit 16 * strip + lane; null: every key by every lane,
+                                           // and then keys is a multiple of 16
+  float* scores = nullptr;                 // scratch, [keys rounded to 16][strips][16]
+};
+
+/// The kernels of one instruction set.
+struct KernelTable {
+  const char* name;      // as --isa says it
+  int strips_per_block;  // that its registers are made for
+  void (*attend)(const Tile& tile);
+  double (*peak_flops)(double seconds);  // FLOP/s of an independent multiply-add loop on this thread, for about that long
+};
+
+/// Instruction sets that this build has and this processor runs, best first; the last is "portable", which is always there.
+std::vector<const KernelTable*> available_kernels();
+
+/// By name; empty takes the best. Throws std::invalid_argument naming those available.
+const KernelTable& select_kernels(std::string_view name = {});
+
+}  // namespace gyre

@@ -1,0 +1,88 @@
+#include "kernels/reference.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace gyre {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kErrorUnit = 4 * 0x1p-23;  // the design's c * eps
+
+struct Score {
+  double value = 0;
+  double size = 0;  // of the value, or of its products if they cancel
+};
+
+Score score_of(const float* query, const float* key, int dim, double scale) {
+  double sum = 0, squares = 0;
+  for (int d = 0; d < dim; ++d) {
+    const double product = static_cast<double>(query[d]) * static_cast<double>(key[d]);
+    sum += product;
+    squares += product * product;
+  }
+  return {scale * sum, std::abs(scale) * std::max(std::abs(sum), std::sqrt(squares))};
+}
+
+}  // namespace
+
+ReferencePartial::ReferencePartial(int value_dim) : maximum(-kInfinity), numerator(value_dim), magnitude(value_dim) {}
+
+void ReferencePartial::merge(const ReferencePartial& other) {
+  if (other.sum == 0) return;
+  const double together = std::max(maximum, other.maximum);
+  const double keep = std::exp(maximum - together);
+  const double take = std::exp(other.maximum - together);
+  for (std::size_t c = 0; c < numerator.size(); ++c) {
+    numerator[c] = numerator[c] * keep + other.numerator[c] * take;
+    magnitude[c] = magnitude[c] * keep + other.magnitude[c] * take;
+  }
+  sum = sum * keep + other.sum * take;
+  maximum = together;
+  largest_score = std::max(largest_score, other.largest_score);
+}
+
+double ReferencePartial::out(int channel) const {
+  return sum == 0 ? 0 : numerator[channel] / sum;
+}
+double ReferencePartial::lse() const {
+  return sum == 0 ? -kInfinity : maximum + std::log(sum);
+}
+double ReferencePartial::out_bound(int channel) const {
+  return sum == 0 ? 0 : kErrorUnit * (magnitude[channel] / sum) * (1 + largest_score);
+}
+double ReferencePartial::lse_bound() const {
+  return sum == 0 ? 0 : kErrorUnit * (1 + largest_score);
+}
+
+ReferencePartial reference_partial(const float* query, std::int64_t query_position, Rows<const float> keys,
+                                   Rows<const float> values, int head, std::int64_t keys_begin, double scale, const Bands& bands) {
+  std::vector<std::int64_t> seen;
+  std::vector<double> scores;
+  std::vector<Range> touched;
+  bands.keys_touched({query_position, query_position + 1}, {keys_begin, keys_begin + keys.tokens}, touched);
+  ReferencePartial partial(values.dim);
+  for (const Range range : touched) {
+    for (std::int64_t position = range.begin; position < range.end; ++position) {
+      if (!bands.visible(query_position, position)) continue;
+      seen.push_back(position - keys_begin);
+      const Score score = score_of(query, keys.row(position - keys_begin, head), keys.dim, scale);
+      scores.push_back(score.value);
+      partial.maximum = std::max(partial.maximum, score.value);
+      partial.largest_score = std::max(partial.largest_score, score.size);
+    }
+  }
+  for (std::size_t k = 0; k < seen.size(); ++k) {
+    const double weight = std::exp(scores[k] - partial.maximum);
+    const float* const value = values.row(seen[k], head);
+    partial.sum += weight;
+    for (int c = 0; c < values.dim; ++c) {
+      partial.numerator[c] += weight * static_cast<double>(value[c]);
+      partial.magnitude[c] += weight * std::abs(static_cast<double>(value[c]));
+    }
+  }
+  return partial;
+}
+
+}  // namespace gyre

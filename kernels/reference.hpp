@@ -1,0 +1,36 @@
+// The float64 reference: attention as its definition says, one row at a time. Everything is checked against it.
+//
+//   s_j = scale q . k_j over visible j;   lse = ln sum_j exp(s_j);   out = sum_j exp(s_j - lse) v_j
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/tensor.hpp"
+#include "partition/bands.hpp"
+
+namespace gyre {
+
+/// One query row of one head over some set of keys; partials over disjoint sets merge.
+struct ReferencePartial {
+  double maximum;                 // of scores, natural units; minus infinity if no key was seen
+  double sum = 0;                 // of exp(s - maximum)
+  double largest_score = 0;       // of |s|, or sqrt(sum over dims of (scale q_d k_d)^2) where a score cancels to less
+  std::vector<double> numerator;  // [value_dim] sum of exp(s - maximum) v
+  std::vector<double> magnitude;  // [value_dim] sum of exp(s - maximum) |v|
+
+  explicit ReferencePartial(int value_dim);
+  void merge(const ReferencePartial& other);
+  double out(int channel) const;  // 0 if no key was seen
+  double lse() const;
+  /// The design's bound on the error of an fp32 result: 4 eps sum_j p_j |v_j| (1 + max_j |s_j|), eps = 2^-23. A score whose
+  /// products cancel keeps their rounding errors, which no fp32 sum avoids: it counts as what products of random sign add up to.
+  double out_bound(int channel) const;
+  double lse_bound() const;  // 4 eps (1 + max_j |s_j|)
+};
+
+/// query: [head_dim]. keys, values: rows of which `head` is read; row r stands at position keys_begin + r.
+ReferencePartial reference_partial(const float* query, std::int64_t query_position, Rows<const float> keys,
+                                   Rows<const float> values, int head, std::int64_t keys_begin, double scale, const Bands& bands);
+
+}  // namespace gyre

@@ -1,0 +1,9 @@
+#include "kernels/tensor.hpp"
+
+namespace gyre {
+
+std::string to_string(Type) {
+  return "f32";
+}
+
+}  // namespace gyre

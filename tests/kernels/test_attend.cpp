@@ -1,0 +1,222 @@
+// Attend against the float64 reference.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <thread>
+
+#include "kernels/attend_case.hpp"
+#include "kernels/pack.hpp"
+#include "support/catch.hpp"
+
+namespace gyre::testing {
+namespace {
+
+/// How far a result is from the reference, as shares of the bounds, and by the design's rule for inputs drawn from normal
+/// distributions of size 1.5.
+struct Worst {
+  double out_share = 0;
+  double lse_share = 0;
+  double largest_error = 0;
+  double largest_out = 0;
+  double lse_error = 0;
+
+  void add(double& place, double value) { place = std::isnan(value) ? value : (place < value ? value : place); }
+
+  void add(const ReferencePartial& reference, const float* out, int value_dim, float lse) {
+    for (int c = 0; c < value_dim; ++c) {
+      const double error = std::abs(static_cast<double>(out[c]) - reference.out(c));
+      add(largest_error, error);
+      add(largest_out, std::abs(reference.out(c)));
+      // A denormal's worth of slack: outputs that cancel to nothing are compared with a bound of nothing.
+      add(out_share, error / (reference.out_bound(c) + 1e-38));
+    }
+    const double error = reference.sum == 0 && lse == reference.lse() ? 0 : std::abs(static_cast<double>(lse) - reference.lse());
+    add(lse_error, error);
+    add(lse_share, error / (reference.lse_bound() + 1e-38));
+  }
+};
+
+Worst compare(AttendCase& attend, const std::vector<ReferencePartial>& reference, const KernelTable& kernels, int threads) {
+  attend.clear();
+  attend.run(kernels, threads);
+  const Finished finished = attend.finish();
+  Worst worst;
+  const int value_dim = attend.shape().value_dim;
+  for (std::size_t row = 0; row < reference.size(); ++row) {
+    worst.add(reference[row], finished.out.data() + row * value_dim, value_dim, finished.lse[row]);
+  }
+  return worst;
+}
+
+/// Portable kernels round the product and the sum of a multiply-add: errors of random sign grow by sqrt(2) at most.
+constexpr double kTwoRoundings = 1.42;
+
+void check(const CaseShape& shape) {
+  AttendCase attend(shape);
+  std::vector<ReferencePartial> reference;
+  for (std::int64_t token = 0; token < shape.query_tokens; ++token) {
+    for (int head = 0; head < attend.query_heads(); ++head) reference.push_back(attend.reference(token, head));
+  }
+  for (const KernelTable* kernels : available_kernels()) {
+    const Worst worst = compare(attend, reference, *kernels, 1 + static_cast<int>(shape.seed % 2));
+    INFO(kernels->name << ": " << shape.text());
+    const double limit = std::string(kernels->name) == "portable" ? kTwoRoundings : 1;
+    CHECK(worst.out_share <= limit);
+    CHECK(worst.lse_share <= limit);
+    if (shape.size == 1.5) {
+      CHECK(worst.largest_error <= 2e-6 * worst.largest_out);
+      CHECK(worst.lse_error <= 1e-5);
+    }
+  }
+}
+
+template <class T>
+T pick(std::mt19937_64& random, std::initializer_list<T> choices) {
+  return choices.begin()[random() % choices.size()];
+}
+
+CaseShape random_shape(std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  CaseShape shape;
+  shape.seed = seed;
+  shape.head_dim = pick(random, {1, 3, 8, 16, 40, 64, 80, 128, 192, 256, 576});
+  shape.value_dim = pick(random, {1, 3, 8, 16, 40, 64, 80, 128, 192, 256, 576});
+  shape.group = pick(random, {1, 2, 3, 4, 8});
+  shape.key_heads = pick(random, {1, 1, 2, 3});
+  shape.query_tokens = 1 + static_cast<std::int64_t>(random() % 130);
+  shape.key_tokens = 1 + static_cast<std::int64_t>(random() % 300);
+  shape.query_unit = pick<std::int64_t>(random, {1 + static_cast<std::int64_t>(random() % 130), 16, 64, 512});
+  shape.key_unit = pick<std::int64_t>(random, {1 + static_cast<std::int64_t>(random() % 130), 16, 64, 512});
+  shape.query_offset = pick<std::int64_t>(random, {0, shape.key_tokens - shape.query_tokens, -40, 17});
+  const std::int64_t cut = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(shape.key_tokens));
+  const std::string documents =
+      cut == 0 ? "full" : "documents(" + std::to_string(cut) + "," + std::to_string(shape.key_tokens - cut) + ")";
+  shape.mask =
+      pick<std::string>(random, {"full", "causal", "window(20)", "window(9,30)", "window(30) | sinks(4)", "causal & prefix(50)",
+                                 "dilated(9,5)", "strided(7) & causal", documents, documents + " & causal",
+                                 "(" + documents + " | prefix(3)) & causal", "window(1) | strided(16)"});
+  return shape;
+}
+
+}  // namespace
+
+TEST_CASE("every instruction set stays within the bounds on random shapes and masks") {
+  for (std::uint64_t seed = 1; seed <= 120; ++seed) check(random_shape(seed));
+}
+
+TEST_CASE("scores of two hundred and more neither overflow nor leave the bounds") {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    CaseShape shape = random_shape(1000 + seed);
+    shape.size = 8;  // scores of standard deviation 64
+    check(shape);
+  }
+}
+
+TEST_CASE("each head dim works, each value dim works, up to the largest") {
+  for (const int dim : {1, 2, 7, 8, 9, 15, 16, 17, 31, 127, 128, 129, 255, 257, 576}) {
+    check({.head_dim = dim, .value_dim = 24, .query_tokens = 20, .key_tokens = 70, .mask = "causal", .seed = 7});
+    check({.head_dim = 24, .value_dim = dim, .query_tokens = 20, .key_tokens = 70, .mask = "causal", .seed = 8});
+  }
+}
+
+TEST_CASE("units of every length up to 130 work for queries and keys") {
+  for (std::int64_t length = 1; length <= 130; ++length) {
+    check({.head_dim = 8,
+           .value_dim = 8,
+           .query_tokens = 131,
+           .key_tokens = 131,
+           .query_unit = length,
+           .key_unit = length,
+           .mask = "causal",
+           .seed = static_cast<std::uint64_t>(length)});
+  }
+}
+
+TEST_CASE("long units stay within the bounds") {
+  for (const std::int64_t unit : {512, 2048}) {
+    check({.head_dim = 64,
+           .value_dim = 64,
+           .query_tokens = 50,
+           .key_tokens = 2100,
+           .query_unit = 512,
+           .key_unit = unit,
+           .query_offset = 2050,
+           .mask = "causal"});
+  }
+}
+
+TEST_CASE("a row that sees no key ends as zero and minus infinity") {
+  for (const KernelTable* kernels : available_kernels()) {
+    for (const std::int64_t offset : {-1000, -20}) {
+      AttendCase attend({.query_tokens = 40, .key_tokens = 64, .query_offset = offset, .mask = "causal"});
+      attend.run(*kernels);
+      const Finished finished = attend.finish();
+      const std::int64_t blind = std::min<std::int64_t>(40, -offset);
+      INFO(kernels->name);
+      CHECK(std::all_of(finished.out.begin(), finished.out.begin() + blind * 64, [](float x) { return x == 0; }));
+      CHECK(std::all_of(finished.lse.begin(), finished.lse.begin() + blind,
+                        [](float x) { return x == -std::numeric_limits<float>::infinity(); }));
+      CHECK(std::all_of(finished.lse.begin() + blind, finished.lse.end(), [](float x) { return std::isfinite(x); }));
+    }
+  }
+}
+
+TEST_CASE("work without queries or keys does nothing") {
+  const KernelTable& kernels = select_kernels();
+  for (const auto& [queries, keys] : {std::pair<int, int>{0, 50}, {50, 0}, {0, 0}}) {
+    AttendCase attend({.query_tokens = queries, .key_tokens = keys});
+    const std::vector<float> before = attend.partial_bits();
+    attend.run(kernels, 2);
+    CHECK(attend.partial_bits() == before);
+  }
+  Team team(1);
+  const Bands bands;
+  Attend({.shape = {.head_dim = 8, .value_dim = 8}, .bands = &bands, .heads = {}}, kernels, 1).run(team, [] {});
+}
+
+TEST_CASE("the caller's thread polls after each of its tiles, and no other thread does") {
+  AttendCase attend({.head_dim = 8, .value_dim = 8, .query_tokens = 480, .key_tokens = 640, .query_unit = 480, .key_unit = 64});
+  for (const int threads : {1, 3}) {
+    Team team(threads);
+    int polls = 0;
+    bool caller = true;
+    Attend(attend.work(), select_kernels("portable"), threads, 3).run(team, [&, thread = std::this_thread::get_id()] {
+      ++polls;
+      caller = caller && std::this_thread::get_id() == thread;
+    });
+    CHECK(caller);
+    if (threads == 1) CHECK(polls == 10 * 10);
+  }
+}
+
+TEST_CASE("running grows no scratch memory, and attends that share it need it once") {
+  for (const char* mask : {"full", "dilated(30,7)", "documents(1,2,3,4,100,200,290) & causal", "strided(3)"}) {
+    AttendCase attend({.head_dim = 8, .value_dim = 8, .query_tokens = 600, .key_tokens = 600, .mask = mask});
+    const auto scratch = std::make_shared<AttendScratch>(2);
+    Attend first(attend.work(), select_kernels(), 2, 0, scratch);
+    const std::size_t bytes = scratch->bytes();
+    Attend second(attend.work(), select_kernels(), 2, 0, scratch);
+    Team team(2);
+    first.run(team, [] {});
+    second.run(team, [] {});
+    CHECK(bytes > 0);
+    CHECK(first.scratch_bytes() == bytes);
+    CHECK(second.scratch_bytes() == bytes);
+  }
+}
+
+TEST_CASE("attend refuses what it cannot run, by value, limit and remedy") {
+  const KernelTable& kernels = select_kernels();
+  AttendCase longer({.head_dim = 1, .value_dim = 1, .query_tokens = 1, .key_tokens = 3000, .key_unit = 2049});
+  CHECK_THROWS_WITH(Attend(longer.work(), kernels, 1),
+                    Catch::Contains("2049") && Catch::Contains("2048") && Catch::Contains("shorter"));
+  AttendCase fine({});
+  CHECK_THROWS_AS(Attend(fine.work(), kernels, 1, 5), std::invalid_argument);
+  CHECK_THROWS_AS(Attend(fine.work(), kernels, 0), std::invalid_argument);
+  Team team(2);
+  Attend attend(fine.work(), kernels, 1);
+  CHECK_THROWS_AS(attend.run(team, [] {}), std::invalid_argument);
+  CHECK_THROWS_WITH(select_kernels("sse9"), Catch::Contains("sse9") && Catch::Contains("portable"));
+}
+
+}  // namespace gyre::testing

@@ -1,0 +1,179 @@
+// The bits of a row depend on its units and their order alone.
+#include <cstring>
+
+#include "kernels/attend_case.hpp"
+#include "support/catch.hpp"
+
+namespace gyre::testing {
+namespace {
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+/// Shapes with blocks that run over cells, ragged ends, rows that see nothing, and (size 30) weights that underflow.
+std::vector<CaseShape> shapes() {
+  std::vector<CaseShape> list;
+  std::uint64_t seed = 1;
+  for (const char* mask : {"full", "causal", "window(33) | sinks(5)", "documents(90,1,209) & causal", "dilated(40,3)"}) {
+    for (const double size : {1.5, 30.0}) {
+      list.push_back({.head_dim = 40,
+                      .value_dim = 24,
+                      .group = 1,
+                      .key_heads = 2,
+                      .query_tokens = 300,
+                      .key_tokens = 300,
+                      .query_unit = 64,
+                      .key_unit = 48,
+                      .query_offset = -5,
+                      .mask = mask,
+                      .size = size,
+                      .seed = seed++});
+      list.push_back({.head_dim = 16,
+                      .value_dim = 8,
+                      .group = 3,
+                      .key_heads = 1,
+                      .query_tokens = 151,
+                      .key_tokens = 300,
+                      .query_unit = 37,
+                      .key_unit = 100,
+                      .query_offset = 149,
+                      .mask = mask,
+                      .size = size,
+                      .seed = seed++});
+    }
+  }
+  return list;
+}
+
+std::vector<float> bits_of(AttendCase& attend, const KernelTable& kernels, int threads, int strips_per_block) {
+  attend.clear();
+  attend.run(kernels, threads, strips_per_block);
+  return attend.partial_bits();
+}
+
+}  // namespace
+
+TEST_CASE("threads and strips per block change no bit") {
+  for (const CaseShape& shape : shapes()) {
+    AttendCase attend(shape);
+    for (const KernelTable* kernels : available_kernels()) {
+      INFO(kernels->name << ": " << shape.text());
+      const std::vector<float> expected = bits_of(attend, *kernels, 1, 0);
+      bool same = true;
+      for (const int threads : {1, 2, 3}) {
+        for (const int strips : {1, 2, 3, 4}) same = same && same_bits(expected, bits_of(attend, *kernels, threads, strips));
+      }
+      CHECK(same);
+    }
+  }
+}
+
+TEST_CASE("splitting the keys over several attends changes no bit") {
+  for (const CaseShape& shape : shapes()) {
+    AttendCase attend(shape);
+    Team team(1);
+    for (const KernelTable* kernels : available_kernels()) {
+      INFO(kernels->name << ": " << shape.text());
+      const std::vector<float> expected = bits_of(attend, *kernels, 1, 0);
+      attend.clear();
+      const auto scratch = std::make_shared<AttendScratch>(1);
+      for (int unit = 0; unit < attend.key_units().count(); unit += 2) {
+        std::vector<int> units{unit};
+        if (unit + 1 < attend.key_units().count()) units.push_back(unit + 1);
+        Attend(attend.work(every_unit(attend.query_units()), units), *kernels, 1, 0, scratch).run(team, [] {});
+      }
+      CHECK(same_bits(expected, attend.partial_bits()));
+    }
+  }
+}
+
+TEST_CASE("which query cells sit together changes no bit") {
+  for (const CaseShape& shape : shapes()) {
+    AttendCase attend(shape);
+    Team team(1);
+    for (const KernelTable* kernels : available_kernels()) {
+      INFO(kernels->name << ": " << shape.text());
+      const std::vector<float> expected = bits_of(attend, *kernels, 1, 0);
+      attend.clear();
+      std::vector<int> some[2];  // every third, and the others
+      for (const int unit : every_unit(attend.query_units())) some[unit % 3 == 0].push_back(unit);
+      for (const std::vector<int>& units : some) {
+        Attend(attend.work(units, every_unit(attend.key_units())), *kernels, 1, 4).run(team, [] {});
+      }
+      CHECK(same_bits(expected, attend.partial_bits()));
+    }
+  }
+}
+
+TEST_CASE("keys that a row does not see change no bit of it") {
+  for (const KernelTable* kernels : available_kernels()) {
+    // The rows of tokens 100..147 see keys 0..147 alone, whether the keys behind them are there or not.
+    CaseShape shape{.head_dim = 32,
+                    .value_dim = 16,
+                    .query_tokens = 48,
+                    .key_tokens = 192,
+                    .query_unit = 48,
+                    .key_unit = 64,
+                    .query_offset = 100,
+                    .mask = "causal",
+                    .size = 30};
+    AttendCase attend(shape);
+    const std::vector<float> expected = bits_of(attend, *kernels, 1, 3);
+    Team team(1);
+    for (const int strips : {1, 3}) {
+      attend.clear();
+      AttendWork work = attend.work();
+      const Mask all_but_late = Mask::causal() & Mask::prefix(148);
+      work.bands = &all_but_late.bands();
+      Attend(work, *kernels, 1, strips).run(team, [] {});
+      INFO(kernels->name);
+      CHECK(same_bits(expected, attend.partial_bits()));
+    }
+  }
+}
+
+TEST_CASE("a row that sees nothing of a unit keeps its partial bit for bit") {
+  for (const KernelTable* kernels : available_kernels()) {
+    AttendCase attend({.head_dim = 8,
+                       .value_dim = 8,
+                       .query_tokens = 16,
+                       .key_tokens = 32,
+                       .query_unit = 16,
+                       .key_unit = 16,
+                       .query_offset = 16,
+                       .mask = "causal & prefix(16) | window(0) & strided(1)"});
+    AttendWork first = attend.work({0}, {0});
+    AttendWork second = attend.work({0}, {1});
+    Team team(1);
+    Attend(first, *kernels, 1).run(team, [] {});
+    // A numerator of minus zero is the value that an addition of zero would change.
+    float* const numerator = reinterpret_cast<float*>(second.heads[0].queries[0].partial);
+    for (int lane = 0; lane < kStrip; ++lane) numerator[lane] = -0.0F;
+    const std::vector<float> before = attend.partial_bits();
+    const Mask odd = Mask::parse("window(0) & prefix(24)");  // rows 8..15 of the strip see nothing
+    second.bands = &odd.bands();
+    Attend(second, *kernels, 1).run(team, [] {});
+    const std::vector<float> after = attend.partial_bits();
+    const std::size_t row = partial_strip_floats(attend.cells()) / kStrip;
+    INFO(kernels->name);
+    CHECK(std::memcmp(before.data() + 8 * row, after.data() + 8 * row, 8 * row * sizeof(float)) == 0);
+    CHECK(std::memcmp(before.data(), after.data(), 8 * row * sizeof(float)) != 0);
+  }
+}
+
+TEST_CASE("instruction sets with fused multiply-adds agree to the bit") {
+  for (const CaseShape& shape : shapes()) {
+    AttendCase attend(shape);
+    std::vector<float> expected;
+    for (const KernelTable* kernels : available_kernels()) {
+      if (std::string(kernels->name) == "portable") continue;
+      const std::vector<float> bits = bits_of(attend, *kernels, 1, 0);
+      if (expected.empty()) expected = bits;
+      INFO(kernels->name << ": " << shape.text());
+      CHECK(same_bits(expected, bits));
+    }
+  }
+}
+
+}  // namespace gyre::testing

@@ -1,0 +1,136 @@
+// The body of each instruction set, called directly.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/attend_case.hpp"
+#include "kernels/partial.hpp"
+#include "support/catch.hpp"
+
+namespace gyre::testing {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+/// One strip of head dim 1 against 16 keys and 8 value channels.
+struct SmallTile {
+  Buffer query{kStrip * 4}, key{16 * 4}, value{16 * 8 * 4}, partial{10 * kStrip * 4}, scores{16 * kStrip * 4};
+  std::vector<std::uint64_t> visible = std::vector<std::uint64_t>(16, 0);
+  Tile tile;
+
+  SmallTile() {
+    query.fill(0), key.fill(0), value.fill(0), scores.fill(kNan), clear();
+    tile.strips[0] = {query.floats(), partial.floats()};
+    tile.strip_count = 1, tile.head_dim = 1, tile.value_dim = 8, tile.keys = 16;
+    tile.key = key.floats(), tile.value = value.floats(), tile.visible = visible.data(), tile.scores = scores.floats();
+  }
+  void clear() {
+    std::fill_n(partial.floats(), 10 * kStrip, 0.0F);
+    std::fill_n(partial.floats() + 8 * kStrip, kStrip, kEmptyMaximum);
+  }
+  float numerator(int channel, int lane) const { return partial.floats()[channel * kStrip + lane]; }
+  float maximum(int lane) const { return partial.floats()[8 * kStrip + lane]; }
+  float sum(int lane) const { return partial.floats()[9 * kStrip + lane]; }
+};
+
+}  // namespace
+
+TEST_CASE("exp2 of a fraction is right to 2e-7 and exact at zero") {
+  for (const KernelTable* kernels : available_kernels()) {
+    SmallTile small;
+    small.key.floats()[0] = 1;
+    small.visible[0] = 0xffff;
+    double worst = 0;
+    const int samples = 1 << 20;
+    for (int sample = 0; sample < samples; sample += kStrip) {
+      for (int lane = 0; lane < kStrip; ++lane) {
+        small.query.floats()[lane] = std::ldexp(static_cast<float>(sample + lane - samples / 2), -20);
+      }
+      small.clear();
+      kernels->attend(small.tile);
+      for (int lane = 0; lane < kStrip; ++lane) {
+        const double score = static_cast<double>(small.query.floats()[lane]);
+        const double expected = std::exp2(score - static_cast<double>(small.maximum(lane)));
+        worst = std::max(worst, std::abs(static_cast<double>(small.sum(lane)) / expected - 1));
+        if (score == 0 && small.sum(lane) != 1) worst = 1;
+      }
+    }
+    INFO(kernels->name << ": largest relative error " << worst);
+    CHECK(worst < (std::string(kernels->name) == "portable" ? 2.5e-7 : 2e-7));
+  }
+}
+
+TEST_CASE("weights shrink by exact powers of two, rounded once when they become denormal, down to zero") {
+  for (const KernelTable* kernels : available_kernels()) {
+    SmallTile small;
+    std::fill_n(small.visible.begin(), 2, 0xffff);
+    small.value.floats()[8] = 1;  // key 1, channel 0
+    bool right = true;
+    for (const float fraction : {0.0F, 0.25F, -0.37109375F, 0.4375F}) {
+      small.clear();
+      small.key.floats()[0] = fraction, small.key.floats()[1] = fraction;
+      std::fill_n(small.query.floats(), kStrip, 1.0F);
+      kernels->attend(small.tile);
+      const float weight = small.numerator(0, 0);
+      for (int exponent = 100; exponent < 260; exponent += kStrip) {
+        // Key 0 scores 0 and sets the maximum, key 1 scores fraction - exponent.
+        small.clear();
+        small.key.floats()[0] = 0;
+        small.key.floats()[1] = 1;
+        for (int lane = 0; lane < kStrip; ++lane) small.query.floats()[lane] = fraction - static_cast<float>(exponent + lane);
+        kernels->attend(small.tile);
+        for (int lane = 0; lane < kStrip; ++lane) right = right && small.numerator(0, lane) == std::ldexp(weight, -exponent - lane);
+      }
+    }
+    INFO(kernels->name);
+    CHECK(right);
+  }
+}
+
+TEST_CASE("values and keys of a panel that no row sees are not read, and stale scratch is not either") {
+  for (const KernelTable* kernels : available_kernels()) {
+    SmallTile small;
+    std::fill_n(small.query.floats(), kStrip, 1.0F);
+    std::fill_n(small.visible.begin(), 5, 0x00ff);  // keys 0..4 by rows 0..7
+    std::fill_n(small.value.floats(), 8 * 8, 3.0F);
+    std::fill_n(small.key.floats() + 8, 8, kNan);
+    std::fill_n(small.value.floats() + 8 * 8, 8 * 8, kNan);
+    kernels->attend(small.tile);
+    INFO(kernels->name);
+    for (int lane = 0; lane < kStrip; ++lane) {
+      CHECK(small.sum(lane) == (lane < 8 ? 5 : 0));
+      CHECK(small.numerator(7, lane) == (lane < 8 ? 15 : 0));
+      CHECK(small.maximum(lane) == (lane < 8 ? 0 : kEmptyMaximum));
+    }
+  }
+}
+
+TEST_CASE("maxima are whole numbers and scores far from zero round to them") {
+  for (const KernelTable* kernels : available_kernels()) {
+    SmallTile small;
+    small.visible[0] = 0xffff;
+    small.key.floats()[0] = 1;
+    const float scores[kStrip] = {0.5F,       1.5F,        2.5F,       -0.5F, -1.5F,  0.49999997F, 1e6F,   -1e6F,
+                                  8388607.5F, -8388607.5F, 4194304.5F, 1e20F, -1e20F, 16777215.F,  -3.25F, 7};
+    std::copy_n(scores, kStrip, small.query.floats());
+    kernels->attend(small.tile);
+    INFO(kernels->name);
+    for (int lane = 0; lane < kStrip; ++lane) {
+      CHECK(small.maximum(lane) == std::nearbyint(scores[lane]));
+      CHECK(std::isfinite(small.sum(lane)));
+    }
+  }
+}
+
+TEST_CASE("the peak loop of every instruction set runs and is plausible") {
+  for (const KernelTable* kernels : available_kernels()) {
+    const double flops = kernels->peak_flops(0.01);
+    INFO(kernels->name << ": " << flops * 1e-9 << " GFLOP/s");
+    CHECK(flops > 1e8);
+    CHECK(flops < 2e12);
+  }
+}
+
+}  // namespace gyre::testing
