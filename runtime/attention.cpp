@@ -1,0 +1,150 @@
+#include "runtime/attention.hpp"
+
+#include <iomanip>
+#include <limits>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+#include "comm/agreement.hpp"
+#include "runtime/schedules/ring.hpp"
+
+namespace gyre {
+namespace {
+
+/// Everything that `build` depends on, and what else has to be the same for ranks to compute one result.
+Statement statement_of(const Problem& problem, const Options& options, const KernelTable& kernels) {
+  const auto text = [](auto value) {
+    std::ostringstream digits;
+    digits << std::setprecision(std::numeric_limits<double>::max_digits10) << value;
+    return digits.str();
+  };
+  return {{"version", version()},
+          {"query tokens", text(problem.query_tokens)},
+          {"key tokens", text(problem.key_tokens)},
+          {"query heads", text(problem.query_heads)},
+          {"key/value heads", text(problem.key_heads)},
+          {"head dim", text(problem.head_dim)},
+          {"value dim", text(problem.value_dim)},
+          {"query offset", text(problem.first_query_position())},
+          {"scale", text(problem.score_scale())},
+          {"mask", problem.mask.text()},
+          {"partition", options.partition.text()},
+          {"strategy", to_string(options.strategy)},
+          {"unit", text(options.unit_tokens)},
+          {"cells in flight", text(options.cells_in_flight)},
+          {"instruction set", kernels.name}};
+}
+
+/// The kernels asked for, or the best that every rank has: their lists differ only in how far up they reach.
+const KernelTable& agree_on_kernels(Transport& transport, const std::string& name) {
+  const auto available = available_kernels();
+  const auto common = static_cast<std::size_t>(minimum_over_ranks(transport, static_cast<double>(available.size())));
+  const KernelTable* chosen = available[available.size() - common];
+  together(transport, [&] {
+    if (!name.empty()) chosen = &select_kernels(name);
+  });
+  return *chosen;
+}
+
+std::int64_t token_count(const std::vector<Range>& rows) {
+  std::int64_t tokens = 0;
+  for (const Range& range : rows) tokens += range.size();
+  return tokens;
+}
+
+template <class Element>
+void require_shape(const char* name, const Rows<Element>& rows, std::int64_t tokens, int heads, int dim) {
+  const auto shape = [](std::int64_t t, int h, int d) {
+    std::ostringstream text;
+    text << '[' << t << ", " << h << ", " << d << ']';
+    return text.str();
+  };
+  if (rows.tokens != tokens || rows.heads != heads || rows.dim != dim) {
+    throw std::invalid_argument(std::string(name) + " is " + shape(rows.tokens, rows.heads, rows.dim) + "; this rank's rows are " +
+                                shape(tokens, heads, dim) + " (see query_rows() and key_rows())");
+  }
+  if (rows.data == nullptr && tokens > 0) throw std::invalid_argument(std::string(name) + " is null; give this rank's rows");
+}
+
+}  // namespace
+
+struct Attention::State {
+  Transport& transport;
+  Strategy strategy;
+  const KernelTable& kernels;
+  Layout layout;
+  Team team;
+  std::vector<Range> query_rows, key_rows;
+  std::int64_t query_tokens, key_tokens;
+  std::unique_ptr<Executor> executor;
+
+  State(Transport& a_transport, const Problem& problem, const Options& options, const KernelTable& a_kernels)
+      : transport(a_transport),
+        strategy(Strategy::ring),
+        kernels(a_kernels),
+        layout(problem, options, transport.ranks()),
+        team(options.threads),
+        query_rows(rows_of(layout.query_units, layout.queries, transport.rank())),
+        key_rows(rows_of(layout.key_units, layout.keys, transport.rank())),
+        query_tokens(token_count(query_rows)),
+        key_tokens(token_count(key_rows)) {
+    executor = std::make_unique<Executor>(ring_schedule(layout, options.cells_in_flight)(transport.rank()), layout, transport, team,
+                                          kernels);
+  }
+
+  void require_operands(const Operands& operands) const {
+    const Problem& problem = layout.problem;
+    require_shape("queries", operands.queries, query_tokens, problem.query_heads, problem.head_dim);
+    require_shape("keys", operands.keys, key_tokens, problem.key_heads, problem.head_dim);
+    require_shape("values", operands.values, key_tokens, problem.key_heads, problem.value_dim);
+    require_shape("out", operands.out, query_tokens, problem.query_heads, problem.value_dim);
+  }
+};
+
+Attention::Attention(Transport& transport, const Problem& problem, const Options& options) {
+  together(transport, [&] {
+    problem.validate();
+    options.validate();
+  });
+  const KernelTable& kernels = agree_on_kernels(transport, options.isa);
+  agree(transport, statement_of(problem, options, kernels));
+  together(transport, [&] { state_ = std::make_unique<State>(transport, problem, options, kernels); });
+}
+
+Attention::~Attention() = default;
+Attention::Attention(Attention&&) noexcept = default;
+Attention& Attention::operator=(Attention&&) noexcept = default;
+
+CallTime Attention::forward(const Operands& operands) {
+  together(state_->transport, [&] { state_->require_operands(operands); });
+  return state_->executor->run(operands);
+}
+
+const std::vector<Range>& Attention::query_rows() const {
+  return state_->query_rows;
+}
+const std::vector<Range>& Attention::key_rows() const {
+  return state_->key_rows;
+}
+const Layout& Attention::layout() const {
+  return state_->layout;
+}
+Strategy Attention::strategy() const {
+  return state_->strategy;
+}
+const char* Attention::isa() const {
+  return state_->kernels.name;
+}
+std::int64_t Attention::arena_bytes() const {
+  return state_->executor->arena_bytes();
+}
+std::int64_t Attention::scratch_bytes() const {
+  return state_->executor->scratch_bytes();
+}
+
+const char* version() {
+  return GYRE_VERSION;
+}
+
+}  // namespace gyre

@@ -1,0 +1,54 @@
+// Gyre's public interface: attention over a sequence that is sharded over the ranks of a transport.
+//
+//   run_loopback(4, [&](Transport& transport) {            // or: auto transport = mpi_transport(MPI_Comm_c2f(comm));
+//     Attention attention(transport, problem, options);    // collective; allocates
+//     for (Range rows : attention.query_rows()) ...        // the global token ranges that this rank holds, ascending
+//     attention.forward({q, k, v, out, lse});              // collective; allocates nothing
+//   });
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "comm/transport.hpp"
+#include "runtime/executor.hpp"
+#include "runtime/layout.hpp"
+#include "runtime/problem.hpp"
+
+namespace gyre {
+
+class Attention {
+ public:
+  /// Collective over the transport, which must outlive this. Ranks first agree on problem, options, instruction set and version;
+  /// a difference throws Disagreement, bad input std::invalid_argument, the same on every rank. Blocks; allocates the arena.
+  Attention(Transport& transport, const Problem& problem, const Options& options);
+  ~Attention();
+  Attention(Attention&&) noexcept;
+  Attention& operator=(Attention&&) noexcept;
+
+  /// Global token ranges of this rank's query and key rows, ascending. Operands hold exactly these rows in this order. Local.
+  const std::vector<Range>& query_rows() const;
+  const std::vector<Range>& key_rows() const;
+
+  /// out = softmax(scale Q K^T restricted to the mask) V; lse is the natural logarithm of the softmax's denominator. A row that
+  /// sees no key: out 0, lse minus infinity. Collective; blocks until this rank's rows are written; allocates nothing. Operands are
+  /// borrowed for the call and must be finite. Ranks first tell each other whether their operands fit (one small all-gather): where
+  /// one rank's do not, every rank throws std::invalid_argument with the same message.
+  CallTime forward(const Operands& operands);
+
+  const Layout& layout() const;  // the strategy's sharding, with `automatic` resolved
+  Strategy strategy() const;     // never automatic
+  const char* isa() const;
+  std::int64_t arena_bytes() const;    // of slots: packed queries, own cells, cells in flight, one partial
+  std::int64_t scratch_bytes() const;  // of kernels
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Version of the library, as agreed on between ranks.
+const char* version();
+
+}  // namespace gyre

@@ -1,0 +1,56 @@
+// The executor: runs any program of one rank on any transport. It knows no schedule and no mask.
+//
+// Instructions are posted in program order, each as soon as its sources are complete. Transfers run while the rank computes: the
+// transport is polled from inside the tile loop, and receives that stand early in the program, into slots that are free early, are
+// what hides the wire.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "comm/transport.hpp"
+#include "kernels/dispatch.hpp"
+#include "kernels/team.hpp"
+#include "kernels/tensor.hpp"
+#include "runtime/layout.hpp"
+#include "runtime/program.hpp"
+
+namespace gyre {
+
+/// The caller's rows of one rank, borrowed for a call. Rows stand in the order of the rank's units.
+struct Operands {
+  Rows<const float> queries;  // [local query tokens, query_heads, head_dim]
+  Rows<const float> keys;     // [local key tokens, key_heads, head_dim]
+  Rows<const float> values;   // [local key tokens, key_heads, value_dim]
+  Rows<float> out;            // [local query tokens, query_heads, value_dim]
+  float* lse = nullptr;       // [local query tokens, query_heads], or null
+};
+
+/// Where the time of one call went, on this rank. Seconds of thread 0.
+struct CallTime {
+  double total_seconds = 0;
+  double computing_seconds = 0;  // in attend
+  double packing_seconds = 0;    // in apply
+  double waiting_seconds = 0;    // for transfers, with nothing to compute
+};
+
+class Executor {
+ public:
+  /// Allocates the arena and everything else that calls need. transport, team and layout must outlive it. Local.
+  Executor(Program program, const Layout& layout, Transport& transport, Team& team, const KernelTable& kernels,
+           int strips_per_block = 0);
+  ~Executor();
+
+  /// One call. Collective with the other ranks' executors; returns when this rank's part is complete. Allocates nothing. If it
+  /// throws with transfers in flight, the job is ended on every rank (Transport::abort).
+  CallTime run(const Operands& operands);
+
+  std::int64_t arena_bytes() const;    // of slots
+  std::int64_t scratch_bytes() const;  // of kernels
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gyre

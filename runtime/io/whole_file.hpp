@@ -1,0 +1,34 @@
+// A file that comes into being under its name only when it is whole: written beside it as NAME.gyre-partial, then renamed.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace gyre {
+
+class WholeFile {
+ public:
+  /// Local. With `create` (one process) the partial file is made with its space reserved, so that a missing folder, a missing
+  /// permission or a full disk is found now; without, it is opened after that. Throws std::invalid_argument naming the path.
+  WholeFile(std::string path, std::int64_t bytes, bool create);
+  ~WholeFile();  // the creator removes a file that was not published
+  WholeFile(WholeFile&& other) noexcept;
+  WholeFile(const WholeFile&) = delete;
+  WholeFile& operator=(const WholeFile&) = delete;
+
+  /// Thread-safe. Throws std::runtime_error if the system does not take the bytes.
+  void write(std::int64_t offset, std::span<const std::byte> bytes);
+  void write(std::int64_t offset, std::string_view text) { write(offset, std::as_bytes(std::span(text))); }
+  /// On the creator, after everybody has written: gives the file its name. Throws std::runtime_error.
+  void publish();
+
+ private:
+  std::string path_;
+  std::string partial_;
+  int descriptor_ = -1;
+  bool ours_ = false;  // to be removed unless published
+};
+
+}  // namespace gyre

@@ -1,0 +1,62 @@
+// A problem laid out over ranks: units and placements of both axes, and who needs what. A pure function of problem, options and
+// rank count: every rank, and every test of a 1,024-rank job, computes the same.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "partition/placement.hpp"
+#include "partition/units.hpp"
+#include "partition/work.hpp"
+#include "runtime/problem.hpp"
+
+namespace gyre {
+
+struct Layout {
+  Problem problem;
+  int ranks = 1;
+  PartitionChoice partition;  // never automatic
+  Units query_units;          // of query indices; position = index + problem.first_query_position()
+  Units key_units;
+  Placement queries;  // by unit
+  Placement keys;     // by unit
+  Needs needs;
+
+  Layout(const Problem& problem, const Options& options, int ranks);
+
+  const Bands& bands() const { return problem.mask.bands(); }
+  Range query_positions(int unit) const { return query_units.range(unit) + problem.first_query_position(); }
+  std::vector<int> query_units_of(int rank) const;  // ascending
+  std::vector<int> key_units_of(int rank) const;    // ascending
+
+  /// Bytes of one cell, and of a run of cells laid out one after the other.
+  std::int64_t cell_bytes(Role role, int unit) const {
+    const auto& begin = cell_begin(role);
+    return begin[unit + 1] - begin[unit];
+  }
+  std::int64_t run_bytes(Role role, const CellRun& run) const {
+    const auto& begin = cell_begin(role);
+    return (begin[run.unit + run.units] - begin[run.unit]) * run.heads;
+  }
+  std::int64_t run_bytes(Role role, std::span<const CellRun> runs) const {
+    std::int64_t bytes = 0;
+    for (const CellRun& run : runs) bytes += run_bytes(role, run);
+    return bytes;
+  }
+  const Units& units_of(Role role) const { return role == Role::key_value ? key_units : query_units; }
+
+ private:
+  const std::vector<std::int64_t>& cell_begin(Role role) const {
+    return role == Role::query ? query_begin_ : role == Role::key_value ? key_begin_ : partial_begin_;
+  }
+  std::vector<std::int64_t> query_begin_, key_begin_, partial_begin_;  // [units + 1] bytes of one head's cells before a unit
+};
+
+/// Units as maximal runs of all the heads.
+std::vector<CellRun> runs_of_units(std::span<const int> units, int heads);
+
+/// The token ranges of a rank's rows in ascending order, neighbours joined: where its rows lie in a global tensor.
+std::vector<Range> rows_of(const Units& units, const Placement& placement, int rank);
+
+}  // namespace gyre

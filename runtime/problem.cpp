@@ -1,0 +1,66 @@
+#include "runtime/problem.hpp"
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+namespace gyre {
+namespace {
+
+constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
+constexpr int kMostHeads = std::numeric_limits<std::uint16_t>::max();  // of a CellRun
+
+[[noreturn]] void refuse(const std::string& text) {
+  throw std::invalid_argument(text);
+}
+
+void require_between(const char* name, std::int64_t value, std::int64_t least, std::int64_t most) {
+  if (value < least || value > most) {
+    refuse(std::string(name) + " is " + std::to_string(value) + "; give a number from " + std::to_string(least) + " to " +
+           std::to_string(most));
+  }
+}
+
+}  // namespace
+
+void Problem::validate() const {
+  require_between("query tokens", query_tokens, 0, kMostTokens);
+  require_between("key tokens", key_tokens, 0, kMostTokens);
+  require_between("query heads", query_heads, 1, kMostHeads);
+  require_between("key/value heads", key_heads, 1, kMostHeads);
+  require_between("head dim", head_dim, 1, kLargestDim);
+  require_between("value dim", value_dim, 1, kLargestDim);
+  require_between("query offset", first_query_position(), -kMostTokens, kMostTokens);
+  if (query_heads % key_heads != 0) {
+    refuse(std::to_string(query_heads) + " query heads do not divide into " + std::to_string(key_heads) +
+           " key/value heads; make the key/value heads a divisor of the query heads");
+  }
+  if (!std::isfinite(score_scale())) refuse("scale is not a finite number; give one, usually 1/sqrt(head dim)");
+  mask.require_key_tokens(key_tokens);
+}
+
+double Problem::score_scale() const {
+  return scale.value_or(1 / std::sqrt(static_cast<double>(head_dim)));
+}
+
+Strategy parse_strategy(const std::string& text) {
+  if (text == "auto") return Strategy::automatic;
+  if (text == "ring") return Strategy::ring;
+  const std::string name = text.substr(0, text.find('('));
+  for (const char* planned : {"bidirectional_ring", "all_gather", "ulysses", "hybrid", "double_ring", "pass_query", "tree"}) {
+    if (name == planned) refuse("strategy " + text + " is not built yet; use ring or auto");
+  }
+  refuse("strategy '" + text + "' is unknown; use ring or auto");
+}
+
+std::string to_string(Strategy strategy) {
+  return strategy == Strategy::ring ? "ring" : "auto";
+}
+
+void Options::validate() const {
+  if (unit_tokens != 0) require_between("unit", unit_tokens, 1, kLongestUnit);
+  require_between("threads", threads, 1, 1024);
+  require_between("cells in flight", cells_in_flight, 2, 64);
+}
+
+}  // namespace gyre

@@ -1,0 +1,54 @@
+// What is computed, and how the caller wants it done. Both are the same on every rank; `Attention` checks that they are.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "kernels/attend.hpp"
+#include "kernels/cell.hpp"
+#include "partition/mask.hpp"
+#include "partition/placement.hpp"
+
+namespace gyre {
+
+/// Attention of query_tokens x query_heads rows over key_tokens keys, all ranks together.
+struct Problem {
+  std::int64_t query_tokens = 0;
+  std::int64_t key_tokens = 0;
+  int query_heads = 1;
+  int key_heads = 1;   // a divisor of query_heads; query head h reads key/value head h / (query_heads / key_heads)
+  int head_dim = 64;   // 1 .. 576
+  int value_dim = 64;  // 1 .. 576
+  std::optional<std::int64_t> query_offset;  // position of query 0 on the key axis; by default the last query meets the last key
+  std::optional<double> scale;               // of scores, before the softmax; by default 1 / sqrt(head_dim)
+  Mask mask;
+
+  /// Throws std::invalid_argument naming value, limit and remedy.
+  void validate() const;
+  int group() const { return query_heads / key_heads; }
+  CellShape cell_shape() const { return {.head_dim = head_dim, .value_dim = value_dim, .group = group()}; }
+  double score_scale() const;
+  std::int64_t first_query_position() const { return query_offset.value_or(key_tokens - query_tokens); }
+  bool self_attention() const { return query_tokens == key_tokens && first_query_position() == 0; }
+};
+
+inline constexpr int kLargestDim = 576;
+
+enum class Strategy : std::uint8_t { automatic, ring };
+Strategy parse_strategy(const std::string& text);  // throws std::invalid_argument, refusing by name what is not built
+std::string to_string(Strategy strategy);
+
+struct Options {
+  PartitionChoice partition;
+  Strategy strategy = Strategy::automatic;
+  std::int64_t unit_tokens = 0;  // 0: the default rule for each axis. It fixes the bits of the result.
+  int threads = 1;               // of this rank; ranks may differ
+  std::string isa;               // of the CPU kernels; empty: the best
+  int cells_in_flight = 2;       // stages of the ring whose cells a rank holds beside its own, at least 2
+
+  /// Throws std::invalid_argument naming value, limit and remedy.
+  void validate() const;
+};
+
+}  // namespace gyre

@@ -1,0 +1,87 @@
+// Programs: attention over a sharded sequence, as data.
+//
+// A schedule builds, for every rank, a list of instructions over slots; the executor runs it, the verifier proves it. There is no
+// wait instruction: what must precede what follows from slots in program order (scoreboard.hpp). One rank of a causal ring of two:
+//
+//   apply pack_query        rows -> query            receive  b -> slot0  (stage 1, from rank 1)
+//   apply pack_key_value    rows -> own              send     own         (stage 1, to rank 1)
+//   apply clear_partial          -> partial          attend   query, own -> partial     (stage 0)
+//                                                    attend   query, slot0 -> partial   (stage 1)
+//                                                    apply finish  partial -> rows
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/cell.hpp"
+#include "partition/placement.hpp"
+
+namespace gyre {
+
+enum class Op : std::uint8_t { send, receive, attend, apply };
+enum class Function : std::uint8_t { none, pack_query, pack_key_value, clear_partial, finish };
+enum class Space : std::uint8_t { user, arena };
+
+using SlotId = std::uint16_t;
+inline constexpr SlotId kNoSlot = 0xffff;
+
+/// A byte range with a purpose. User slots are the caller's rows: they have no bytes here and programs never write to inputs.
+struct Slot {
+  Role role = Role::rows;
+  Space space = Space::arena;
+  std::int64_t offset = 0;  // in the arena; a multiple of kAlignment
+  std::int64_t bytes = 0;
+  bool input = false;  // a user slot that is only read
+};
+
+struct Instruction {
+  Op op = Op::apply;
+  Function function = Function::none;  // of apply
+  std::uint8_t lane = 0;               // of send, receive
+  SlotId out = kNoSlot;                // written (attend: also read)
+  SlotId in[2] = {kNoSlot, kNoSlot};   // read. attend: query, key_value
+  std::int32_t peer = -1;              // of send, receive
+  std::uint32_t runs = 0;              // first of run_count in Program::runs: the cells sent, received, attended or made
+  std::uint32_t run_count = 0;
+  std::uint32_t stage = 0;  // for drawing, deadlines and reports
+};
+
+/// What one rank does in one call. A slot's content is laid out in the order of the runs that made it, unit-major, from its start.
+struct Program {
+  int rank = 0;
+  std::vector<Slot> slots;
+  std::vector<CellRun> runs;
+  std::vector<Instruction> instructions;
+  std::int64_t arena_bytes = 0;
+
+  std::span<const CellRun> runs_of(const Instruction& instruction) const {
+    return std::span(runs).subspan(instruction.runs, instruction.run_count);
+  }
+};
+
+/// A schedule with its options bound: the program of every rank, a pure function.
+using Schedule = std::function<Program(int rank)>;
+
+std::string to_string(Op op);
+std::string to_string(Function function);
+/// One line, for messages: "receive slot 5 from 3, stage 2, units 8..11".
+std::string describe(const Program& program, std::size_t instruction);
+
+/// Appends slots and instructions; keeps offsets and runs in order.
+class ProgramBuilder {
+ public:
+  explicit ProgramBuilder(int rank) { program_.rank = rank; }
+  SlotId user_slot(bool input);
+  SlotId arena_slot(Role role, std::int64_t bytes);
+  /// Runs are appended; returns the index of the instruction.
+  std::size_t add(Instruction instruction, std::span<const CellRun> runs = {});
+  Program take() &&;
+
+ private:
+  Program program_;
+};
+
+}  // namespace gyre

@@ -1,0 +1,17 @@
+// Ring attention (Liu et al., 2310.01889): key/value cells travel once around the ranks, each rank attends what passes by.
+//
+// At stage t rank r holds cells of rank r - t; it receives from r - 1 and sends to r + 1. Zigzag, striped and balanced rings are
+// this schedule under another placement. A cell goes no further than the last rank that needs it, so causal masks, windows and
+// documents thin the program without being known here.
+#pragma once
+
+#include "runtime/layout.hpp"
+#include "runtime/program.hpp"
+
+namespace gyre {
+
+/// Cells that many stages deep may be on a rank at once beside its own: at least 2, one to attend and one to arrive. The layout
+/// must outlive the schedule.
+Schedule ring_schedule(const Layout& layout, int cells_in_flight);
+
+}  // namespace gyre

@@ -1,0 +1,308 @@
+#include "runtime/verify.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <optional>
+#include <tuple>
+
+#include "runtime/content.hpp"
+#include "runtime/scoreboard.hpp"
+#include "runtime/well_formed.hpp"
+
+namespace gyre {
+namespace {
+
+constexpr std::size_t kMostProblems = 8;
+constexpr int kCalls = 2;
+
+/// What a slot holds: which cells, put there by which call; and for a partial, how often each key cell was attended.
+struct Holding {
+  Content content;
+  bool valid = false;
+  int call = -1;
+  std::vector<std::uint8_t> covered;  // [key unit][head]
+};
+
+struct Posted {
+  int rank;
+  std::size_t instruction;
+};
+
+using Channel = std::tuple<int, int, int>;  // from, to, lane
+
+/// All ranks of two calls, run symbolically to the end or until nothing moves.
+class Machine {
+ public:
+  Machine(const Layout& layout, std::span<const Program> programs, Verdict& verdict)
+      : layout_(layout), programs_(programs), verdict_(verdict), ranks_(programs.size()) {
+    for (std::size_t rank = 0; rank < programs.size(); ++rank) {
+      ranks_[rank].scoreboard.emplace(programs[rank]);
+      ranks_[rank].holdings.resize(programs[rank].slots.size());
+      ranks_[rank].finished.assign(static_cast<std::size_t>(layout.query_units.count()) * layout.problem.key_heads, 0);
+      start_call(ranks_[rank], programs[rank]);
+    }
+  }
+
+  void run() {
+    std::deque<int> ready;
+    for (std::size_t rank = 0; rank < ranks_.size(); ++rank) ready.push_back(static_cast<int>(rank));
+    while (!ready.empty() && verdict_.problems.size() < kMostProblems) {
+      const int rank = ready.front();
+      ready.pop_front();
+      advance(rank, ready);
+    }
+    if (verdict_.problems.empty()) report_stuck();
+  }
+
+ private:
+  struct Rank {
+    std::optional<Scoreboard> scoreboard;
+    std::vector<Holding> holdings;       // [slot]
+    std::vector<std::uint8_t> done;      // [instruction] of this call
+    std::vector<std::uint8_t> finished;  // [query unit][head] of this call
+    std::size_t next = 0;
+    int call = 0;
+  };
+
+  void problem(int rank, std::size_t instruction, const std::string& what) {
+    verdict_.problems.push_back("rank " + std::to_string(rank) + ": " + describe(programs_[rank], instruction) + ": " + what);
+  }
+
+  void start_call(Rank& rank, const Program& program) {
+    rank.done.assign(program.instructions.size(), 0);
+    std::fill(rank.finished.begin(), rank.finished.end(), 0);
+    rank.next = 0;
+  }
+
+  /// Posts what this rank may post, in order; finishing a call starts the next.
+  void advance(int index, std::deque<int>& ready) {
+    Rank& rank = ranks_[index];
+    const Program& program = programs_[index];
+    while (rank.call < kCalls) {
+      if (rank.next == program.instructions.size()) {
+        for (const std::uint8_t done : rank.done) {
+          if (!done) return;
+        }
+        check_finished(index);
+        if (++rank.call < kCalls) start_call(rank, program);
+        continue;
+      }
+      for (const std::uint32_t source : rank.scoreboard->sources(rank.next)) {
+        if (!rank.done[source]) return;
+      }
+      post(index, rank.next++, ready);
+      if (verdict_.problems.size() >= kMostProblems) return;
+    }
+  }
+
+  void post(int index, std::size_t at, std::deque<int>& ready) {
+    const Instruction& instruction = programs_[index].instructions[at];
+    switch (instruction.op) {
+      case Op::send:
+        check_present(index, at, instruction.in[0], true);
+        return meet({index, instruction.peer, instruction.lane}, {index, at}, sends_, receives_, ready);
+      case Op::receive:
+        overwrite(index, instruction.out);
+        return meet({instruction.peer, index, instruction.lane}, {index, at}, receives_, sends_, ready);
+      case Op::attend:
+        attend(index, at);
+        break;
+      case Op::apply:
+        apply(index, at);
+        break;
+    }
+    ranks_[index].done[at] = 1;
+  }
+
+  using Queues = std::map<Channel, std::deque<Posted>>;
+
+  /// The k-th send meets the k-th receive; both are complete as soon as both are posted.
+  void meet(const Channel& channel, Posted mine, Queues& same, Queues& other, std::deque<int>& ready) {
+    auto& waiting = other[channel];
+    if (waiting.empty()) {
+      same[channel].push_back(mine);
+      return;
+    }
+    const Posted theirs = waiting.front();
+    waiting.pop_front();
+    const bool sending = programs_[mine.rank].instructions[mine.instruction].op == Op::send;
+    transfer(sending ? mine : theirs, sending ? theirs : mine);
+    for (const Posted& side : {mine, theirs}) {
+      ranks_[side.rank].done[side.instruction] = 1;
+      if (side.rank != mine.rank || side.instruction != mine.instruction) ready.push_back(side.rank);
+    }
+  }
+
+  void transfer(Posted from, Posted to) {
+    const Program& sender = programs_[from.rank];
+    const Program& receiver = programs_[to.rank];
+    const auto sent = sender.runs_of(sender.instructions[from.instruction]);
+    const auto expected = receiver.runs_of(receiver.instructions[to.instruction]);
+    if (!std::equal(sent.begin(), sent.end(), expected.begin(), expected.end())) {
+      return problem(to.rank, to.instruction,
+                     "meets other cells: rank " + std::to_string(from.rank) + " " + describe(sender, from.instruction));
+    }
+    if (ranks_[from.rank].call != ranks_[to.rank].call) problem(to.rank, to.instruction, "meets a send of another call");
+    fill(to.rank, to.instruction);
+    if (ranks_[to.rank].call == 0) {
+      verdict_.messages += sent.size();
+      verdict_.bytes_sent += static_cast<std::uint64_t>(layout_.run_bytes(Role::key_value, sent));
+    }
+  }
+
+  /// Whatever shares bytes with the slot is gone.
+  void overwrite(int index, SlotId slot) {
+    for (std::size_t other = 0; other < programs_[index].slots.size(); ++other) {
+      if (overlap(programs_[index], slot, static_cast<SlotId>(other))) ranks_[index].holdings[other].valid = false;
+    }
+  }
+
+  void fill(int index, std::size_t at) {
+    const Instruction& instruction = programs_[index].instructions[at];
+    Holding& holding = ranks_[index].holdings[instruction.out];
+    holding.content = Content(layout_, programs_[index].slots[instruction.out].role, programs_[index].runs_of(instruction));
+    holding.valid = true;
+    holding.call = ranks_[index].call;
+  }
+
+  /// The instruction's cells lie in the slot, made in this call; each run in one piece where they are to be sent.
+  bool check_present(int index, std::size_t at, SlotId slot, bool in_one_piece) {
+    const Holding& holding = ranks_[index].holdings[slot];
+    if (!holding.valid || holding.call != ranks_[index].call) {
+      problem(index, at, "reads slot " + std::to_string(slot) + ", which holds nothing of this call");
+      return false;
+    }
+    for (const CellRun& run : programs_[index].runs_of(programs_[index].instructions[at])) {
+      if (in_one_piece && !holding.content.offset(layout_, run)) {
+        problem(index, at, "sends cells that do not lie in slot " + std::to_string(slot) + " in one piece");
+        return false;
+      }
+      for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
+        for (int head = run.head; head < run.head + run.heads; ++head) {
+          if (holding.content.offset(layout_, unit, static_cast<std::uint16_t>(head))) continue;
+          problem(index, at,
+                  "reads a cell of unit " + std::to_string(unit) + " that slot " + std::to_string(slot) + " does not hold");
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  void apply(int index, std::size_t at) {
+    const Instruction& instruction = programs_[index].instructions[at];
+    if (instruction.function == Function::finish) return finish(index, at);
+    overwrite(index, instruction.out);
+    fill(index, at);
+    if (instruction.function == Function::clear_partial) {
+      ranks_[index].holdings[instruction.out].covered.assign(
+          static_cast<std::size_t>(layout_.key_units.count()) * layout_.problem.key_heads, 0);
+    }
+  }
+
+  void attend(int index, std::size_t at) {
+    const Instruction& instruction = programs_[index].instructions[at];
+    if (!check_present(index, at, instruction.in[1], false)) return;
+    Rank& rank = ranks_[index];
+    const Holding& query = rank.holdings[instruction.in[0]];
+    Holding& partial = rank.holdings[instruction.out];
+    if (!query.valid || query.call != rank.call) return problem(index, at, "reads queries that are not there");
+    if (!partial.valid || partial.call != rank.call) return problem(index, at, "adds to a partial that is not there");
+    const auto a = query.content.runs();
+    const auto b = partial.content.runs();
+    if (!std::equal(a.begin(), a.end(), b.begin(), b.end())) return problem(index, at, "queries and partial hold different rows");
+    for (const CellRun& run : programs_[index].runs_of(instruction)) {
+      for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
+        for (int head = run.head; head < run.head + run.heads; ++head) {
+          std::uint8_t& count = partial.covered[static_cast<std::size_t>(unit) * layout_.problem.key_heads + head];
+          if (count != 0 && seen_by_any(b, static_cast<int>(unit))) {
+            return problem(index, at, "attends unit " + std::to_string(unit) + " for the second time");
+          }
+          count = 1;
+        }
+      }
+    }
+    overwrite(index, instruction.out);
+    partial.valid = true;  // written in place: what overlaps it is gone, it stays
+  }
+
+  bool seen_by_any(std::span<const CellRun> query_runs, int key_unit) const {
+    const Range keys = layout_.key_units.range(key_unit);
+    for (const CellRun& run : query_runs) {
+      for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
+        if (layout_.bands().cover(layout_.query_positions(static_cast<int>(unit)), keys) != Cover::empty) return true;
+      }
+    }
+    return false;
+  }
+
+  void finish(int index, std::size_t at) {
+    const Instruction& instruction = programs_[index].instructions[at];
+    if (!check_present(index, at, instruction.in[0], false)) return;
+    Rank& rank = ranks_[index];
+    const Holding& partial = rank.holdings[instruction.in[0]];
+    const int heads = layout_.problem.key_heads;
+    for (const CellRun& run : programs_[index].runs_of(instruction)) {
+      for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
+        const auto seen = key_units_seen(layout_.bands(), layout_.query_positions(static_cast<int>(unit)), layout_.key_units);
+        for (int head = run.head; head < run.head + run.heads; ++head) {
+          for (const int key : seen) {
+            if (partial.covered[static_cast<std::size_t>(key) * heads + head]) continue;
+            return problem(index, at, "finishes query unit " + std::to_string(unit) + " without key unit " + std::to_string(key));
+          }
+          if (rank.finished[static_cast<std::size_t>(unit) * heads + head]++) {
+            return problem(index, at, "finishes query unit " + std::to_string(unit) + " twice");
+          }
+        }
+      }
+    }
+  }
+
+  void check_finished(int index) {
+    const int heads = layout_.problem.key_heads;
+    for (const int unit : layout_.query_units_of(index)) {
+      for (int head = 0; head < heads; ++head) {
+        if (ranks_[index].finished[static_cast<std::size_t>(unit) * heads + head]) continue;
+        verdict_.problems.push_back("rank " + std::to_string(index) + ": query unit " + std::to_string(unit) +
+                                    " is never finished");
+        return;
+      }
+    }
+  }
+
+  void report_stuck() {
+    for (std::size_t rank = 0; rank < ranks_.size() && verdict_.problems.size() < kMostProblems; ++rank) {
+      if (ranks_[rank].call == kCalls) continue;
+      const std::size_t next = ranks_[rank].next;
+      if (next < programs_[rank].instructions.size()) {
+        problem(static_cast<int>(rank), next, "can never be posted: deadlock");
+      } else {
+        verdict_.problems.push_back("rank " + std::to_string(rank) + ": a transfer never meets its other side");
+      }
+    }
+  }
+
+  const Layout& layout_;
+  std::span<const Program> programs_;
+  Verdict& verdict_;
+  std::vector<Rank> ranks_;
+  Queues sends_, receives_;
+};
+
+}  // namespace
+
+Verdict verify(const Layout& layout, std::span<const Program> programs) {
+  Verdict verdict;
+  for (std::size_t rank = 0; rank < programs.size() && verdict.problems.size() < kMostProblems; ++rank) {
+    const Program& program = programs[rank];
+    verdict.largest_arena_bytes = std::max(verdict.largest_arena_bytes, program.arena_bytes);
+    if (const std::string what = malformed(layout, program); !what.empty()) {
+      verdict.problems.push_back("rank " + std::to_string(rank) + ": " + what);
+    }
+  }
+  if (verdict.problems.empty()) Machine(layout, programs, verdict).run();
+  return verdict;
+}
+
+}  // namespace gyre

@@ -1,0 +1,96 @@
+#include "runtime/well_formed.hpp"
+
+namespace gyre {
+namespace {
+
+/// The roles that an instruction's slots must have; Role::rows for a slot of the caller's.
+struct Signature {
+  bool has_out;
+  Role out;
+  int ins;
+  Role in[2];
+};
+
+Signature signature_of(const Instruction& instruction) {
+  switch (instruction.op) {
+    case Op::send:
+      return {false, Role::rows, 1, {Role::key_value, Role::rows}};
+    case Op::receive:
+      return {true, Role::key_value, 0, {}};
+    case Op::attend:
+      return {true, Role::partial, 2, {Role::query, Role::key_value}};
+    case Op::apply:
+      break;
+  }
+  switch (instruction.function) {
+    case Function::pack_query:
+      return {true, Role::query, 1, {Role::rows, Role::rows}};
+    case Function::pack_key_value:
+      return {true, Role::key_value, 2, {Role::rows, Role::rows}};
+    case Function::clear_partial:
+      return {true, Role::partial, 0, {}};
+    case Function::finish:
+      return {true, Role::rows, 1, {Role::partial, Role::rows}};
+    case Function::none:
+      break;
+  }
+  return {true, Role::rows, 0, {}};
+}
+
+/// Slots of the right roles, cells that exist, everything inside its bounds. Empty if sound.
+std::string malformed_instruction(const Layout& layout, const Program& program, const Instruction& instruction) {
+  if (instruction.op == Op::apply && instruction.function == Function::none) return "applies nothing";
+  const Signature signature = signature_of(instruction);
+  const auto fits = [&](SlotId slot, bool wanted, Role role) {
+    return wanted ? slot < program.slots.size() && program.slots[slot].role == role : slot == kNoSlot;
+  };
+  if (!fits(instruction.out, signature.has_out, signature.out)) return "writes a slot of the wrong role";
+  for (int operand = 0; operand < 2; ++operand) {
+    if (!fits(instruction.in[operand], operand < signature.ins, signature.in[operand])) return "reads a slot of the wrong role";
+  }
+  if (signature.has_out && program.slots[instruction.out].input) return "writes to an input";
+  if (std::size_t{instruction.runs} + instruction.run_count > program.runs.size()) return "names runs that do not exist";
+  const bool transfer = instruction.op == Op::send || instruction.op == Op::receive;
+  if (transfer && (instruction.peer < 0 || instruction.peer >= layout.ranks)) return "has a peer that does not exist";
+
+  const bool keys = transfer || instruction.op == Op::attend || instruction.function == Function::pack_key_value;
+  const auto units = static_cast<std::uint32_t>(keys ? layout.key_units.count() : layout.query_units.count());
+  const auto heads = layout.problem.key_heads;
+  for (const CellRun& run : program.runs_of(instruction)) {
+    if (run.units == 0 || run.heads == 0 || run.unit >= units || run.units > units - run.unit || run.head + run.heads > heads) {
+      return "names cells that do not exist";
+    }
+    if (instruction.op != Op::apply) continue;
+    for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
+      if (!(keys ? layout.keys : layout.queries).holds(program.rank, static_cast<int>(unit))) return "uses rows of another rank";
+    }
+  }
+  const bool fills = instruction.op == Op::receive || (instruction.op == Op::apply && instruction.function != Function::finish);
+  if (fills) {
+    const Slot& slot = program.slots[instruction.out];
+    if (layout.run_bytes(slot.role, program.runs_of(instruction)) > slot.bytes) return "fills more than its slot";
+  }
+  return {};
+}
+
+std::string malformed_slots(const Program& program) {
+  for (const Slot& slot : program.slots) {
+    if (slot.space != Space::arena) continue;
+    if (slot.offset < 0 || slot.bytes < 0 || slot.offset + slot.bytes > program.arena_bytes) return "a slot lies outside the arena";
+    if (slot.offset % kAlignment != 0) return "a slot is not aligned";
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string malformed(const Layout& layout, const Program& program) {
+  if (std::string what = malformed_slots(program); !what.empty()) return what;
+  for (std::size_t index = 0; index < program.instructions.size(); ++index) {
+    const std::string what = malformed_instruction(layout, program, program.instructions[index]);
+    if (!what.empty()) return "instruction " + std::to_string(index) + " " + what;
+  }
+  return {};
+}
+
+}  // namespace gyre

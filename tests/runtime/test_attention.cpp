@@ -1,0 +1,176 @@
+// Attention end to end over loopback, against the float64 reference.
+#include <memory>
+#include <string>
+
+#include "comm/faulty_transport.hpp"
+#include "comm/loopback_transport.hpp"
+#include "support/catch.hpp"
+#include "support/problems.hpp"
+
+using namespace gyre;
+using namespace gyre::test;
+
+TEST_CASE("random jobs on 1 to 8 ranks agree with the float64 reference") {
+  Random random(2024);
+  for (int round = 0; round < 250; ++round) {
+    const Job job = random_job(random);
+    const int ranks = static_cast<int>(draw(random, 1, 8));
+    INFO("round " << round << ": " << job.text << ", " << ranks << " ranks");
+    const Tensors tensors = random_tensors(job.problem, random(), 1.5);
+    const Errors errors = compare(job.problem, tensors, run_loopback_job(job, tensors, ranks), 3);
+    CHECK(errors.out < 2e-6);
+    CHECK(errors.lse < 1e-5);
+    CHECK(errors.share_of_bound <= 1);
+  }
+}
+
+TEST_CASE("large scores stay within the bound that grows with them") {
+  Random random(7);
+  for (int round = 0; round < 40; ++round) {
+    const Job job = random_job(random);
+    INFO(job.text);
+    const Tensors tensors = random_tensors(job.problem, random(), 12);
+    CHECK(compare(job.problem, tensors, run_loopback_job(job, tensors, 3), 3).share_of_bound <= 1);
+  }
+}
+
+TEST_CASE("delays, reordering, threads and cells in flight never change a bit") {
+  Random random(99);
+  for (int round = 0; round < 60; ++round) {
+    Job job = random_job(random);
+    const int ranks = static_cast<int>(draw(random, 2, 8));
+    INFO(job.text << ", " << ranks << " ranks");
+    const Tensors tensors = random_tensors(job.problem, random(), 1.5);
+    const Result expected = run_loopback_job(job, tensors, ranks);
+    job.options.threads = 3 - job.options.threads;
+    job.options.cells_in_flight = static_cast<int>(draw(random, 2, 4));
+    Result delayed(job.problem);
+    const std::uint64_t seed = random();
+    run_loopback(ranks, [&](Transport& transport) {
+      const auto slow = faulty_transport(transport, {.seed = seed + transport.rank(), .longest_delay = 30});
+      run_rank(*slow, job, tensors, delayed, 2);
+    });
+    CHECK(delayed == expected);
+  }
+}
+
+TEST_CASE("with one unit table, any placement that attends in the same order gives the same bits as one rank") {
+  // On one rank every placement is the same; across ranks the order of units differs, so only the errors stay small.
+  Job job;
+  job.problem.query_tokens = job.problem.key_tokens = 300;
+  job.problem.query_heads = 4;
+  job.problem.key_heads = 2;
+  job.problem.head_dim = job.problem.value_dim = 16;
+  job.problem.mask = Mask::parse("causal");
+  job.options.unit_tokens = 32;
+  const Tensors tensors = random_tensors(job.problem, 1, 1.5);
+  const Result expected = run_loopback_job(job, tensors, 1);
+  for (const char* partition : {"zigzag", "striped", "balanced", "contiguous"}) {
+    job.options.partition = PartitionChoice::parse(partition);
+    CHECK(run_loopback_job(job, tensors, 1) == expected);
+    CHECK(compare(job.problem, tensors, run_loopback_job(job, tensors, 4)).out < 2e-6);
+  }
+}
+
+TEST_CASE("sampled rows of 65,536 keys keep the error of short sequences") {
+  Job job;
+  job.problem.query_tokens = 48;
+  job.problem.key_tokens = 65536;
+  job.problem.query_heads = job.problem.key_heads = 1;
+  job.problem.mask = Mask::full();
+  job.options.partition = PartitionChoice::parse("contiguous");
+  const Tensors tensors = random_tensors(job.problem, 3, 1.5);
+  const Errors errors = compare(job.problem, tensors, run_loopback_job(job, tensors, 2), 5);
+  CHECK(errors.out < 2e-6);
+  CHECK(errors.lse < 1e-5);
+  CHECK(errors.share_of_bound <= 1);
+}
+
+TEST_CASE("rows that see no key are zero with a log-sum-exp of minus infinity on any number of ranks") {
+  Job job;
+  job.problem.query_tokens = 40;
+  job.problem.key_tokens = 30;
+  job.problem.query_offset = -20;
+  job.problem.query_heads = job.problem.key_heads = 2;
+  job.problem.head_dim = job.problem.value_dim = 8;
+  job.problem.mask = Mask::causal();
+  const Tensors tensors = random_tensors(job.problem, 4, 1.5);
+  for (const int ranks : {1, 3, 8}) {
+    const Result result = run_loopback_job(job, tensors, ranks);
+    for (int row = 0; row < 20 * 2; ++row) {
+      CHECK(result.lse[row] == -std::numeric_limits<float>::infinity());
+      for (int channel = 0; channel < 8; ++channel) CHECK(result.out[row * 8 + channel] == 0);
+    }
+    CHECK(compare(job.problem, tensors, result).out < 2e-6);
+  }
+}
+
+TEST_CASE("ranks that were given different problems all hear which input differs") {
+  for (const int ranks : {2, 5}) {
+    std::vector<std::string> heard(ranks);
+    run_loopback(ranks, [&](Transport& transport) {
+      Problem problem;
+      problem.query_tokens = problem.key_tokens = 100;
+      problem.head_dim = transport.rank() == ranks - 1 ? 32 : 64;
+      try {
+        Attention(transport, problem, {});
+      } catch (const std::invalid_argument& error) {
+        heard[transport.rank()] = error.what();
+      }
+    });
+    for (const std::string& message : heard) {
+      CHECK(message == heard[0]);
+      CHECK(message.find("head dim") != std::string::npos);
+      CHECK(message.find("32") != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("operands that do not fit on one rank are refused on every rank before anything is sent") {
+  std::vector<std::string> heard(3);
+  run_loopback(3, [&](Transport& transport) {
+    Problem problem;
+    problem.query_tokens = problem.key_tokens = 90;
+    problem.head_dim = problem.value_dim = 4;
+    Attention attention(transport, problem, {});
+    std::vector<float> rows(90 * 4);
+    std::int64_t tokens = 0;
+    for (const Range& range : attention.query_rows()) tokens += range.size();
+    Operands operands{.queries = {rows.data(), tokens, 1, 4},
+                      .keys = {rows.data(), tokens + (transport.rank() == 1 ? 1 : 0), 1, 4},
+                      .values = {rows.data(), tokens, 1, 4},
+                      .out = {rows.data(), tokens, 1, 4}};
+    try {
+      attention.forward(operands);
+    } catch (const std::invalid_argument& error) {
+      heard[transport.rank()] = error.what();
+    }
+    CHECK(transport.traffic().bytes_sent == 0);
+  });
+  for (const std::string& message : heard) CHECK(message.find("keys is") != std::string::npos);
+}
+
+TEST_CASE("problems that cannot be are refused by value, limit and remedy") {
+  const auto refusal = [](auto&& change) {
+    std::string message;
+    run_loopback(2, [&](Transport& transport) {
+      Problem problem;
+      problem.query_tokens = problem.key_tokens = 16;
+      Options options;
+      change(problem, options);
+      try {
+        Attention(transport, problem, options);
+      } catch (const std::invalid_argument& error) {
+        if (transport.rank() == 0) message = error.what();
+      }
+    });
+    return message;
+  };
+  CHECK(refusal([](Problem& p, Options&) { p.query_heads = 6, p.key_heads = 4; }).find("divisor") != std::string::npos);
+  CHECK(refusal([](Problem& p, Options&) { p.head_dim = 577; }).find("576") != std::string::npos);
+  CHECK(refusal([](Problem& p, Options&) { p.value_dim = 0; }).find("value dim") != std::string::npos);
+  CHECK(refusal([](Problem& p, Options&) { p.mask = Mask::parse("documents(5,5)"); }).find("10") != std::string::npos);
+  CHECK(refusal([](Problem&, Options& o) { o.unit_tokens = kLongestUnit + 1; }).find("unit") != std::string::npos);
+  CHECK(refusal([](Problem&, Options& o) { o.isa = "sse1"; }).find("portable") != std::string::npos);
+  CHECK(refusal([](Problem&, Options& o) { o.cells_in_flight = 1; }).find("cells in flight") != std::string::npos);
+}

@@ -1,0 +1,192 @@
+// Programs without floats: the ring's shape, thinning, and the verifier against brute-force execution of mutated programs.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "runtime/schedules/ring.hpp"
+#include "runtime/scoreboard.hpp"
+#include "runtime/verify.hpp"
+#include "support/brute_force.hpp"
+#include "support/catch.hpp"
+#include "support/problems.hpp"
+
+using namespace gyre;
+using namespace gyre::test;
+
+namespace {
+
+std::vector<Program> ring_programs(const Layout& layout, int cells_in_flight = 2) {
+  const Schedule schedule = ring_schedule(layout, cells_in_flight);
+  std::vector<Program> programs;
+  for (int rank = 0; rank < layout.ranks; ++rank) programs.push_back(schedule(rank));
+  return programs;
+}
+
+Problem self_attention(std::int64_t tokens, const char* mask) {
+  Problem problem;
+  problem.query_tokens = problem.key_tokens = tokens;
+  problem.query_heads = problem.key_heads = 1;
+  problem.head_dim = problem.value_dim = 8;
+  problem.mask = Mask::parse(mask);
+  return problem;
+}
+
+std::string first_problem(const Verdict& verdict) {
+  return verdict.problems.empty() ? "" : verdict.problems.front();
+}
+
+std::size_t count(const Program& program, Op op) {
+  return std::count_if(program.instructions.begin(), program.instructions.end(), [&](const auto& i) { return i.op == op; });
+}
+
+}  // namespace
+
+TEST_CASE("every random ring is proven by the verifier and computes every pair once under random timings") {
+  Random random(11);
+  for (int round = 0; round < 150; ++round) {
+    const Job job = random_job(random);
+    const int ranks = static_cast<int>(draw(random, 1, 8));
+    INFO(job.text << ", " << ranks << " ranks");
+    const Layout layout(job.problem, job.options, ranks);
+    const auto programs = ring_programs(layout, job.options.cells_in_flight);
+    const Verdict verdict = verify(layout, programs);
+    CHECK(first_problem(verdict) == "");
+    if (round % 3 == 0) CHECK(brute_force(layout, programs, random()) == "");
+  }
+}
+
+TEST_CASE("a full ring of P ranks moves every key cell P - 1 times and no further") {
+  for (const int ranks : {1, 2, 3, 5, 8}) {
+    const Layout layout(self_attention(64 * 16, "full"), {}, ranks);
+    const Verdict verdict = verify(layout, ring_programs(layout));
+    REQUIRE(first_problem(verdict) == "");
+    const std::int64_t all_keys =
+        layout.run_bytes(Role::key_value, CellRun{0, static_cast<std::uint32_t>(layout.key_units.count()), 0, 1});
+    CHECK(verdict.bytes_sent == static_cast<std::uint64_t>(all_keys) * (ranks - 1));
+  }
+}
+
+TEST_CASE("a causal contiguous ring sends nothing to ranks that come before the keys") {
+  Options options;
+  options.partition = PartitionChoice::parse("contiguous");
+  const Layout layout(self_attention(4096, "causal"), options, 4);
+  const auto programs = ring_programs(layout);
+  CHECK(count(programs[0], Op::receive) == 0);
+  CHECK(count(programs[3], Op::receive) == 3);
+  CHECK(count(programs[3], Op::send) == 0);
+}
+
+TEST_CASE("bytes and attends of a window do not grow with the number of ranks that are out of its reach") {
+  Options options;
+  options.partition = PartitionChoice::parse("contiguous");
+  for (const int ranks : {4, 8, 32}) {
+    const Layout layout(self_attention(1024 * ranks, "window(500)"), options, ranks);
+    const auto programs = ring_programs(layout);
+    REQUIRE(first_problem(verify(layout, programs)) == "");
+    for (const Program& program : programs) {
+      CHECK(count(program, Op::send) <= 1);
+      CHECK(count(program, Op::attend) <= 2);
+    }
+  }
+}
+
+TEST_CASE("programs of 1,024 ranks are proven in one process") {
+  struct Case {
+    const char* mask;
+    const char* partition;
+  };
+  for (const Case& c : {Case{"causal", "zigzag"}, Case{"window(4096) | sinks(4)", "contiguous"}, Case{"full", "contiguous"}}) {
+    INFO(c.mask << ", " << c.partition);
+    Options options;
+    options.partition = PartitionChoice::parse(c.partition);
+    options.unit_tokens = 512;
+    const Layout layout(self_attention(1 << 20, c.mask), options, 1024);
+    const Verdict verdict = verify(layout, ring_programs(layout));
+    CHECK(first_problem(verdict) == "");
+    CHECK(verdict.messages > 0);
+  }
+}
+
+namespace {
+
+/// One random damage to one rank's program.
+void mutate(std::vector<Program>& programs, const Layout& layout, Random& random) {
+  Program& program = programs[random() % programs.size()];
+  auto& instructions = program.instructions;
+  const std::size_t at = random() % instructions.size();
+  Instruction& instruction = instructions[at];
+  const auto any_slot = [&] { return static_cast<SlotId>(random() % program.slots.size()); };
+  switch (draw(random, 0, 10)) {
+    case 0:
+      instructions.erase(instructions.begin() + static_cast<std::ptrdiff_t>(at));
+      return;
+    case 1:
+      instructions.insert(instructions.begin() + static_cast<std::ptrdiff_t>(at), Instruction(instruction));
+      return;
+    case 2:
+      std::swap(instruction, instructions[random() % instructions.size()]);
+      return;
+    case 3:
+      instruction.in[0] = any_slot();
+      return;
+    case 4:
+      instruction.out = any_slot();
+      return;
+    case 5:
+      instruction.peer = static_cast<int>(draw(random, -1, layout.ranks));
+      return;
+    case 6:
+      instruction.lane = 1;
+      return;
+    case 7:
+      if (!program.runs.empty())
+        program.runs[random() % program.runs.size()].unit += static_cast<std::uint32_t>(draw(random, -1, 1));
+      return;
+    case 8:
+      if (!program.runs.empty())
+        program.runs[random() % program.runs.size()].units += static_cast<std::uint32_t>(draw(random, -1, 1));
+      return;
+    case 9:
+      program.slots[any_slot()].offset += kAlignment * draw(random, -6, 6);
+      return;
+    case 10:
+      if (instruction.run_count > 0) --instruction.run_count;
+      return;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("whatever brute-force execution finds wrong in a mutated program, the verifier rejects") {
+  Random random(5);
+  int wrong = 0, right = 0, refused_though_right = 0;
+  for (int round = 0; round < 1500; ++round) {
+    Job job = random_job(random);
+    job.problem.query_tokens = std::min<std::int64_t>(job.problem.query_tokens, 60);
+    job.problem.key_tokens = job.problem.query_tokens;
+    job.problem.query_offset = 0;
+    job.problem.mask = Mask::parse(random_mask(random, job.problem.key_tokens));
+    job.problem.head_dim = job.problem.value_dim = 4;
+    job.options.unit_tokens = draw(random, 4, 12);
+    const Layout layout(job.problem, job.options, static_cast<int>(draw(random, 2, 4)));
+    auto programs = ring_programs(layout, job.options.cells_in_flight);
+    for (std::int64_t damage = draw(random, 1, 2); damage > 0; --damage) mutate(programs, layout, random);
+    const Verdict verdict = verify(layout, programs);
+    std::string found;
+    for (int timing = 0; timing < 6 && found.empty(); ++timing) found = brute_force(layout, programs, random());
+    INFO("round " << round << ": " << job.text << "; brute force: " << found << "; verifier: " << first_problem(verdict));
+    if (!found.empty()) {
+      ++wrong;
+      CHECK_FALSE(verdict);
+    } else {
+      ++right;
+      refused_though_right += verdict ? 0 : 1;
+    }
+  }
+  INFO(wrong << " wrong, " << right << " right, of which " << refused_though_right << " refused all the same");
+  CHECK(wrong > 500);
+  CHECK(right > 100);
+  // What is refused though it would do no harm: operands of a wrong role that are never looked at, slots outside the arena that
+  // stay empty, finishing nothing. Everything else that runs well is accepted.
+  CHECK(refused_though_right * 4 < right);
+}

@@ -1,0 +1,330 @@
+#include "support/brute_force.hpp"
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <set>
+#include <stdexcept>
+#include <tuple>
+#include <vector>
+
+namespace gyre::test {
+namespace {
+
+constexpr std::int64_t kLine = 64;
+
+struct Wrong : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// What a partial has accumulated: how often each (key unit, head) was added.
+using Covered = std::map<std::pair<std::uint32_t, int>, int>;
+
+struct Symbol {
+  Role role = Role::rows;  // rows: poison
+  std::uint32_t unit = 0;
+  int head = 0;
+  std::int64_t line = 0;
+  int call = -1;
+  std::shared_ptr<Covered> covered;
+};
+
+struct Cell {
+  std::uint32_t unit;
+  int head;
+  std::int64_t first_line;  // in the arena
+  std::int64_t lines;
+};
+
+class Machine {
+ public:
+  Machine(const Layout& layout, std::span<const Program> programs, std::uint64_t seed)
+      : layout_(layout), programs_(programs), random_(seed), ranks_(programs.size()) {
+    for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+      ranks_[rank].memory.resize(programs[rank].arena_bytes / kLine + 1);
+      restart(ranks_[rank], programs[rank]);
+    }
+  }
+
+  void run() {
+    while (true) {
+      std::vector<std::pair<int, std::size_t>> moves;  // (rank, -) posts next; (-, k) a transfer moves
+      for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+        finish_call(static_cast<int>(rank));
+        if (can_post(static_cast<int>(rank))) moves.emplace_back(static_cast<int>(rank), 0);
+      }
+      for (std::size_t k = 0; k < transfers_.size(); ++k) {
+        if (transfers_[k].send && transfers_[k].receive && !transfers_[k].complete) moves.emplace_back(-1, k);
+      }
+      if (moves.empty()) break;
+      const auto [rank, transfer] = moves[random_() % moves.size()];
+      rank >= 0 ? post(rank) : move(transfers_[transfer]);
+    }
+    for (const Rank& rank : ranks_) {
+      if (rank.call < 2) throw Wrong("stuck");
+    }
+  }
+
+ private:
+  struct Side {
+    int rank;
+    std::size_t instruction;
+    std::vector<std::int64_t> lines;
+  };
+  struct Transfer {
+    std::optional<Side> send, receive;
+    std::size_t copied = 0;
+    bool complete = false;
+  };
+  struct Rank {
+    std::vector<Symbol> memory;
+    std::vector<std::uint8_t> posted, done;
+    std::vector<std::vector<CellRun>> content;  // [slot] by program order
+    std::set<std::pair<std::uint32_t, int>> finished;
+    std::size_t next = 0;
+    int call = 0;
+  };
+
+  void restart(Rank& rank, const Program& program) {
+    rank.posted.assign(program.instructions.size(), 0);
+    rank.done.assign(program.instructions.size(), 0);
+    rank.content.assign(program.slots.size(), {});
+    rank.finished.clear();
+    rank.next = 0;
+  }
+
+  void finish_call(int index) {
+    Rank& rank = ranks_[index];
+    if (rank.call == 2 || rank.next < rank.done.size()) return;
+    for (const auto done : rank.done) {
+      if (!done) return;
+    }
+    for (int unit = 0; unit < layout_.query_units.count(); ++unit) {
+      for (int head = 0; head < layout_.problem.key_heads; ++head) {
+        const bool mine = layout_.queries.owner(unit) == index;
+        if (mine != (rank.finished.count({unit, head}) == 1)) throw Wrong("rows are missing or foreign");
+      }
+    }
+    ++rank.call;
+    if (rank.call < 2) restart(rank, programs_[index]);
+  }
+
+  static std::pair<std::int64_t, std::int64_t> range(const Program& program, SlotId slot) {
+    const Slot& s = program.slots.at(slot);
+    if (s.space == Space::user) return {-1 - slot, -slot};
+    return {s.offset, s.offset + s.bytes};
+  }
+
+  /// Straight from the definition: an instruction waits for every earlier one that writes what it touches or reads what it writes.
+  static bool conflict(const Program& program, const Instruction& a, const Instruction& b) {
+    const auto touches = [&](SlotId x, SlotId y) {
+      if (x == kNoSlot || y == kNoSlot) return false;
+      if (x == y) return true;
+      const auto [x0, x1] = range(program, x);
+      const auto [y0, y1] = range(program, y);
+      return x0 < y1 && y0 < x1;
+    };
+    for (const SlotId in : b.in) {
+      if (touches(a.out, in)) return true;
+    }
+    for (const SlotId in : a.in) {
+      if (touches(in, b.out)) return true;
+    }
+    return touches(a.out, b.out);
+  }
+
+  bool can_post(int index) const {
+    const Rank& rank = ranks_[index];
+    const Program& program = programs_[index];
+    if (rank.call == 2 || rank.next == program.instructions.size()) return false;
+    for (std::size_t earlier = 0; earlier < rank.next; ++earlier) {
+      if (!rank.done[earlier] && conflict(program, program.instructions[earlier], program.instructions[rank.next])) return false;
+    }
+    return true;
+  }
+
+  std::int64_t lines_of(Role role, std::uint32_t unit) const {
+    const Units& units = role == Role::key_value ? layout_.key_units : layout_.query_units;
+    return cell_bytes(role, layout_.problem.cell_shape(), units.length(static_cast<int>(unit))) / kLine;
+  }
+
+  /// Cells of runs laid out from the slot's start.
+  std::vector<Cell> cells_of(const Program& program, SlotId slot, std::span<const CellRun> runs) const {
+    std::vector<Cell> cells;
+    const Slot& s = program.slots.at(slot);
+    if (s.space != Space::arena || s.offset < 0 || s.offset % kLine != 0) throw Wrong("not a slot of the arena");
+    std::int64_t line = s.offset / kLine;
+    const auto units =
+        static_cast<std::uint32_t>(s.role == Role::key_value ? layout_.key_units.count() : layout_.query_units.count());
+    for (const CellRun& run : runs) {
+      for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
+        for (int head = run.head; head < run.head + run.heads; ++head) {
+          if (unit >= units || head >= layout_.problem.key_heads) throw Wrong("no such cell");
+          cells.push_back({unit, head, line, lines_of(s.role, unit)});
+          line += cells.back().lines;
+        }
+      }
+    }
+    if (line * kLine > s.offset + s.bytes || line * kLine > program.arena_bytes) throw Wrong("slot overflows");
+    return cells;
+  }
+
+  /// Where the wanted cells lie in a slot, given what program order says it holds.
+  std::vector<Cell> find(const Rank& rank, const Program& program, SlotId slot, std::span<const CellRun> wanted) const {
+    const auto there = cells_of(program, slot, rank.content.at(slot));
+    std::vector<Cell> found;
+    for (const CellRun& run : wanted) {
+      std::int64_t expected = -1;
+      for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
+        for (int head = run.head; head < run.head + run.heads; ++head) {
+          const Cell* match = nullptr;
+          for (const Cell& cell : there) {
+            if (!match && cell.unit == unit && cell.head == head) match = &cell;
+          }
+          if (!match) throw Wrong("cell not in slot");
+          if (expected >= 0 && match->first_line != expected) throw Wrong("run in pieces");
+          expected = match->first_line + match->lines;
+          found.push_back(*match);
+        }
+      }
+    }
+    return found;
+  }
+
+  void require(const Rank& rank, Role role, const Cell& cell) const {
+    for (std::int64_t line = 0; line < cell.lines; ++line) {
+      const Symbol& symbol = rank.memory[cell.first_line + line];
+      if (symbol.role != role || symbol.unit != cell.unit || symbol.head != cell.head || symbol.line != line ||
+          symbol.call != rank.call) {
+        throw Wrong("memory holds something else");
+      }
+    }
+  }
+
+  void write(Rank& rank, Role role, const Cell& cell) {
+    const auto covered = std::make_shared<Covered>();
+    for (std::int64_t line = 0; line < cell.lines; ++line) {
+      rank.memory[cell.first_line + line] = {role, cell.unit, cell.head, line, rank.call, covered};
+    }
+  }
+
+  void post(int index) {
+    Rank& rank = ranks_[index];
+    const Program& program = programs_[index];
+    const std::size_t at = rank.next++;
+    const Instruction& instruction = program.instructions[at];
+    const auto runs = program.runs_of(instruction);
+    rank.posted[at] = 1;
+    const bool receives = instruction.op == Op::receive;
+    if (receives || (instruction.op == Op::apply && instruction.function != Function::finish)) {
+      rank.content.at(instruction.out).assign(runs.begin(), runs.end());
+    }
+    if (receives || instruction.op == Op::send) {
+      const SlotId slot = receives ? instruction.out : instruction.in[0];
+      Side side{index, at, {}};
+      for (const Cell& cell : find(rank, program, slot, runs)) {
+        for (std::int64_t line = 0; line < cell.lines; ++line) side.lines.push_back(cell.first_line + line);
+      }
+      if (receives) {
+        for (const std::int64_t line : side.lines) rank.memory[line] = {};
+      }
+      const int peer = instruction.peer;
+      return meet(receives ? std::tuple(peer, index, int{instruction.lane}) : std::tuple(index, peer, int{instruction.lane}),
+                  receives, std::move(side));
+    }
+    instruction.op == Op::attend ? attend(rank, program, instruction) : apply(index, rank, program, instruction);
+    rank.done[at] = 1;
+  }
+
+  void meet(const std::tuple<int, int, int>& channel, bool receives, Side side) {
+    auto& count = posted_[{channel, receives}];
+    auto& list = order_[channel];
+    if (list.size() <= count) list.push_back(transfers_.size()), transfers_.emplace_back();
+    Transfer& transfer = transfers_[list[count++]];
+    (receives ? transfer.receive : transfer.send) = std::move(side);
+    if (!transfer.send || !transfer.receive) return;
+    if (transfer.send->lines.size() != transfer.receive->lines.size()) throw Wrong("sizes differ");
+  }
+
+  /// Copies a few lines, or reports completion.
+  void move(Transfer& transfer) {
+    Rank& from = ranks_[transfer.send->rank];
+    Rank& to = ranks_[transfer.receive->rank];
+    const std::size_t count = transfer.send->lines.size();
+    const std::size_t most = 1 + random_() % (count + 1);
+    for (std::size_t k = 0; k < most && transfer.copied < count; ++k, ++transfer.copied) {
+      to.memory[transfer.receive->lines[transfer.copied]] = from.memory[transfer.send->lines[transfer.copied]];
+    }
+    if (transfer.copied < count || random_() % 2 == 0) return;
+    transfer.complete = true;
+    from.done[transfer.send->instruction] = 1;
+    to.done[transfer.receive->instruction] = 1;
+  }
+
+  void attend(Rank& rank, const Program& program, const Instruction& instruction) {
+    const auto& rows = rank.content.at(instruction.in[0]);
+    const auto queries = find(rank, program, instruction.in[0], rows);
+    const auto partials = find(rank, program, instruction.out, rows);
+    const auto keys = find(rank, program, instruction.in[1], program.runs_of(instruction));
+    for (const Cell& query : queries) require(rank, Role::query, query);
+    for (const Cell& key : keys) require(rank, Role::key_value, key);
+    for (const Cell& partial : partials) {
+      require(rank, Role::partial, partial);
+      for (const Cell& key : keys) {
+        if (key.head == partial.head) ++(*rank.memory[partial.first_line].covered)[{key.unit, key.head}];
+      }
+    }
+  }
+
+  void apply(int index, Rank& rank, const Program& program, const Instruction& instruction) {
+    const auto runs = program.runs_of(instruction);
+    if (instruction.function == Function::finish) {
+      for (const Cell& cell : find(rank, program, instruction.in[0], runs)) {
+        require(rank, Role::partial, cell);
+        judge(cell, *rank.memory[cell.first_line].covered);
+        if (!rank.finished.insert({cell.unit, cell.head}).second) throw Wrong("finished twice");
+      }
+      return;
+    }
+    const Role role = program.slots.at(instruction.out).role;
+    for (const Cell& cell : cells_of(program, instruction.out, runs)) {
+      const Placement& placement = role == Role::key_value ? layout_.keys : layout_.queries;
+      if (placement.owner(static_cast<int>(cell.unit)) != index) throw Wrong("packs rows of another rank");
+      write(rank, role, cell);
+    }
+  }
+
+  /// Every visible pair exactly once.
+  void judge(const Cell& query, const Covered& covered) const {
+    const Range rows = layout_.query_positions(static_cast<int>(query.unit));
+    for (std::int64_t i = rows.begin; i < rows.end; ++i) {
+      for (std::int64_t j = 0; j < layout_.key_units.tokens(); ++j) {
+        if (!layout_.bands().visible(i, j)) continue;
+        const auto found = covered.find({static_cast<std::uint32_t>(layout_.key_units.unit_of(j)), query.head});
+        if (found == covered.end() || found->second != 1) throw Wrong("a pair is missing or counted twice");
+      }
+    }
+  }
+
+  const Layout& layout_;
+  std::span<const Program> programs_;
+  std::mt19937_64 random_;
+  std::vector<Rank> ranks_;
+  std::vector<Transfer> transfers_;
+  std::map<std::tuple<int, int, int>, std::vector<std::size_t>> order_;
+  std::map<std::pair<std::tuple<int, int, int>, bool>, std::size_t> posted_;
+};
+
+}  // namespace
+
+std::string brute_force(const Layout& layout, std::span<const Program> programs, std::uint64_t seed) {
+  try {
+    Machine(layout, programs, seed).run();
+  } catch (const std::exception& wrong) {
+    return wrong.what();
+  }
+  return {};
+}
+
+}  // namespace gyre::test

@@ -1,0 +1,206 @@
+#include "support/problems.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "comm/loopback_transport.hpp"
+#include "kernels/reference.hpp"
+
+namespace gyre::test {
+
+std::int64_t draw(Random& random, std::int64_t least, std::int64_t most) {
+  return least + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(most - least + 1));
+}
+
+namespace {
+
+std::string random_documents(Random& random, std::int64_t tokens) {
+  std::string text;
+  while (tokens > 0) {
+    const std::int64_t length = std::min(tokens, draw(random, 1, 1 + draw(random, 1, 90)));
+    text += (text.empty() ? "documents(" : ",") + std::to_string(length);
+    tokens -= length;
+  }
+  return text + ")";
+}
+
+std::string random_primitive(Random& random, std::int64_t key_tokens) {
+  const auto number = [&](std::int64_t least, std::int64_t most) { return std::to_string(draw(random, least, most)); };
+  switch (draw(random, 0, 9)) {
+    case 0:
+      return "full";
+    case 1:
+      return "window(" + number(0, 60) + ")";
+    case 2:
+      return "window(" + number(0, 60) + "," + number(0, 40) + ")";
+    case 3:
+      return "sinks(" + number(0, 20) + ")";
+    case 4:
+      return "prefix(" + number(0, 80) + ")";
+    case 5:
+      return "dilated(" + number(1, 30) + "," + number(1, 9) + ")";
+    case 6:
+      return "strided(" + number(1, 17) + ")";
+    case 7:
+      return key_tokens > 0 ? random_documents(random, key_tokens) : "causal";
+    default:
+      return "causal";
+  }
+}
+
+}  // namespace
+
+std::string random_mask(Random& random, std::int64_t key_tokens) {
+  std::string text = random_primitive(random, key_tokens);
+  for (std::int64_t more = draw(random, 0, 2); more > 0; --more) {
+    text = "(" + text + ")" + (draw(random, 0, 1) ? " & " : " | ") + random_primitive(random, key_tokens);
+  }
+  return text;
+}
+
+Job random_job(Random& random) {
+  Job job;
+  Problem& problem = job.problem;
+  const std::int64_t longest = draw(random, 0, 3) == 0 ? 12 : 320;
+  problem.key_tokens = draw(random, 0, 20) == 0 ? 0 : draw(random, 1, longest);
+  problem.query_tokens = draw(random, 0, 1) ? problem.key_tokens : draw(random, 0, longest);
+  if (draw(random, 0, 2) == 0) problem.query_offset = draw(random, -40, 60);
+  problem.key_heads = static_cast<int>(draw(random, 1, 3));
+  problem.query_heads = problem.key_heads * static_cast<int>(draw(random, 1, 4));
+  constexpr int kDims[] = {1, 3, 8, 16, 20, 33, 64};
+  problem.head_dim = kDims[draw(random, 0, 6)];
+  problem.value_dim = draw(random, 0, 1) ? problem.head_dim : kDims[draw(random, 0, 6)];
+  const std::string mask = random_mask(random, problem.key_tokens);
+  problem.mask = Mask::parse(mask);
+  const char* kPartitions[] = {"contiguous", "zigzag", "striped", "striped(7)", "balanced", "auto"};
+  const std::string partition = kPartitions[draw(random, 0, 5)];
+  job.options.partition = PartitionChoice::parse(partition);
+  job.options.unit_tokens = draw(random, 0, 3) == 0 ? 0 : draw(random, 1, 40);
+  job.options.threads = static_cast<int>(draw(random, 1, 2));
+  job.options.cells_in_flight = static_cast<int>(draw(random, 2, 4));
+  job.text = std::to_string(problem.query_tokens) + " queries, " + std::to_string(problem.key_tokens) + " keys, heads " +
+             std::to_string(problem.query_heads) + "/" + std::to_string(problem.key_heads) + ", dims " +
+             std::to_string(problem.head_dim) + "/" + std::to_string(problem.value_dim) + ", first query at " +
+             std::to_string(problem.first_query_position()) + ", unit " + std::to_string(job.options.unit_tokens) + ", " +
+             partition + ", " + std::to_string(job.options.cells_in_flight) + " in flight, mask " + mask;
+  return job;
+}
+
+Tensors random_tensors(const Problem& problem, std::uint64_t seed, double size) {
+  Random random(seed);
+  std::normal_distribution<float> normal(0, static_cast<float>(size));
+  const auto fill = [&](std::int64_t tokens, int heads, int dim) {
+    std::vector<float> tensor(static_cast<std::size_t>(tokens) * heads * dim);
+    std::generate(tensor.begin(), tensor.end(), [&] { return normal(random); });
+    return tensor;
+  };
+  Tensors tensors;
+  tensors.queries = fill(problem.query_tokens, problem.query_heads, problem.head_dim);
+  tensors.keys = fill(problem.key_tokens, problem.key_heads, problem.head_dim);
+  tensors.values = fill(problem.key_tokens, problem.key_heads, problem.value_dim);
+  return tensors;
+}
+
+Result::Result(const Problem& problem)
+    : out(static_cast<std::size_t>(problem.query_tokens) * problem.query_heads * problem.value_dim, std::nanf("")),
+      lse(static_cast<std::size_t>(problem.query_tokens) * problem.query_heads, std::nanf("")) {}
+
+bool Result::operator==(const Result& other) const {
+  const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
+    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+  };
+  return same(out, other.out) && same(lse, other.lse);
+}
+
+namespace {
+
+/// A rank's rows of a global tensor, one range after the other.
+std::vector<float> gather(const std::vector<float>& tensor, std::span<const Range> rows, std::size_t width) {
+  std::vector<float> local;
+  for (const Range& range : rows) {
+    local.insert(local.end(), tensor.begin() + static_cast<std::ptrdiff_t>(range.begin * width),
+                 tensor.begin() + static_cast<std::ptrdiff_t>(range.end * width));
+  }
+  return local;
+}
+
+void scatter(const std::vector<float>& local, std::span<const Range> rows, std::size_t width, std::vector<float>& tensor) {
+  auto from = local.begin();
+  for (const Range& range : rows) {
+    const auto count = static_cast<std::ptrdiff_t>(range.size() * width);
+    std::copy(from, from + count, tensor.begin() + static_cast<std::ptrdiff_t>(range.begin * width));
+    from += count;
+  }
+}
+
+}  // namespace
+
+void run_rank(Transport& transport, const Job& job, const Tensors& tensors, Result& result, int calls) {
+  const Problem& p = job.problem;
+  Attention attention(transport, p, job.options);
+  const auto& query_rows = attention.query_rows();
+  const auto& key_rows = attention.key_rows();
+  const std::size_t out_width = static_cast<std::size_t>(p.query_heads) * p.value_dim;
+  const auto queries = gather(tensors.queries, query_rows, static_cast<std::size_t>(p.query_heads) * p.head_dim);
+  const auto keys = gather(tensors.keys, key_rows, static_cast<std::size_t>(p.key_heads) * p.head_dim);
+  const auto values = gather(tensors.values, key_rows, static_cast<std::size_t>(p.key_heads) * p.value_dim);
+  std::vector<float> out = gather(result.out, query_rows, out_width);
+  std::vector<float> lse = gather(result.lse, query_rows, static_cast<std::size_t>(p.query_heads));
+  const auto query_tokens = static_cast<std::int64_t>(lse.size()) / p.query_heads;
+  const auto key_tokens = static_cast<std::int64_t>(keys.size()) / (p.key_heads * p.head_dim);
+  for (int call = 0; call < calls; ++call) {
+    attention.forward({.queries = {queries.data(), query_tokens, p.query_heads, p.head_dim},
+                       .keys = {keys.data(), key_tokens, p.key_heads, p.head_dim},
+                       .values = {values.data(), key_tokens, p.key_heads, p.value_dim},
+                       .out = {out.data(), query_tokens, p.query_heads, p.value_dim},
+                       .lse = lse.data()});
+  }
+  scatter(out, query_rows, out_width, result.out);
+  scatter(lse, query_rows, static_cast<std::size_t>(p.query_heads), result.lse);
+}
+
+Result run_loopback_job(const Job& job, const Tensors& tensors, int ranks) {
+  Result result(job.problem);
+  run_loopback(ranks, [&](Transport& transport) { run_rank(transport, job, tensors, result); });
+  return result;
+}
+
+Errors compare(const Problem& p, const Tensors& tensors, const Result& result, std::span<const Range> rows, std::int64_t step) {
+  const Rows<const float> keys(tensors.keys.data(), p.key_tokens, p.key_heads, p.head_dim);
+  const Rows<const float> values(tensors.values.data(), p.key_tokens, p.key_heads, p.value_dim);
+  Errors errors;
+  double largest_output = 0, largest_error = 0;
+  // NaN is the worst error there is, and max() would drop it.
+  const auto worse = [](double& worst, double found) { worst = found <= worst ? worst : std::isnan(found) ? HUGE_VAL : found; };
+  for (const Range& range : rows) {
+    for (std::int64_t token = range.begin; token < range.end; token += step) {
+      for (int head = 0; head < p.query_heads; ++head) {
+        const std::int64_t row = token * p.query_heads + head;
+        const ReferencePartial expected =
+            reference_partial(tensors.queries.data() + row * p.head_dim, p.first_query_position() + token, keys, values,
+                              head / p.group(), 0, p.score_scale(), p.mask.bands());
+        const double lse = result.lse[row];
+        const double lse_error = expected.lse() == lse ? 0 : std::abs(expected.lse() - lse);
+        worse(errors.lse, lse_error);
+        if (lse_error > 0) worse(errors.share_of_bound, lse_error / expected.lse_bound());
+        for (int channel = 0; channel < p.value_dim; ++channel) {
+          const double error = std::abs(expected.out(channel) - double{result.out[row * p.value_dim + channel]});
+          worse(largest_error, error);
+          largest_output = std::max(largest_output, std::abs(expected.out(channel)));
+          if (!(error == 0)) worse(errors.share_of_bound, error / expected.out_bound(channel));
+        }
+      }
+    }
+  }
+  errors.out = largest_error == 0 ? 0 : largest_error / largest_output;
+  return errors;
+}
+
+Errors compare(const Problem& problem, const Tensors& tensors, const Result& result, std::int64_t step) {
+  const Range all{0, problem.query_tokens};
+  return compare(problem, tensors, result, std::span(&all, 1), step);
+}
+
+}  // namespace gyre::test

@@ -1,0 +1,61 @@
+// Random problems, their tensors, and what the float64 reference says about them.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "comm/transport.hpp"
+#include "runtime/attention.hpp"
+
+namespace gyre::test {
+
+using Random = std::mt19937_64;
+
+/// Uniform in [least, most].
+std::int64_t draw(Random& random, std::int64_t least, std::int64_t most);
+
+/// A mask expression for that many key tokens: one to three primitives of every kind, combined.
+std::string random_mask(Random& random, std::int64_t key_tokens);
+
+/// A job small enough for the reference: odd lengths, fewer tokens than ranks, queries before the first key, any heads and dims.
+struct Job {
+  Problem problem;
+  Options options;
+  std::string text;  // for INFO
+};
+Job random_job(Random& random);
+
+/// All ranks' rows. Values are normal with the given size.
+struct Tensors {
+  std::vector<float> queries, keys, values;  // [tokens, heads, dim]
+};
+Tensors random_tensors(const Problem& problem, std::uint64_t seed, double size);
+
+/// All ranks' results.
+struct Result {
+  std::vector<float> out;  // [query tokens, query heads, value dim]
+  std::vector<float> lse;  // [query tokens, query heads]
+  explicit Result(const Problem& problem);
+  bool operator==(const Result& other) const;  // of bits
+};
+
+/// Runs this rank's part and writes its rows into `result`, which ranks may share. Calls forward `calls` times.
+void run_rank(Transport& transport, const Job& job, const Tensors& tensors, Result& result, int calls = 1);
+
+/// Over loopback.
+Result run_loopback_job(const Job& job, const Tensors& tensors, int ranks);
+
+/// Errors of some rows against the reference.
+struct Errors {
+  double out = 0;             // largest, relative to the largest output
+  double lse = 0;             // largest
+  double share_of_bound = 0;  // largest error over its own bound, outputs and log-sum-exp
+};
+/// Over the given token ranges of `result`, every `step`-th row.
+Errors compare(const Problem& problem, const Tensors& tensors, const Result& result, std::span<const Range> rows,
+               std::int64_t step = 1);
+Errors compare(const Problem& problem, const Tensors& tensors, const Result& result, std::int64_t step = 1);
+
+}  // namespace gyre::test
