@@ -1,0 +1,50 @@
+"""Runs `gyre run` jobs for the benchmarks and reads their reports. Standard library only."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GYRE = pathlib.Path(os.environ.get("GYRE", ROOT / "build" / "release" / "bin" / "gyre"))
+
+
+def mpirun(ranks):
+    """The launcher's words for that many ranks on this node, more ranks than cores included."""
+    cores = len(os.sched_getaffinity(0))
+    if ranks <= cores:
+        binding = ["--map-by", "core", "--bind-to", "core"]
+    else:
+        binding = ["--oversubscribe", "--bind-to", "none"]
+    return ["mpirun", *binding, "-n", str(ranks)]
+
+
+def run(ranks, **options):
+    """One job under mpirun; options are those of `gyre run` with _ for -. Returns its report."""
+    environment = dict(os.environ)
+    if os.geteuid() == 0:
+        environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "report.json"
+        command = [*mpirun(ranks), str(GYRE), "run", "--report", str(report)]
+        for name, value in options.items():
+            command += ["--" + name.replace("_", "-"), str(value)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)}\nended with status {done.returncode}:\n{done.stderr}")
+        return json.loads(report.read_text())
+
+
+def table(header, rows):
+    """Prints rows under a header, columns right-aligned."""
+    cells = [header, *[[value if isinstance(value, str) else f"{value:.4g}" for value in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for row in cells:
+        print("  ".join(value.rjust(width) for value, width in zip(row, widths)))
+
+
+def save(path, results):
+    """Writes results as JSON if a path was given."""
+    if path:
+        pathlib.Path(path).write_text(json.dumps(results, indent=1) + "\n")

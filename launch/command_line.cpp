@@ -1,0 +1,240 @@
+#include "launch/command_line.hpp"
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <sstream>
+#include <stdexcept>
+
+#include "launch/option_names.hpp"
+#include "runtime/attention.hpp"
+
+namespace gyre {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr int kMostRanksInProcess = 1024;
+constexpr int kMostThreads = 1024;
+
+constexpr const char* kIntroduction =
+    "Attention over sequences that no single machine could hold.\n"
+    "\n"
+    "  gyre run --q q.npy --k k.npy --v v.npy --out out.npy --mask causal\n"
+    "  mpirun -n 4 gyre run --synthetic 65536 --mask 'window(4096) | sinks(4)' --repeat 5\n"
+    "\n";
+
+[[noreturn]] void refuse(const std::string& text) {
+  throw std::invalid_argument(text);
+}
+
+po::options_description describe_options() {
+  const auto value = [](const char* name) { return po::value<std::string>()->value_name(name); };
+  po::options_description input("Input: three files, or random tensors");
+  input.add_options()("q", value("FILE"), "queries: .npy, C order, float16, float32 or float64, [tokens, heads, dim]")(
+      "k", value("FILE"), "keys; their heads are a divisor of the query heads")("v", value("FILE"), "values")(
+      "synthetic", value("TOKENS"), "normally distributed random tensors of that many tokens instead")(
+      "heads", value("N"), "query heads of --synthetic (8)")(
+      "kv-heads", value("N"), "its key/value heads (as many as query heads)")("head-dim", value("N"), "its head dim (64)")(
+      "value-dim", value("N"), "its value dim (head dim)")("seed", value("N"),
+                                                           "of --synthetic and of the rows that --check picks (1)");
+  po::options_description output("Output");
+  output.add_options()("out", value("FILE.npy"), "the result, float32, [query tokens, heads, value dim]")(
+      "lse", value("FILE.npy"), "natural log-sum-exp, float32, [query tokens, heads]")("out-dtype", value("TYPE"), "float32")(
+      "report", value("FILE"), "what is printed at the end, as JSON")(
+      "check", value("ROWS"), "recompute that many rows in float64; exit status 1 if the error is over its bound");
+  po::options_description attention("Attention");
+  attention.add_options()("mask", value("EXPR"),
+                          "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), dilated(L,D), "
+                          "strided(S), joined by & and | and parentheses")(
+      "query-offset", value("N"), "position of query 0 on the key axis (key tokens minus query tokens)")(
+      "scale", value("X"), "of scores, before the softmax (1/sqrt(head dim))")("dtype", value("TYPE"), "f32");
+  po::options_description work("How it is done");
+  work.add_options()("partition", value("NAME"), "contiguous, zigzag, striped, striped(B), balanced or auto (default)")(
+      "strategy", value("NAME"), "ring or auto (default)")("unit", value("N"), "tokens of a unit; it fixes the bits of the result")(
+      "ranks", value("N"), "ranks inside this process, without mpirun (1)")(
+      "threads", value("N"), "compute threads of a rank (its share of the cores it is bound to)")(
+      "device", value("NAME"), "cpu or auto (default)")("isa", value("NAME"),
+                                                        "instruction set: avx512, avx2 or portable (the best)")(
+      "repeat", value("N"), "timed repetitions after a warm-up; the report gives the median");
+  po::options_description other("Other");
+  other.add_options()("help", "this text")("version", "the version");
+  po::options_description all;
+  all.add(input).add(output).add(attention).add(work).add(other);
+  return all;
+}
+
+/// The options that were given, with conversions that say what is wrong.
+class Given {
+ public:
+  Given(const po::options_description& description, const std::vector<std::string>& arguments) {
+    // Only long options, never abbreviated. So "-3" is a value.
+    const int style =
+        po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent | po::command_line_style::long_allow_next;
+    const po::parsed_options parsed = [&] {
+      try {
+        return po::command_line_parser(arguments).options(description).style(style).allow_unregistered().run();
+      } catch (const po::error& error) {
+        refuse(error.what());
+      }
+    }();
+    std::vector<std::string> known;
+    for (const auto& option : description.options()) known.push_back(option->long_name());
+    for (const po::option& option : parsed.options) take(option, known);
+  }
+
+  bool has(const std::string& name) const { return values_.contains(name); }
+  std::string text(const std::string& name, const std::string& otherwise = "") const {
+    const auto found = values_.find(name);
+    return found == values_.end() ? otherwise : found->second;
+  }
+  template <class Integer>
+  std::optional<Integer> integer(const std::string& name, Integer least, Integer most = std::numeric_limits<Integer>::max()) const {
+    if (!has(name)) return std::nullopt;
+    const std::string& given = values_.at(name);
+    Integer value = 0;
+    const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), value);
+    if (error != std::errc{} || end != given.data() + given.size() || value < least || value > most)
+      refuse("--" + name + " is '" + given + "'; give a whole number from " + std::to_string(least) + " to " +
+             std::to_string(most));
+    return value;
+  }
+  std::optional<double> real(const std::string& name) const {
+    if (!has(name)) return std::nullopt;
+    const std::string& given = values_.at(name);
+    double value = 0;
+    const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), value);
+    if (error != std::errc{} || end != given.data() + given.size() || !std::isfinite(value))
+      refuse("--" + name + " is '" + given + "'; give a finite number");
+    return value;
+  }
+  const std::map<std::string, std::string>& all() const { return values_; }
+
+ private:
+  void take(const po::option& option, const std::vector<std::string>& known) {
+    const std::string& name = option.string_key;
+    if (name.empty()) refuse("unexpected argument '" + (option.value.empty() ? "" : option.value[0]) + "'; options begin with --");
+    if (option.unregistered) refuse_option(name, known);
+    const std::string value = option.value.empty() ? "" : option.value[0];
+    const bool flag = name == "help" || name == "version";
+    if (!flag && (value.empty() || value.starts_with("--")))
+      refuse("--" + name + " needs a value" + (value.empty() ? "" : ", and " + value + " follows it"));
+    if (!values_.emplace(name, value).second) refuse("--" + name + " is given twice; give it once");
+  }
+
+  std::map<std::string, std::string> values_;
+};
+
+void require_one_kind_of_input(const Given& given) {
+  std::string present, missing;
+  for (const char* name : {"q", "k", "v"}) (given.has(name) ? present : missing) = name;
+  if (given.has("synthetic") && !present.empty()) refuse("--synthetic and --" + present + " exclude each other; remove one");
+  if (!given.has("synthetic") && present.empty()) refuse("there is no input; give --q, --k and --v, or --synthetic TOKENS");
+  if (!present.empty() && !missing.empty()) refuse("--" + missing + " is missing; --q, --k and --v go together");
+  if (given.has("synthetic")) return;
+  for (const char* name : {"heads", "kv-heads", "head-dim", "value-dim"})
+    if (given.has(name)) refuse(std::string("--") + name + " belongs to --synthetic; files have a shape of their own: remove it");
+  if (given.has("seed") && !given.has("check")) refuse("--seed belongs to --synthetic and --check; remove it");
+}
+
+std::optional<Synthetic> synthetic_of(const Given& given) {
+  const auto tokens = given.integer<std::int64_t>("synthetic", 0);
+  if (!tokens) return std::nullopt;
+  Synthetic shape{.tokens = *tokens};
+  shape.heads = given.integer("heads", 1).value_or(shape.heads);
+  shape.key_heads = given.integer("kv-heads", 1).value_or(shape.heads);
+  shape.head_dim = given.integer("head-dim", 1).value_or(shape.head_dim);
+  shape.value_dim = given.integer("value-dim", 1).value_or(shape.head_dim);
+  return shape;
+}
+
+std::string output_of(const Given& given, const std::string& name) {
+  const std::string path = given.text(name);
+  if (path.ends_with(".safetensors")) refuse("--" + name + " " + path + ": .safetensors is not built yet; give a name in .npy");
+  if (!path.empty() && !path.ends_with(".npy")) refuse("--" + name + " " + path + " does not end in .npy; give a name that does");
+  return path;
+}
+
+void require_different_outputs(const RunRequest& request) {
+  const std::pair<const char*, const std::string&> outputs[] = {
+      {"--out", request.out_file}, {"--lse", request.lse_file}, {"--report", request.report_file}};
+  for (std::size_t a = 0; a < std::size(outputs); ++a)
+    for (std::size_t b = 0; b < a; ++b)
+      if (!outputs[a].second.empty() && outputs[a].second == outputs[b].second)
+        refuse(std::string(outputs[b].first) + " and " + outputs[a].first + " are both " + outputs[a].second +
+               "; give each a name of its own");
+}
+
+/// Values of the contract that are still to come, and those that are the only ones there are.
+void require_built(const Given& given) {
+  const std::string dtype = given.text("dtype", "f32");
+  if (dtype == "bf16" || dtype == "f16") refuse("--dtype " + dtype + " is not built yet; use f32 or remove it");
+  if (dtype != "f32") refuse("--dtype is '" + dtype + "'; use f32");
+  const std::string out_dtype = given.text("out-dtype", "float32");
+  if (out_dtype != "float32" && out_dtype != "f32")
+    refuse("--out-dtype " + out_dtype + " is not built yet; use float32 or remove it");
+  const std::string device = given.text("device", "auto");
+  if (device == "cuda") refuse("--device cuda is not built yet; use cpu or auto");
+  if (device != "cpu" && device != "auto") refuse("--device is '" + device + "'; use cpu or auto");
+}
+
+Options options_of(const Given& given) {
+  Options options;
+  options.partition = PartitionChoice::parse(given.text("partition", "auto"));
+  options.strategy = parse_strategy(given.text("strategy", "auto"));
+  options.unit_tokens = given.integer<std::int64_t>("unit", 1).value_or(0);
+  options.isa = given.text("isa");
+  if (!options.isa.empty()) select_kernels(options.isa);  // throws unless it is there
+  return options;
+}
+
+RunRequest run_request(const Given& given, bool launched) {
+  if (launched && given.has("ranks")) refuse("--ranks is for runs without mpirun or srun, which say it themselves; remove it");
+  require_one_kind_of_input(given);
+  require_built(given);
+  RunRequest request;
+  request.synthetic = synthetic_of(given);
+  request.query_file = given.text("q"), request.key_file = given.text("k"), request.value_file = given.text("v");
+  request.out_file = output_of(given, "out"), request.lse_file = output_of(given, "lse");
+  request.report_file = given.text("report");
+  require_different_outputs(request);
+  request.mask = Mask::parse(given.text("mask", "full"));
+  request.query_offset = given.integer<std::int64_t>("query-offset", std::numeric_limits<std::int64_t>::min());
+  request.scale = given.real("scale");
+  request.options = options_of(given);
+  request.threads = given.integer("threads", 1, kMostThreads);
+  request.ranks = given.integer("ranks", 1, kMostRanksInProcess).value_or(1);
+  request.repetitions = given.integer("repeat", 1, 1'000'000);
+  request.check_rows = given.integer<std::int64_t>("check", 1).value_or(0);
+  request.seed = given.integer<std::uint64_t>("seed", 0).value_or(request.seed);
+  for (const auto& [name, value] : given.all())
+    if (name != "threads") request.given.emplace_back("--" + name, value);
+  return request;
+}
+
+std::string help() {
+  std::ostringstream text;
+  text << kIntroduction << describe_options();
+  return text.str();
+}
+
+}  // namespace
+
+Command parse_command_line(const std::vector<std::string>& arguments, bool launched) {
+  const std::string first = arguments.empty() ? "" : arguments[0];
+  if (first == "--help") return {.run = {}, .text = help()};
+  if (first == "--version") return {.run = {}, .text = std::string("gyre ") + version() + "\n"};
+  if (first.empty() || first.starts_with('-')) refuse("there is no subcommand; use gyre run, or gyre --help");
+  if (first == "plan" || first == "topo") refuse("gyre " + first + " is not built yet; use gyre run");
+  if (first != "run") refuse("unknown subcommand '" + first + "'; use gyre run, or gyre --help");
+
+  const Given given(describe_options(), {arguments.begin() + 1, arguments.end()});
+  if (given.has("help")) return {.run = {}, .text = help()};
+  if (given.has("version")) return {.run = {}, .text = std::string("gyre ") + version() + "\n"};
+  return {.run = run_request(given, launched), .text = {}};
+}
+
+}  // namespace gyre

@@ -1,0 +1,22 @@
+// The command line, understood: the names are the contract that users' scripts rely on.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/run_request.hpp"
+
+namespace gyre {
+
+/// Either something to run, or a text (help, version) to print.
+struct Command {
+  std::optional<RunRequest> run;
+  std::string text;
+};
+
+/// `arguments`: without the program's name. `launched`: under mpirun or srun. Throws std::invalid_argument naming the option, what
+/// was given and what can be given. Touches no file.
+Command parse_command_line(const std::vector<std::string>& arguments, bool launched);
+
+}  // namespace gyre

@@ -1,0 +1,40 @@
+// Where queries, keys and values come from: three files, or a seed. A rank reads its own rows and no others.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "kernels/team.hpp"
+#include "launch/run_request.hpp"
+#include "launch/synthetic.hpp"
+#include "runtime/io/npy.hpp"
+
+namespace gyre {
+
+class Inputs {
+ public:
+  /// Local. Opens the files and reads their headers. Throws std::invalid_argument naming the file.
+  explicit Inputs(const RunRequest& request);
+
+  /// The problem that the shapes and the request make. Throws std::invalid_argument where shapes contradict each other.
+  Problem problem(const RunRequest& request) const;
+
+  /// Rows of one tensor for token ranges one after the other, [sum of ranges, heads, dim]. Local. Throws std::invalid_argument on
+  /// a value that is not finite, std::runtime_error if the file cannot be read.
+  std::vector<float> read(Tensor tensor, std::span<const Range> tokens, Team& team) const;
+
+ private:
+  struct Shape {
+    std::int64_t tokens;
+    int heads, dim;
+  };
+  Shape shape(Tensor tensor) const;
+
+  std::optional<Synthetic> synthetic_;
+  std::uint64_t seed_;
+  std::vector<std::string> paths_;  // by Tensor
+  std::vector<NpyReader> files_;    // by Tensor; none if synthetic
+};
+
+}  // namespace gyre

@@ -1,0 +1,78 @@
+// The gyre command. One line on standard error and one exit status, whatever happens and on however many ranks.
+#include <cstdio>
+#include <exception>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "comm/agreement.hpp"
+#include "comm/loopback_transport.hpp"
+#include "comm/mpi_transport.hpp"
+#include "launch/command_line.hpp"
+#include "launch/launcher.hpp"
+#include "launch/run_command.hpp"
+
+namespace gyre {
+namespace {
+
+void print_error(const std::exception& error) {
+  std::string line = error.what();
+  for (char& character : line)
+    if (character == '\n') character = ' ';
+  std::fprintf(stderr, "gyre: error: %s\n", line.c_str());
+  std::fflush(stderr);
+}
+
+/// Ranks are threads of this process. MPI is not even initialised, so that a small run starts at once.
+int run_here(const std::vector<std::string>& arguments) try {
+  const Command command = parse_command_line(arguments, false);
+  std::fputs(command.text.c_str(), stdout);
+  if (!command.run) return kSuccess;
+  int status = kSuccess;
+  run_loopback(command.run->ranks, [&](Transport& transport) {
+    const int mine = run_command(transport, *command.run);
+    if (transport.rank() == 0) status = mine;
+  });
+  return status;
+} catch (const std::invalid_argument& error) {
+  print_error(error);
+  return kWrongInput;
+} catch (const std::exception& error) {
+  print_error(error);
+  return kLost;
+}
+
+int run_on_ranks(Transport& transport, const Launcher& launcher, const std::vector<std::string>& arguments) try {
+  require_one_job(launcher, transport.ranks());
+  Command command;
+  together(transport, [&] { command = parse_command_line(arguments, true); });
+  if (command.run) return run_command(transport, *command.run);
+  if (transport.rank() == 0) std::fputs(command.text.c_str(), stdout);
+  return kSuccess;
+} catch (const std::invalid_argument& error) {
+  if (launcher.rank == 0) print_error(error);
+  return kWrongInput;
+} catch (const std::exception& error) {
+  transport.abort(kLost, error.what());
+  return kLost;
+}
+
+/// A rank that exits with a status of its own makes mpirun kill the others: first rank 0 has said why.
+int run_launched(const Launcher& launcher, int argc, char** argv) {
+  const MpiSession session(&argc, &argv);
+  const auto transport = mpi_world_transport();
+  const int status = run_on_ranks(*transport, launcher, {argv + 1, argv + argc});
+  std::fflush(stdout);
+  transport->barrier();
+  return status;
+}
+
+}  // namespace
+}  // namespace gyre
+
+int main(int argc, char** argv) {
+  const gyre::Launcher launcher = gyre::detect_launcher();
+  if (launcher.present) return gyre::run_launched(launcher, argc, argv);
+  return gyre::run_here({argv + 1, argv + argc});
+}

@@ -1,0 +1,54 @@
+#include "launch/option_names.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+namespace gyre {
+namespace {
+
+constexpr std::string_view kNotBuilt[] = {
+    "input",      "grad-out",     "dq",    "dk",      "dv",    "softcap",         "rope",        "yarn",
+    "dual-chunk", "sinks-logits", "alibi", "dropout", "trace", "measure-overlap", "reproducible"};
+
+/// Levenshtein's distance.
+std::size_t edits(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::string nearest_name(std::string_view name, std::span<const std::string> names) {
+  std::string nearest;
+  std::size_t least = 3;
+  for (const std::string& candidate : names) {
+    const bool beginning = name.size() >= 3 && candidate.starts_with(name);
+    const std::size_t distance = beginning ? 1 : edits(name, candidate);
+    if (distance < least && distance < candidate.size()) nearest = candidate, least = distance;
+  }
+  return nearest;
+}
+
+void refuse_option(const std::string& name, std::span<const std::string> known) {
+  if (std::find(std::begin(kNotBuilt), std::end(kNotBuilt), name) != std::end(kNotBuilt))
+    throw std::invalid_argument("--" + name + " is not built yet; remove it");
+  std::vector<std::string> names(known.begin(), known.end());
+  names.insert(names.end(), std::begin(kNotBuilt), std::end(kNotBuilt));
+  const std::string nearest = nearest_name(name, names);
+  throw std::invalid_argument("unknown option --" + name +
+                              (nearest.empty() ? "; gyre run --help lists those there are" : "; did you mean --" + nearest + "?"));
+}
+
+}  // namespace gyre

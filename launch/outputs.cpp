@@ -1,0 +1,75 @@
+#include "launch/outputs.hpp"
+
+#include <filesystem>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "comm/agreement.hpp"
+
+namespace gyre {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code error;
+  if (fs::equivalent(a, b, error)) return true;
+  return fs::weakly_canonical(a, error) == fs::weakly_canonical(b, error);
+}
+
+void require_different_files(const RunRequest& request) {
+  using Named = std::pair<const char*, const std::string&>;
+  const Named inputs[] = {{"--q", request.query_file}, {"--k", request.key_file}, {"--v", request.value_file}};
+  const Named outputs[] = {{"--out", request.out_file}, {"--lse", request.lse_file}, {"--report", request.report_file}};
+  std::vector<Named> taken;
+  for (const Named& input : inputs)
+    if (!input.second.empty()) taken.push_back(input);
+  for (const Named& output : outputs) {
+    if (output.second.empty()) continue;
+    for (const Named& other : taken)
+      if (same_file(output.second, other.second))
+        throw std::invalid_argument(std::string(output.first) + " and " + other.first + " are the same file, " + output.second +
+                                    "; give the output a name of its own");
+    taken.push_back(output);
+  }
+}
+
+}  // namespace
+
+Outputs::Outputs(Transport& transport, const RunRequest& request, const Problem& problem) {
+  const bool creator = transport.rank() == 0;
+  together(transport, [&] {
+    require_different_files(request);
+    if (creator) open(request, problem, true);
+  });
+  together(transport, [&] {
+    if (!creator) open(request, problem, false);
+  });
+}
+
+void Outputs::open(const RunRequest& request, const Problem& problem, bool create) {
+  if (!request.out_file.empty())
+    out_.emplace(request.out_file, std::vector<std::int64_t>{problem.query_tokens, problem.query_heads, problem.value_dim}, create);
+  if (!request.lse_file.empty())
+    lse_.emplace(request.lse_file, std::vector<std::int64_t>{problem.query_tokens, problem.query_heads}, create);
+  if (!request.report_file.empty() && create) report_.emplace(request.report_file, 0, create);
+}
+
+void Outputs::write(std::span<const Range> tokens, const float* out, const float* lse) {
+  if (out_) out_->write(tokens, out);
+  if (lse_) lse_->write(tokens, lse);
+}
+
+void Outputs::publish() {
+  if (out_) out_->publish();
+  if (lse_) lse_->publish();
+}
+
+void Outputs::write_report(const std::string& json) {
+  if (!report_) return;
+  report_->write(0, json);
+  report_->publish();
+}
+
+}  // namespace gyre

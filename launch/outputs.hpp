@@ -1,0 +1,36 @@
+// What a run leaves behind. Every file is made before work starts, and has its name once it is whole.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "comm/transport.hpp"
+#include "launch/run_request.hpp"
+#include "runtime/io/npy.hpp"
+#include "runtime/io/whole_file.hpp"
+
+namespace gyre {
+
+class Outputs {
+ public:
+  /// Collective: rank 0 creates the files, the others open them. Throws std::invalid_argument, the same on every rank, if one
+  /// cannot be written or is an input or another output.
+  Outputs(Transport& transport, const RunRequest& request, const Problem& problem);
+
+  /// This rank's rows: out [sum of ranges, heads, value_dim], lse [sum of ranges, heads]. Local.
+  void write(std::span<const Range> tokens, const float* out, const float* lse);
+  /// On rank 0, after every rank has written.
+  void publish();
+  /// On rank 0.
+  void write_report(const std::string& json);
+
+ private:
+  void open(const RunRequest& request, const Problem& problem, bool create);
+
+  std::optional<NpyWriter> out_, lse_;
+  std::optional<WholeFile> report_;
+};
+
+}  // namespace gyre

@@ -1,0 +1,36 @@
+// What a run tells at its end: a page for a person, JSON for a program.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "launch/check.hpp"
+#include "launch/measure.hpp"
+#include "runtime/attention.hpp"
+
+namespace gyre {
+
+struct Report {
+  Problem problem;
+  std::string strategy, partition, isa;
+  int ranks = 1, nodes = 1;
+  int threads = 1;  // of all ranks together
+  Measurement measured;
+  double peak_flops = 0;  // FLOP/s of all ranks together
+  std::int64_t visible_pairs = 0;
+  std::int64_t arena_bytes = 0;        // of the rank with most
+  std::int64_t scratch_bytes = 0;      // of the rank with most
+  std::int64_t peak_memory_bytes = 0;  // of the process with most
+  std::optional<CheckResult> check;
+
+  /// 2 x visible pairs x query heads x (head dim + value dim): a multiplication and an addition each for Q K^T and P V.
+  double flops() const;
+  double gflops_per_rank() const;
+  double peak_fraction() const;
+};
+
+std::string to_text(const Report& report);
+std::string to_json(const Report& report);
+
+}  // namespace gyre

@@ -1,0 +1,152 @@
+#include "launch/run_command.hpp"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <vector>
+
+#include "comm/agreement.hpp"
+#include "comm/topology.hpp"
+#include "launch/check.hpp"
+#include "launch/inputs.hpp"
+#include "launch/measure.hpp"
+#include "launch/outputs.hpp"
+#include "launch/report.hpp"
+#include "runtime/attention.hpp"
+
+namespace gyre {
+namespace {
+
+/// This rank's rows.
+struct Tensors {
+  std::vector<float> queries, keys, values, out, lse;
+
+  Tensors(const Inputs& inputs, const Problem& problem, const Attention& attention, Team& team) {
+    queries = inputs.read(Tensor::query, attention.query_rows(), team);
+    keys = inputs.read(Tensor::key, attention.key_rows(), team);
+    values = inputs.read(Tensor::value, attention.key_rows(), team);
+    lse.resize(queries.size() / static_cast<std::size_t>(problem.head_dim));
+    out.resize(lse.size() * static_cast<std::size_t>(problem.value_dim));
+  }
+  Operands operands(const Problem& problem) {
+    const auto tokens = [](std::size_t size, int heads) { return static_cast<std::int64_t>(size) / heads; };
+    const std::int64_t query_tokens = tokens(lse.size(), problem.query_heads);
+    const std::int64_t key_tokens = tokens(keys.size(), problem.key_heads * problem.head_dim);
+    return {.queries = {queries.data(), query_tokens, problem.query_heads, problem.head_dim},
+            .keys = {keys.data(), key_tokens, problem.key_heads, problem.head_dim},
+            .values = {values.data(), key_tokens, problem.key_heads, problem.value_dim},
+            .out = {out.data(), query_tokens, problem.query_heads, problem.value_dim},
+            .lse = lse.data()};
+  }
+};
+
+/// together(), with a remedy where memory is what is missing.
+template <class Step>
+void together_within_memory(Transport& transport, Step&& step) {
+  together(transport, [&] {
+    try {
+      step();
+    } catch (const std::bad_alloc&) {
+      throw std::invalid_argument("rank " + std::to_string(transport.rank()) +
+                                  " has too little memory for its rows; use more ranks on more nodes");
+    }
+  });
+}
+
+/// The report as it stands before anything is measured. Collective.
+Report describe(Transport& transport, const Problem& problem, const Attention& attention, const Topology& topology, int threads) {
+  const auto most = [&](std::int64_t bytes) {
+    return static_cast<std::int64_t>(maximum_over_ranks(transport, static_cast<double>(bytes)));
+  };
+  Report report;
+  report.problem = problem;
+  report.strategy = to_string(attention.strategy());
+  report.partition = attention.layout().partition.text();
+  report.isa = attention.isa();
+  report.ranks = transport.ranks();
+  report.nodes = topology.nodes();
+  report.threads = static_cast<int>(sum_over_ranks(transport, static_cast<std::uint64_t>(threads)));
+  report.arena_bytes = most(attention.arena_bytes());
+  report.scratch_bytes = most(attention.scratch_bytes());
+  return report;
+}
+
+std::int64_t most_resident_bytes(Transport& transport) {
+  struct rusage usage {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(maximum_over_ranks(transport, static_cast<double>(usage.ru_maxrss) * 1024));
+}
+
+/// Runs, with the peak measured before and after: of the two, the one that the run could have had.
+void measure(Transport& transport, Attention& attention, const Operands& operands, Team& team, const RunRequest& request,
+             Report& report) {
+  const KernelTable& kernels = select_kernels(attention.isa());
+  const double before = measure_peak_flops(transport, team, kernels);
+  report.measured =
+      measure_forward(transport, attention, operands, request.repetitions.value_or(1), request.repetitions.has_value());
+  report.peak_flops = std::max(before, measure_peak_flops(transport, team, kernels));
+}
+
+void check(Transport& transport, const Problem& problem, const Attention& attention, const Operands& operands, Team& team,
+           const RunRequest& request, Report& report) {
+  if (request.check_rows == 0) return;
+  report.check = check_rows(transport, team, problem, attention.query_rows(), attention.key_rows(), operands,
+                            sample_tokens(problem.query_tokens, request.check_rows, request.seed));
+}
+
+/// On rank 0. Returns the exit status.
+int tell(const Report& report, Outputs& outputs) {
+  outputs.write_report(to_json(report));
+  std::fputs(to_text(report).c_str(), stdout);
+  std::fflush(stdout);
+  if (!report.check || report.check->failure.empty()) return kSuccess;
+  std::fprintf(stderr, "gyre: check failed: %s\n", report.check->failure.c_str());
+  return kCheckFailed;
+}
+
+}  // namespace
+
+int run_command(Transport& transport, const RunRequest& request) {
+  agree(transport, request.given);
+  std::optional<Inputs> inputs;
+  Problem problem;
+  together(transport, [&] {
+    inputs.emplace(request);
+    problem = inputs->problem(request);
+  });
+  const Topology topology = discover_topology(transport);
+  Options options = request.options;
+  options.threads = request.threads.value_or(topology.default_threads());
+  Attention attention(transport, problem, options);
+  Outputs outputs(transport, request, problem);
+
+  std::optional<Team> team;
+  std::optional<Tensors> tensors;
+  together_within_memory(transport, [&] {
+    team.emplace(options.threads);
+    tensors.emplace(*inputs, problem, attention, *team);
+  });
+  const Operands operands = tensors->operands(problem);
+  Report report = describe(transport, problem, attention, topology, options.threads);
+  measure(transport, attention, operands, *team, request, report);
+  check(transport, problem, attention, operands, *team, request, report);
+  report.peak_memory_bytes = most_resident_bytes(transport);
+
+  outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data());
+  transport.barrier();
+  int status = kSuccess;
+  if (transport.rank() == 0) {
+    const Range queries = Range{0, problem.query_tokens} + problem.first_query_position();
+    report.visible_pairs = problem.mask.bands().count(queries, {0, problem.key_tokens});
+    outputs.publish();
+    status = tell(report, outputs);
+  }
+  transport.broadcast(std::as_writable_bytes(std::span(&status, 1)), 0);
+  return status;
+}
+
+}  // namespace gyre

@@ -1,0 +1,42 @@
+// What `gyre run` was asked to do, as data: the command line, understood and free of contradictions.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/problem.hpp"
+
+namespace gyre {
+
+/// Seeded random tensors instead of files.
+struct Synthetic {
+  std::int64_t tokens = 0;
+  int heads = 8;
+  int key_heads = 8;
+  int head_dim = 64;
+  int value_dim = 64;
+};
+
+struct RunRequest {
+  std::optional<Synthetic> synthetic;  // nothing: the three files
+  std::string query_file, key_file, value_file;
+  std::string out_file, lse_file, report_file;  // empty: not wanted
+
+  Mask mask;
+  std::optional<std::int64_t> query_offset;
+  std::optional<double> scale;
+  Options options;                 // threads are resolved when it runs
+  std::optional<int> threads;      // nothing: this rank's share of its cores
+  int ranks = 1;                   // inside this process; without a launcher
+  std::optional<int> repetitions;  // nothing: one call without a warm-up
+  std::int64_t check_rows = 0;
+  std::uint64_t seed = 1;
+
+  /// The options as given, but for --threads: what has to be the same on every rank.
+  std::vector<std::pair<std::string, std::string>> given;
+};
+
+}  // namespace gyre

@@ -1,0 +1,333 @@
+"""The gyre command as a user meets it: files in, files out, one line and one status when something is wrong.
+
+    test_command.py GYRE MPIEXEC [CLASS]
+
+Standard library only: tensors are small enough for plain Python to be the float64 reference.
+"""
+
+import array
+import json
+import math
+import os
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+GYRE, MPIEXEC = sys.argv[1:3]
+RANKS = (1, 2, 3, 4, 5, 8)
+CODES = {"<f2": "e", "<f4": "f", "<f8": "d"}
+
+
+def save(path, shape, values, descr="<f4", fortran_order=False):
+    text = f"{{'descr': '{descr}', 'fortran_order': {fortran_order}, 'shape': {tuple(shape)}, }}"
+    text += " " * (-(11 + len(text)) % 64) + "\n"
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode())
+        file.write(struct.pack(f"<{len(values)}{CODES.get(descr, 'f')}", *values))
+
+
+def load(path):
+    with open(path, "rb") as file:
+        content = file.read()
+    (length,) = struct.unpack("<H", content[8:10])
+    header = eval(content[10 : 10 + length])
+    assert content[:8] == b"\x93NUMPY\x01\x00" and header["descr"] == "<f4" and not header["fortran_order"], header
+    values = array.array("f")
+    values.frombytes(content[10 + length :])
+    assert len(values) == math.prod(header["shape"]), header
+    return header["shape"], values
+
+
+class Case:
+    """A small problem, its files, and its attention by the definition."""
+
+    def __init__(self, folder, queries, keys, heads, kv_heads, dim, value_dim, descr="<f4", seed=1):
+        draw = random.Random(seed)
+        self.queries, self.keys, self.heads, self.kv_heads, self.dim, self.value_dim = queries, keys, heads, kv_heads, dim, value_dim
+        self.tensors, self.arguments = {}, []
+        shapes = {"q": (queries, heads, dim), "k": (keys, kv_heads, dim), "v": (keys, kv_heads, value_dim)}
+        for name, shape in shapes.items():
+            values = [draw.gauss(0, 1.5) for _ in range(math.prod(shape))]
+            path = os.path.join(folder, name + ".npy")
+            save(path, shape, values, descr)
+            code = CODES[descr]
+            stored = struct.unpack(f"<{len(values)}{code}", struct.pack(f"<{len(values)}{code}", *values))
+            self.tensors[name] = struct.unpack(f"<{len(values)}f", struct.pack(f"<{len(values)}f", *stored))
+            self.arguments += ["--" + name, path]
+
+    def row(self, name, token, head):
+        heads, dim = (self.heads if name == "q" else self.kv_heads), (self.value_dim if name == "v" else self.dim)
+        begin = (token * heads + head) * dim
+        return self.tensors[name][begin : begin + dim]
+
+    def expected(self, visible, offset, scale=None):
+        scale = self.dim**-0.5 if scale is None else scale
+        out, lse = [], []
+        for token in range(self.queries):
+            keys = [j for j in range(self.keys) if visible(token + offset, j)]
+            for head in range(self.heads):
+                query, kv_head = self.row("q", token, head), head * self.kv_heads // self.heads
+                scores = [scale * sum(a * b for a, b in zip(query, self.row("k", j, kv_head))) for j in keys]
+                most = max(scores, default=0)
+                weights = [math.exp(s - most) for s in scores]
+                total = sum(weights)
+                lse.append(most + math.log(total) if keys else -math.inf)
+                values = [self.row("v", j, kv_head) for j in keys]
+                out += [sum(w * v[c] for w, v in zip(weights, values)) / total if keys else 0.0 for c in range(self.value_dim)]
+        return out, lse
+
+
+class CommandTest(unittest.TestCase):
+    def setUp(self):
+        self.scratch = tempfile.TemporaryDirectory(prefix="gyre-command-")
+        self.addCleanup(self.scratch.cleanup)
+        self.folder = self.scratch.name
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def gyre(self, *arguments, mpi=0, timeout=60):
+        launch = [MPIEXEC, "--oversubscribe", "--bind-to", "none", "-n", str(mpi)] if mpi else []
+        return subprocess.run([*launch, GYRE, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
+
+    def succeed(self, *arguments, **options):
+        done = self.gyre(*arguments, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr, "")
+        return done.stdout
+
+    def refuse(self, *arguments, saying=(), **options):
+        before = sorted(os.listdir(self.folder))
+        done = self.gyre(*arguments, timeout=20, **options)
+        ours = [line for line in done.stderr.splitlines() if "gyre:" in line]
+        self.assertEqual(done.returncode, 2, (arguments, done.stderr))
+        self.assertEqual(len(ours), 1, (arguments, done.stderr))
+        self.assertTrue(ours[0].startswith("gyre: error: "), ours)
+        for part in [saying] if isinstance(saying, str) else saying:
+            self.assertIn(part, ours[0])
+        self.assertEqual(done.stdout, "", arguments)
+        self.assertEqual(sorted(os.listdir(self.folder)), before, "a failed run left files behind")
+
+    def compare(self, case, mask, visible, *more, offset=None, scale=None, **options):
+        """Runs a case and compares its files with the definition."""
+        out_file, lse_file = self.path("out.npy"), self.path("lse.npy")
+        arguments = ["run", *case.arguments, "--mask", mask, "--out", out_file, "--lse", lse_file, "--check", "5", *more]
+        self.succeed(*arguments, **options)
+        expected_out, expected_lse = case.expected(visible, case.keys - case.queries if offset is None else offset, scale)
+        shape, out = load(out_file)
+        self.assertEqual(shape, (case.queries, case.heads, case.value_dim))
+        lse_shape, lse = load(lse_file)
+        self.assertEqual(lse_shape, (case.queries, case.heads))
+        largest = max(map(abs, expected_out), default=0)
+        for index, (got, expected) in enumerate(zip(out, expected_out)):
+            self.assertLessEqual(abs(got - expected), 2e-6 * largest, (more, index))
+        for index, (got, expected) in enumerate(zip(lse, expected_lse)):
+            self.assertTrue(got == expected or abs(got - expected) < 1e-5, (more, index, got, expected))
+        self.assertEqual([name for name in os.listdir(self.folder) if "partial" in name], [])
+
+
+class Results(CommandTest):
+    def test_causal_self_attention_equals_the_definition_on_any_number_of_ranks(self):
+        case = Case(self.folder, 29, 29, 4, 2, 6, 5)
+        for ranks in RANKS:
+            for partition in ("contiguous", "zigzag", "striped", "striped(3)", "balanced", "auto"):
+                more = ("--ranks", ranks, "--partition", partition, "--unit", 3, "--strategy", "ring")
+                self.compare(case, "causal", lambda i, j: j <= i, *more)
+
+    def test_fewer_queries_than_keys_meet_the_last_key_by_default(self):
+        case = Case(self.folder, 7, 23, 3, 1, 5, 9)
+        for ranks in RANKS:
+            self.compare(case, "window(4) | sinks(2)", lambda i, j: i - 4 <= j <= i or (j < 2 and j <= i), "--ranks", ranks, "--unit", 2)
+
+    def test_more_queries_than_keys_leave_rows_that_see_nothing_at_zero_and_minus_infinity(self):
+        case = Case(self.folder, 19, 11, 2, 2, 4, 4)
+        for ranks in (1, 3, 8):
+            self.compare(case, "causal", lambda i, j: j <= i, "--ranks", ranks, "--unit", 4)
+        self.assertEqual(load(self.path("lse.npy"))[1][0], -math.inf)
+
+    def test_query_offset_and_scale_are_taken_as_given_also_when_negative(self):
+        case = Case(self.folder, 9, 9, 2, 1, 4, 4)
+        self.compare(case, "causal", lambda i, j: j <= i, "--query-offset", "-3", "--ranks", 3, "--unit", 2, offset=-3)
+        self.compare(case, "causal", lambda i, j: j <= i, "--query-offset", "5", offset=5)
+        self.compare(case, "full", lambda i, j: True, "--scale", "-0.25", scale=-0.25)
+
+    def test_float16_and_float64_files_are_read(self):
+        for descr in ("<f2", "<f8"):
+            case = Case(self.folder, 13, 13, 4, 2, 6, 5, descr)
+            self.compare(case, "documents(5,8)", lambda i, j: (i < 5) == (j < 5), "--ranks", 3, "--unit", 3)
+
+    def test_every_instruction_set_and_several_threads_agree_with_the_definition(self):
+        case = Case(self.folder, 21, 21, 2, 1, 17, 7)
+        self.compare(case, "causal", lambda i, j: j <= i, "--isa", "portable")
+        self.compare(case, "causal", lambda i, j: j <= i, "--threads", 3, "--ranks", 2, "--unit", 5)
+
+    def test_nothing_to_do_gives_empty_files(self):
+        for queries, keys in ((0, 0), (0, 5)):
+            case = Case(self.folder, queries, keys, 2, 1, 4, 3)
+            for ranks in (1, 3):
+                self.compare(case, "full", lambda i, j: True, "--ranks", ranks)
+        self.compare(Case(self.folder, 4, 0, 2, 1, 4, 3), "full", lambda i, j: True, "--ranks", 2)
+
+    def test_the_bits_of_synthetic_attention_do_not_depend_on_the_ranks_when_every_row_meets_its_keys_in_one_order(self):
+        results = set()
+        for ranks in RANKS:
+            self.succeed("run", "--synthetic", 96, "--unit", 96, "--heads", 2, "--seed", 5, "--ranks", ranks, "--out", self.path("o.npy"))
+            with open(self.path("o.npy"), "rb") as file:
+                results.add(file.read())
+        self.assertEqual(len(results), 1)
+
+
+class Reports(CommandTest):
+    def test_report_has_the_keys_of_the_contract(self):
+        arguments = ("--ranks", 3, "--mask", "causal", "--heads", 4, "--kv-heads", 2, "--head-dim", 16, "--value-dim", 8)
+        page = self.succeed("run", "--synthetic", 300, *arguments, "--repeat", 4, "--check", 7, "--report", self.path("r.json"))
+        with open(self.path("r.json"), encoding="utf-8") as file:
+            report = json.load(file)
+        self.assertEqual(report["flops"], 2 * (300 * 301 // 2) * 4 * (16 + 8))
+        self.assertEqual((report["ranks"], report["repeat"], report["strategy"]), (3, 4, "ring"))
+        self.assertIn(report["partition"], ("contiguous", "zigzag", "striped", "balanced"))
+        self.assertIsNone(report["exposed_communication_seconds"])
+        self.assertEqual(report["bytes_borrowed"], 0)
+        for key in ("seconds", "gflops_per_rank", "peak_fraction", "bytes_sent", "arena_bytes", "peak_memory_bytes"):
+            self.assertGreater(report[key], 0, key)
+        self.assertLess(report["peak_fraction"], 1.05)
+        self.assertGreaterEqual(report["waiting_seconds"], 0)
+        self.assertAlmostEqual(report["gflops_per_rank"], report["flops"] / report["seconds"] / 3e9, delta=1e-6 * report["gflops_per_rank"])
+        self.assertEqual((report["check"]["rows"], report["check"]["passed"]), (7, True))
+        self.assertLess(report["check"]["share_of_bound"], 1)
+        self.assertIn("GFLOP/s", page)
+        self.assertIn("median of 4", page)
+
+    def test_one_rank_sends_nothing_and_without_check_the_report_says_so(self):
+        self.succeed("run", "--synthetic", 50, "--report", self.path("r.json"))
+        with open(self.path("r.json"), encoding="utf-8") as file:
+            report = json.load(file)
+        self.assertEqual((report["bytes_sent"], report["check"], report["repeat"]), (0, None, 1))
+
+    def test_help_and_version_answer_with_status_zero(self):
+        self.assertIn("--query-offset", self.succeed("run", "--help"))
+        self.assertIn("gyre run", self.succeed("--help"))
+        self.assertRegex(self.succeed("--version"), r"^gyre \d+\.\d+\.\d+\n$")
+
+
+class WrongInput(CommandTest):
+    def refuse_everywhere(self, *arguments, saying=()):
+        self.refuse("run", *arguments, saying=saying)
+        self.refuse("run", *arguments, "--ranks", 3, saying=saying)
+
+    def files(self, **replaced):
+        """Arguments with good files, some of them replaced."""
+        names = {}
+        for name, heads in (("q", 4), ("k", 2), ("v", 2)):
+            names[name] = replaced.get(name) or self.path(name + ".npy")
+            if name not in replaced:
+                save(names[name], (6, heads, 3), [0.5] * (6 * heads * 3))
+        return [text for name, path in names.items() for text in ("--" + name, path)]
+
+    def test_no_subcommand_and_unknown_names(self):
+        self.refuse(saying="gyre run")
+        self.refuse("plan", "--ranks", "4", saying="gyre plan is not built yet")
+        self.refuse_everywhere("--synthetic", 9, "--softcap", "30", saying="--softcap is not built yet; remove it")
+        self.refuse_everywhere("--synthetic", 9, "--querry-offset", "3", saying=("--querry-offset", "--query-offset?"))
+
+    def test_masks_and_choices_that_do_not_parse(self):
+        for option, value in (("--mask", "causal &"), ("--mask", "blocks(b.npy,4)"), ("--mask", "window(-1)"), ("--mask", "documents(4,4)"),
+                              ("--partition", "diagonal"), ("--strategy", "tree"), ("--isa", "sse9"), ("--unit", "100000"),
+                              ("--device", "cuda"), ("--dtype", "bf16"), ("--query-offset", "99999999999999999")):  # fmt: skip
+            self.refuse_everywhere("--synthetic", 9, option, value)
+
+    def test_files_that_are_missing_or_not_tensors(self):
+        self.refuse_everywhere(*self.files(k=self.path("missing.npy")), saying=("missing.npy", "No such file"))
+        self.refuse_everywhere(*self.files(v=self.folder), saying=(self.folder, "not a regular file"))
+        with open(self.path("text.npy"), "w", encoding="utf-8") as file:
+            file.write("not a tensor")
+        self.refuse_everywhere(*self.files(q=self.path("text.npy")), saying=("text.npy", "not a .npy file"))
+        save(self.path("ints.npy"), (6, 2, 3), [0.0] * 36, "<i4")
+        self.refuse_everywhere(*self.files(k=self.path("ints.npy")), saying=("ints.npy", "<i4"))
+        save(self.path("short.npy"), (6, 2, 3), [0.0] * 30)
+        self.refuse_everywhere(*self.files(k=self.path("short.npy")), saying=("short.npy", "truncated"))
+        save(self.path("flat.npy"), (6, 2), [0.0] * 12)
+        self.refuse_everywhere(*self.files(k=self.path("flat.npy")), saying=("flat.npy", "[tokens, heads, dim]"))
+
+    @unittest.skipIf(os.geteuid() == 0, "root may read everything")
+    def test_a_file_that_may_not_be_read(self):
+        arguments = self.files()
+        os.chmod(self.path("k.npy"), 0)
+        self.refuse_everywhere(*arguments, saying=("k.npy", "Permission denied"))
+
+    def test_a_pipe_that_nobody_writes_to_does_not_hang(self):
+        os.mkfifo(self.path("pipe.npy"))
+        self.refuse_everywhere(*self.files(q=self.path("pipe.npy")), saying="not a regular file")
+
+    def test_shapes_that_contradict_each_other(self):
+        save(self.path("other.npy"), (5, 2, 3), [0.0] * 30)
+        self.refuse_everywhere(*self.files(v=self.path("other.npy")), saying=("tokens", "other.npy has 5"))
+        save(self.path("other.npy"), (6, 1, 3), [0.0] * 18)
+        self.refuse_everywhere(*self.files(v=self.path("other.npy")), saying=("heads", "other.npy has 1"))
+        save(self.path("other.npy"), (6, 2, 4), [0.0] * 48)
+        self.refuse_everywhere(*self.files(k=self.path("other.npy")), saying=("channels", "other.npy has 4"))
+        save(self.path("other.npy"), (6, 3, 3), [0.0] * 54)
+        self.refuse_everywhere(*self.files(q=self.path("other.npy")), saying="3 query heads")
+        self.refuse_everywhere("--synthetic", 9, "--head-dim", 1000, saying="1000")
+
+    def test_values_that_are_not_finite_are_named_by_their_place_on_one_rank_or_three(self):
+        values = [0.5] * 36
+        values[4 * 6 + 1 * 3 + 2] = math.nan
+        save(self.path("nan.npy"), (6, 2, 3), values)
+        self.refuse_everywhere(*self.files(k=self.path("nan.npy")), "--unit", 2, saying="nan.npy: token 4, head 1, channel 2 is nan")
+        values[4 * 6 + 1 * 3 + 2] = 1e300
+        save(self.path("large.npy"), (6, 2, 3), values, "<f8")
+        self.refuse_everywhere(*self.files(k=self.path("large.npy")), "--unit", 2, saying="channel 2 is inf as float32")
+
+    def test_outputs_that_cannot_be_written_or_would_overwrite_an_input(self):
+        nowhere = self.path("no/such/folder/out.npy")
+        for option in ("--out", "--lse", "--report"):
+            self.refuse_everywhere("--synthetic", 9, option, nowhere, saying=(nowhere, "No such file"))
+        self.refuse_everywhere("--synthetic", 9, "--out", self.path("good.npy"), "--report", self.folder, saying="not a regular file")
+        arguments = self.files()
+        self.refuse_everywhere(*arguments, "--out", self.path("q.npy"), saying=("--out and --q", "q.npy"))
+        os.symlink(self.path("k.npy"), self.path("link.npy"))
+        self.refuse_everywhere(*arguments, "--lse", self.path("link.npy"), saying="--lse and --k")
+        detour = os.path.join(self.folder, ".", "out.npy")
+        self.refuse_everywhere(*arguments, "--out", detour, "--lse", self.path("out.npy"), saying="--lse and --out")
+        self.refuse_everywhere("--synthetic", 9, "--out", self.path("out.txt"), saying="does not end in .npy")
+
+    def test_a_failed_run_leaves_an_older_result_as_it_was(self):
+        save(self.path("out.npy"), (1, 1, 1), [7.0])
+        self.refuse_everywhere(*self.files(), "--out", self.path("out.npy"), "--report", self.path("no/r.json"))
+        self.assertEqual(load(self.path("out.npy"))[1][0], 7.0)
+
+
+class UnderMpirun(CommandTest):
+    def test_results_equal_the_definition_for_every_number_of_ranks(self):
+        case = Case(self.folder, 29, 29, 4, 2, 6, 5)
+        for ranks in RANKS:
+            self.compare(case, "causal", lambda i, j: j <= i, "--unit", 3, mpi=ranks)
+
+    def test_ranks_of_mpirun_and_ranks_of_one_process_give_the_same_bits(self):
+        for options, name in (({"mpi": 3}, "a.npy"), ({}, "b.npy")):
+            ranks = () if options else ("--ranks", 3)
+            self.succeed("run", "--synthetic", 200, "--mask", "causal", "--out", self.path(name), *ranks, **options)
+        with open(self.path("a.npy"), "rb") as a, open(self.path("b.npy"), "rb") as b:
+            self.assertEqual(a.read(), b.read())
+
+    def test_wrong_input_ends_every_rank_with_one_line(self):
+        self.refuse("run", "--synthetic", 9, "--softcap", "30", mpi=3, saying="--softcap is not built yet")
+        self.refuse("run", "--synthetic", 9, "--ranks", "2", mpi=3, saying="--ranks")
+        self.refuse("run", "--synthetic", 9, "--out", self.path("no/out.npy"), mpi=3, saying="no/out.npy")
+        self.refuse("run", "--q", self.path("q.npy"), "--k", "k", "--v", "v", mpi=3, saying="q.npy: cannot be read")
+        self.refuse("run", "--synthetic", 9, "--mask", "documents(4,4)", mpi=3, saying="8")
+
+    def test_ranks_that_were_asked_for_different_things_say_so_once(self):
+        self.refuse("run", "--synthetic", 9, "--mask", "full", ":", "-n", "1", GYRE, "run", "--synthetic", 9, "--mask", "causal", mpi=1,
+                    saying=("--mask", "causal", "full"))  # fmt: skip
+
+    def test_help_is_printed_once(self):
+        self.assertEqual(self.succeed("--help", mpi=3).count("--query-offset"), 1)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])

@@ -1,0 +1,155 @@
+// The command line: what is taken, what is refused, and with which words.
+#include "launch/command_line.hpp"
+#include "launch/launcher.hpp"
+#include "launch/option_names.hpp"
+#include "support/catch.hpp"
+
+using namespace gyre;
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+RunRequest parse(Arguments arguments, bool launched = false) {
+  arguments.insert(arguments.begin(), "run");
+  return parse_command_line(arguments, launched).run.value();
+}
+
+std::string refusal(Arguments arguments, bool launched = false) {
+  try {
+    parse(std::move(arguments), launched);
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+}  // namespace
+
+TEST_CASE("defaults are those of the contract") {
+  const RunRequest request = parse({"--q", "q.npy", "--k", "k.npy", "--v", "v.npy"});
+  CHECK_FALSE(request.synthetic);
+  CHECK(request.query_file == "q.npy");
+  CHECK(request.mask.text() == "full");
+  CHECK_FALSE(request.query_offset);
+  CHECK_FALSE(request.scale);
+  CHECK_FALSE(request.threads);
+  CHECK_FALSE(request.repetitions);
+  CHECK(request.ranks == 1);
+  CHECK(request.check_rows == 0);
+  CHECK(request.options.strategy == Strategy::automatic);
+  CHECK(request.options.partition == PartitionChoice{});
+  CHECK(request.options.unit_tokens == 0);
+}
+
+TEST_CASE("synthetic key/value heads default to the heads, and the value dim to the head dim") {
+  const RunRequest request = parse({"--synthetic", "100", "--heads", "6", "--head-dim", "48"});
+  CHECK(request.synthetic->tokens == 100);
+  CHECK(request.synthetic->key_heads == 6);
+  CHECK(request.synthetic->value_dim == 48);
+  CHECK(parse({"--synthetic=100", "--kv-heads=2"}).synthetic->key_heads == 2);
+}
+
+TEST_CASE("a negative number is a value and not an option") {
+  CHECK(parse({"--synthetic", "9", "--query-offset", "-3"}).query_offset == -3);
+  CHECK(parse({"--synthetic", "9", "--query-offset=-3"}).query_offset == -3);
+  CHECK(parse({"--synthetic", "9", "--scale", "-0.5"}).scale == -0.5);
+}
+
+TEST_CASE("names of the contract that are not built are refused by name, with a value, without, and joined by =") {
+  for (const char* name : {"input", "grad-out", "dq", "dk", "dv", "softcap", "rope", "yarn", "dual-chunk", "sinks-logits", "alibi",
+                           "dropout", "trace", "measure-overlap"}) {
+    const std::string option = std::string("--") + name, expected = option + " is not built yet; remove it";
+    CHECK(refusal({"--synthetic", "9", option}) == expected);
+    CHECK(refusal({"--synthetic", "9", option, "30"}) == expected);
+    CHECK(refusal({option + "=30", "--synthetic", "9"}) == expected);
+  }
+}
+
+TEST_CASE("values of the contract that are not built are refused by name") {
+  CHECK(refusal({"--synthetic", "9", "--dtype", "bf16"}) == "--dtype bf16 is not built yet; use f32 or remove it");
+  CHECK(refusal({"--synthetic", "9", "--dtype", "int4"}) == "--dtype is 'int4'; use f32");
+  CHECK(refusal({"--synthetic", "9", "--dtype", "f32", "--out-dtype", "float32", "--device", "cpu"}) == "accepted");
+  CHECK(refusal({"--synthetic", "9", "--out-dtype", "bf16"}).starts_with("--out-dtype bf16 is not built yet"));
+  CHECK(refusal({"--synthetic", "9", "--device", "cuda"}) == "--device cuda is not built yet; use cpu or auto");
+  CHECK(refusal({"--synthetic", "9", "--out", "x.safetensors"}).find("not built yet") != std::string::npos);
+  for (const char* strategy : {"bidirectional_ring", "all_gather", "ulysses", "hybrid(2)", "double_ring", "pass_query", "tree"})
+    CHECK(refusal({"--synthetic", "9", "--strategy", strategy}).find("not built yet") != std::string::npos);
+  CHECK(refusal({"--synthetic", "9", "--mask", "blocks(b.npy,64)"}).find("not built yet") != std::string::npos);
+}
+
+TEST_CASE("an unknown option is named, with the nearest name where there is one") {
+  CHECK(refusal({"--synthetc", "9"}) == "unknown option --synthetc; did you mean --synthetic?");
+  CHECK(refusal({"--kv-head", "9"}) == "unknown option --kv-head; did you mean --kv-heads?");
+  CHECK(refusal({"--sofcap", "9"}) == "unknown option --sofcap; did you mean --softcap?");
+  CHECK(refusal({"--frobnicate"}) == "unknown option --frobnicate; gyre run --help lists those there are");
+  CHECK(refusal({"--h"}).starts_with("unknown option --h;"));
+}
+
+TEST_CASE("contradictions are refused") {
+  CHECK(refusal({}).starts_with("there is no input"));
+  CHECK(refusal({"--q", "q", "--k", "k"}) == "--v is missing; --q, --k and --v go together");
+  CHECK(refusal({"--k", "k", "--v", "v"}) == "--q is missing; --q, --k and --v go together");
+  CHECK(refusal({"--q", "q", "--synthetic", "9"}) == "--synthetic and --q exclude each other; remove one");
+  const Arguments files = {"--q", "q", "--k", "k", "--v", "v"};
+  for (const char* name : {"--heads", "--kv-heads", "--head-dim", "--value-dim"}) {
+    Arguments arguments = files;
+    arguments.insert(arguments.end(), {name, "2"});
+    CHECK(refusal(arguments).starts_with(std::string(name) + " belongs to --synthetic"));
+  }
+  CHECK(refusal({"--synthetic", "9", "--out", "x.npy", "--lse", "x.npy"}).starts_with("--out and --lse are both x.npy"));
+  CHECK(refusal({"--synthetic", "9", "--lse", "x.npy", "--report", "x.npy"}).starts_with("--lse and --report are both x.npy"));
+  CHECK(refusal({"--synthetic", "9", "--ranks", "2"}, true).starts_with("--ranks is for runs without mpirun"));
+  CHECK(refusal({"--synthetic", "9", "--ranks", "2"}) == "accepted");
+}
+
+TEST_CASE("a value that is missing, given twice, or not a number of the range is refused") {
+  CHECK(refusal({"--synthetic"}).find("--synthetic") != std::string::npos);
+  CHECK(refusal({"--q", "--k", "k", "--v", "v"}).starts_with("--q needs a value, and --k follows it"));
+  CHECK(refusal({"--synthetic="}).find("--synthetic") != std::string::npos);
+  CHECK(refusal({"--synthetic", "9", "--synthetic", "8"}) == "--synthetic is given twice; give it once");
+  CHECK(refusal({"--synthetic", "9", "stray"}).starts_with("unexpected argument 'stray'"));
+  for (const char* value : {"x", "1.5", "9x", " 9", "-1", "99999999999999999999", ""})
+    CHECK(refusal({"--synthetic", value}).starts_with("--synthetic "));
+  for (const char* name : {"--heads", "--ranks", "--threads", "--repeat", "--check", "--unit"})
+    CHECK(refusal({"--synthetic", "9", name, "0"}).starts_with(std::string(name) + " is '0'; give a whole number from 1 to "));
+  for (const char* value : {"nan", "inf", "1e999", "one"})
+    CHECK(refusal({"--synthetic", "9", "--scale", value}).ends_with("give a finite number"));
+}
+
+TEST_CASE("subcommands are required, and those of the contract that are not built are refused by name") {
+  const auto message = [](const Arguments& arguments) {
+    try {
+      parse_command_line(arguments, false);
+    } catch (const std::invalid_argument& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  CHECK(message({}).starts_with("there is no subcommand"));
+  CHECK(message({"--q", "q.npy"}).starts_with("there is no subcommand"));
+  CHECK(message({"plan", "--ranks", "4"}) == "gyre plan is not built yet; use gyre run");
+  CHECK(message({"topo"}) == "gyre topo is not built yet; use gyre run");
+  CHECK(message({"jog"}).starts_with("unknown subcommand 'jog'"));
+}
+
+TEST_CASE("help lists every option that is taken, and needs no input") {
+  for (const Arguments& arguments : {Arguments{"--help"}, Arguments{"run", "--help"}}) {
+    const Command command = parse_command_line(arguments, false);
+    CHECK_FALSE(command.run);
+    for (const char* name : {"--q", "--synthetic", "--query-offset", "--report", "--check", "--isa"})
+      CHECK(command.text.find(name) != std::string::npos);
+  }
+  CHECK(parse_command_line({"run", "--version"}, false).text.starts_with("gyre "));
+}
+
+TEST_CASE("what must be the same on every rank is what was given, without the threads") {
+  const RunRequest request = parse({"--synthetic", "9", "--threads", "2", "--mask", "causal"});
+  CHECK(request.given == std::vector<std::pair<std::string, std::string>>{{"--mask", "causal"}, {"--synthetic", "9"}});
+}
+
+TEST_CASE("processes that do not see each other are refused, whoever started them") {
+  CHECK_NOTHROW(require_one_job({.present = true, .ranks = 4, .rank = 0}, 4));
+  CHECK_NOTHROW(require_one_job({.present = true, .ranks = 0, .rank = 0}, 4));
+  CHECK_THROWS_AS(require_one_job({.present = true, .ranks = 4, .rank = 0}, 1), std::invalid_argument);
+}
