@@ -225,9 +225,11 @@ Attend::Attend(Attend&&) noexcept = default;
 Attend::~Attend() = default;
 
 void Attend::run(Team& team, FunctionRef<void()> poll) {
-  require(team.size() == static_cast<int>(state_->scratch->workers_.size()),
-          "a team of " + std::to_string(team.size()) + " threads, but scratch memory for " +
-              std::to_string(state_->scratch->workers_.size()) + ": build the attend for as many threads as run it");
+  const auto workers = static_cast<int>(state_->scratch->workers_.size());
+  if (team.size() != workers) {  // not require(): its message would be made, and allocated, on every run
+    throw std::invalid_argument("a team of " + std::to_string(team.size()) + " threads, but scratch memory for " +
+                                std::to_string(workers) + ": build the attend for as many threads as run it");
+  }
   team.run(
       static_cast<int>(state_->blocks.size()),
       [&](int task, int worker) { state_->run_block(state_->blocks[task], state_->scratch->workers_[worker], worker == 0, poll); },

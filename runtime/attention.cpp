@@ -1,5 +1,7 @@
 #include "runtime/attention.hpp"
 
+#include <algorithm>
+#include <exception>
 #include <iomanip>
 #include <limits>
 #include <sstream>
@@ -77,6 +79,7 @@ struct Attention::State {
   Team team;
   std::vector<Range> query_rows, key_rows;
   std::int64_t query_tokens, key_tokens;
+  std::vector<std::uint8_t> refused;  // [rank] whether its operands do not fit
   std::unique_ptr<Executor> executor;
 
   State(Transport& a_transport, const Problem& problem, const Options& options, const KernelTable& a_kernels)
@@ -88,7 +91,8 @@ struct Attention::State {
         query_rows(rows_of(layout.query_units, layout.queries, transport.rank())),
         key_rows(rows_of(layout.key_units, layout.keys, transport.rank())),
         query_tokens(token_count(query_rows)),
-        key_tokens(token_count(key_rows)) {
+        key_tokens(token_count(key_rows)),
+        refused(transport.ranks()) {
     executor = std::make_unique<Executor>(ring_schedule(layout, options.cells_in_flight)(transport.rank()), layout, transport, team,
                                           kernels);
   }
@@ -99,6 +103,21 @@ struct Attention::State {
     require_shape("keys", operands.keys, key_tokens, problem.key_heads, problem.head_dim);
     require_shape("values", operands.values, key_tokens, problem.key_heads, problem.value_dim);
     require_shape("out", operands.out, query_tokens, problem.query_heads, problem.value_dim);
+  }
+
+  /// One byte from every rank; only when one says no does the message travel. Allocates nothing when all is well.
+  void require_operands_everywhere(const Operands& operands) {
+    std::exception_ptr failure;
+    try {
+      require_operands(operands);
+    } catch (const std::invalid_argument&) {
+      failure = std::current_exception();
+    }
+    all_gather_value<std::uint8_t>(transport, failure != nullptr, refused);
+    if (std::none_of(refused.begin(), refused.end(), [](std::uint8_t no) { return no != 0; })) return;
+    together(transport, [&] {
+      if (failure) std::rethrow_exception(failure);
+    });
   }
 };
 
@@ -117,7 +136,7 @@ Attention::Attention(Attention&&) noexcept = default;
 Attention& Attention::operator=(Attention&&) noexcept = default;
 
 CallTime Attention::forward(const Operands& operands) {
-  together(state_->transport, [&] { state_->require_operands(operands); });
+  state_->require_operands_everywhere(operands);
   return state_->executor->run(operands);
 }
 

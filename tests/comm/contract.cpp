@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "comm/agreement.hpp"
-#include "comm/count_allocations.hpp"
+#include "support/count_allocations.hpp"
 #include "comm/error.hpp"
 
 namespace contract {

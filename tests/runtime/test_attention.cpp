@@ -1,10 +1,15 @@
 // Attention end to end over loopback, against the float64 reference.
-#include <memory>
+#include <cstdlib>
+#include <limits>
+#include <mutex>
+#include <stdexcept>
 #include <string>
 
+#include "comm/error.hpp"
 #include "comm/faulty_transport.hpp"
 #include "comm/loopback_transport.hpp"
 #include "support/catch.hpp"
+#include "support/count_allocations.hpp"
 #include "support/problems.hpp"
 
 using namespace gyre;
@@ -148,6 +153,86 @@ TEST_CASE("operands that do not fit on one rank are refused on every rank before
     CHECK(transport.traffic().bytes_sent == 0);
   });
   for (const std::string& message : heard) CHECK(message.find("keys is") != std::string::npos);
+}
+
+TEST_CASE("a call allocates nothing on the thread that makes it") {
+  Random random(17);
+  for (int round = 0; round < 12; ++round) {
+    const Job job = random_job(random);
+    INFO(job.text);
+    const Tensors tensors = random_tensors(job.problem, 1, 1.5);
+    run_loopback(4, [&](Transport& transport) {
+      const RankRows rows(job, tensors, transport);
+      Attention attention(transport, job.problem, job.options);
+      const Operands operands = rows.operands();
+      const std::uint64_t before = allocations_of_this_thread();
+      attention.forward(operands);
+      attention.forward(operands);
+      CHECK_FALSE(allocations_of_this_thread() > before);
+    });
+  }
+}
+
+namespace {
+
+/// Passes everything on until a given number of tests has been made; then fails as a broken rank would.
+class BreakingTransport : public Transport {
+ public:
+  BreakingTransport(Transport& inner, int tests) : inner_(inner), tests_left_(tests) {}
+  int rank() const override { return inner_.rank(); }
+  int ranks() const override { return inner_.ranks(); }
+  void reserve(std::size_t transfers) override { inner_.reserve(transfers); }
+  Ticket send(int peer, int lane, std::span<const std::byte> bytes) override { return inner_.send(peer, lane, bytes); }
+  Ticket receive(int peer, int lane, std::span<std::byte> bytes) override { return inner_.receive(peer, lane, bytes); }
+  bool test(Ticket ticket) override {
+    if (tests_left_-- <= 0) throw std::runtime_error("the cable is out");
+    return inner_.test(ticket);
+  }
+  void progress() override { inner_.progress(); }
+  void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override { inner_.all_gather(mine, all); }
+  void broadcast(std::span<std::byte> bytes, int root) override { inner_.broadcast(bytes, root); }
+  void barrier() override { inner_.barrier(); }
+  [[noreturn]] void abort(int status, std::string_view message) override {
+    inner_.abort(status, message);
+    std::abort();
+  }
+  Traffic traffic() const override { return inner_.traffic(); }
+
+ private:
+  Transport& inner_;
+  int tests_left_;
+};
+
+}  // namespace
+
+TEST_CASE("a rank that fails with transfers in flight ends the call on every rank, whenever it happens") {
+  Job job;
+  job.problem.query_tokens = job.problem.key_tokens = 256;
+  job.problem.mask = Mask::full();
+  job.options.partition = PartitionChoice::parse("contiguous");
+  const Tensors tensors = random_tensors(job.problem, 1, 1.5);
+  for (int tests = 0; tests < 12; ++tests) {
+    Result result(job.problem);
+    std::string heard;
+    int lost = 0;
+    std::mutex mutex;
+    try {
+      run_loopback(4, [&](Transport& transport) {
+        BreakingTransport breaking(transport, transport.rank() == 2 ? tests : 1 << 30);
+        try {
+          run_rank(breaking, job, tensors, result, 3);
+        } catch (const LostPeer&) {
+          const std::lock_guard lock(mutex);
+          ++lost;
+          throw;
+        }
+      });
+    } catch (const std::runtime_error& error) {
+      heard = error.what();
+    }
+    CHECK(heard == "the cable is out");
+    CHECK(lost == 3);
+  }
 }
 
 TEST_CASE("problems that cannot be are refused by value, limit and remedy") {

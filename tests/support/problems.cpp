@@ -137,28 +137,40 @@ void scatter(const std::vector<float>& local, std::span<const Range> rows, std::
 
 }  // namespace
 
+RankRows::RankRows(const Job& job, const Tensors& tensors, const Transport& transport) : problem_(job.problem) {
+  const Layout layout(job.problem, job.options, transport.ranks());
+  const auto key_ranges = rows_of(layout.key_units, layout.keys, transport.rank());
+  query_ranges_ = rows_of(layout.query_units, layout.queries, transport.rank());
+  const auto width = [](int heads, int dim) { return static_cast<std::size_t>(heads) * dim; };
+  queries_ = gather(tensors.queries, query_ranges_, width(problem_.query_heads, problem_.head_dim));
+  keys_ = gather(tensors.keys, key_ranges, width(problem_.key_heads, problem_.head_dim));
+  values_ = gather(tensors.values, key_ranges, width(problem_.key_heads, problem_.value_dim));
+  const std::size_t rows = queries_.size() / problem_.head_dim;
+  out_.assign(rows * problem_.value_dim, std::nanf(""));
+  lse_.assign(rows, std::nanf(""));
+}
+
+Operands RankRows::operands() const {
+  const Problem& p = problem_;
+  const auto query_tokens = static_cast<std::int64_t>(lse_.size()) / p.query_heads;
+  const auto key_tokens = static_cast<std::int64_t>(keys_.size()) / (p.key_heads * p.head_dim);
+  return {.queries = {queries_.data(), query_tokens, p.query_heads, p.head_dim},
+          .keys = {keys_.data(), key_tokens, p.key_heads, p.head_dim},
+          .values = {values_.data(), key_tokens, p.key_heads, p.value_dim},
+          .out = {out_.data(), query_tokens, p.query_heads, p.value_dim},
+          .lse = lse_.data()};
+}
+
+void RankRows::write_to(Result& result) const {
+  scatter(out_, query_ranges_, static_cast<std::size_t>(problem_.query_heads) * problem_.value_dim, result.out);
+  scatter(lse_, query_ranges_, static_cast<std::size_t>(problem_.query_heads), result.lse);
+}
+
 void run_rank(Transport& transport, const Job& job, const Tensors& tensors, Result& result, int calls) {
-  const Problem& p = job.problem;
-  Attention attention(transport, p, job.options);
-  const auto& query_rows = attention.query_rows();
-  const auto& key_rows = attention.key_rows();
-  const std::size_t out_width = static_cast<std::size_t>(p.query_heads) * p.value_dim;
-  const auto queries = gather(tensors.queries, query_rows, static_cast<std::size_t>(p.query_heads) * p.head_dim);
-  const auto keys = gather(tensors.keys, key_rows, static_cast<std::size_t>(p.key_heads) * p.head_dim);
-  const auto values = gather(tensors.values, key_rows, static_cast<std::size_t>(p.key_heads) * p.value_dim);
-  std::vector<float> out = gather(result.out, query_rows, out_width);
-  std::vector<float> lse = gather(result.lse, query_rows, static_cast<std::size_t>(p.query_heads));
-  const auto query_tokens = static_cast<std::int64_t>(lse.size()) / p.query_heads;
-  const auto key_tokens = static_cast<std::int64_t>(keys.size()) / (p.key_heads * p.head_dim);
-  for (int call = 0; call < calls; ++call) {
-    attention.forward({.queries = {queries.data(), query_tokens, p.query_heads, p.head_dim},
-                       .keys = {keys.data(), key_tokens, p.key_heads, p.head_dim},
-                       .values = {values.data(), key_tokens, p.key_heads, p.value_dim},
-                       .out = {out.data(), query_tokens, p.query_heads, p.value_dim},
-                       .lse = lse.data()});
-  }
-  scatter(out, query_rows, out_width, result.out);
-  scatter(lse, query_rows, static_cast<std::size_t>(p.query_heads), result.lse);
+  const RankRows rows(job, tensors, transport);
+  Attention attention(transport, job.problem, job.options);
+  for (int call = 0; call < calls; ++call) attention.forward(rows.operands());
+  rows.write_to(result);
 }
 
 Result run_loopback_job(const Job& job, const Tensors& tensors, int ranks) {

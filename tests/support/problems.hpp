@@ -41,6 +41,20 @@ struct Result {
   bool operator==(const Result& other) const;  // of bits
 };
 
+/// One rank's share of a job: its rows of the tensors, and room for its results.
+class RankRows {
+ public:
+  RankRows(const Job& job, const Tensors& tensors, const Transport& transport);
+  Operands operands() const;            // borrowed from this
+  void write_to(Result& result) const;  // disjoint rows: ranks may share the result
+
+ private:
+  const Problem& problem_;
+  std::vector<Range> query_ranges_;
+  std::vector<float> queries_, keys_, values_;
+  mutable std::vector<float> out_, lse_;
+};
+
 /// Runs this rank's part and writes its rows into `result`, which ranks may share. Calls forward `calls` times.
 void run_rank(Transport& transport, const Job& job, const Tensors& tensors, Result& result, int calls = 1);
 

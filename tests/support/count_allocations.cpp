@@ -1,4 +1,4 @@
-#include "comm/count_allocations.hpp"
+#include "support/count_allocations.hpp"
 
 #include <cstdlib>
 #include <new>
