@@ -1,4 +1,4 @@
-// The errors of communication. Wrong input is a std::invalid_argument everywhere; these three are what only ranks together can
+// The errors of communication. Wrong input is a std::invalid_argument everywhere; these two are what only ranks together can
 // suffer. Each is raised on every rank, or the job is ended.
 #pragma once
 
@@ -13,11 +13,6 @@ struct Disagreement : std::invalid_argument {
 
 /// A rank is gone: it threw, exited or was killed.
 struct LostPeer : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-/// No progress within the deadline; the message says who waits for whom, at which stage, for how long.
-struct Stall : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 

@@ -77,7 +77,8 @@ class Attend {
   ~Attend();
 
   /// Tasks are (head, block of query rows), last block first. `poll` is called by the calling thread after each of its tiles (a
-  /// block against a unit: at most some tens of microseconds) and while it waits for others. team.size() must be `threads`.
+  /// block against a unit: 60 us at head dim 64, 0.5 ms at 576, with units of 512 keys) and while it waits for others. team.size()
+  /// must be `threads`.
   void run(Team& team, FunctionRef<void()> poll);
 
   std::size_t scratch_bytes() const;  // counts shared scratch in full

@@ -36,7 +36,7 @@ constexpr std::int64_t query_strip_floats(const CellShape& shape) {
   return std::int64_t{shape.head_dim} * kStrip;
 }
 constexpr std::int64_t partial_strip_floats(const CellShape& shape) {
-  return (round_up(shape.value_dim, kChannels) + 2) * kStrip;
+  return (2 * round_up(shape.value_dim, kChannels) + 3) * kStrip;
 }
 /// Floats from the start of a key/value cell to its V.
 constexpr std::int64_t value_offset_floats(const CellShape& shape, std::int64_t tokens) {

@@ -19,7 +19,7 @@ struct Tile {
   static constexpr int kMostStrips = 4;
   struct Strip {
     const float* query;  // [head_dim][16]
-    float* partial;      // numerator [value_dim rounded to 8][16], maximum [16], sum [16]
+    float* partial;  // numerator and its correction [value_dim rounded to 8][16] each, maximum, sum and its correction [16] each
   };
   Strip strips[kMostStrips];
   int strip_count = 0;

@@ -85,7 +85,7 @@ void finish_lanes(const float* lanes, Four sums, int value_dim, float* const* ro
 
 /// Rows of one strip. The numerator of a row that saw nothing is 0, so any divisor will do.
 void finish_strip(const float* partial, int value_dim, int count, float* const (&rows)[kStrip]) {
-  const float* const sum = partial + (round_up(value_dim, kChannels) + 1) * kStrip;
+  const float* const sum = partial + (2 * round_up(value_dim, kChannels) + 1) * kStrip;
   float divisor[kStrip];
   for (int lane = 0; lane < kStrip; ++lane) divisor[lane] = sum[lane] == 0.0F ? 1.0F : sum[lane];
   int lane = 0;
@@ -143,11 +143,11 @@ void pack_key_value(const CellShape& shape, Rows<const float> keys, Rows<const f
 
 void clear_partial(const CellShape& shape, std::int64_t tokens, std::byte* cell) {
   float* strip = reinterpret_cast<float*>(cell);
-  const std::int64_t numerator = round_up(shape.value_dim, kChannels) * kStrip;
+  const std::int64_t numerator = 2 * round_up(shape.value_dim, kChannels) * kStrip;  // and its correction
   for (std::int64_t s = 0; s < query_strips(shape, tokens); ++s, strip += partial_strip_floats(shape)) {
     std::fill_n(strip, numerator, 0.0F);
     std::fill_n(strip + numerator, kStrip, kEmptyMaximum);
-    std::fill_n(strip + numerator + kStrip, kStrip, 0.0F);
+    std::fill_n(strip + numerator + kStrip, 2 * kStrip, 0.0F);
   }
 }
 
@@ -163,7 +163,7 @@ void finish_partial(const CellShape& shape, const std::byte* cell, std::int64_t 
     for (int lane = 0; lane < count; ++lane) lanes[lane] = out.row(token_of(row + lane), head_of(row + lane));
     finish_strip(strip, shape.value_dim, count, lanes);
     if (lse == nullptr) continue;
-    const float* const maximum = strip + round_up(shape.value_dim, kChannels) * kStrip;
+    const float* const maximum = strip + 2 * round_up(shape.value_dim, kChannels) * kStrip;
     for (int lane = 0; lane < count; ++lane) {
       lse[token_of(row + lane) * out.heads + head_of(row + lane)] = natural_log_sum_exp(maximum[lane], maximum[kStrip + lane]);
     }

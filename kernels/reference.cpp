@@ -53,7 +53,7 @@ double ReferencePartial::out_bound(int channel) const {
   return sum == 0 ? 0 : kErrorUnit * (magnitude[channel] / sum) * (1 + largest_score);
 }
 double ReferencePartial::lse_bound() const {
-  return sum == 0 ? 0 : kErrorUnit * (1 + largest_score);
+  return sum == 0 ? 0 : kErrorUnit * (1 + largest_score) + std::numeric_limits<float>::epsilon() * std::abs(lse());
 }
 
 ReferencePartial reference_partial(const float* query, std::int64_t query_position, Rows<const float> keys,

@@ -26,7 +26,7 @@ struct ReferencePartial {
   /// The design's bound on the error of an fp32 result: 4 eps sum_j p_j |v_j| (1 + max_j |s_j|), eps = 2^-23. A score whose
   /// products cancel keeps their rounding errors, which no fp32 sum avoids: it counts as what products of random sign add up to.
   double out_bound(int channel) const;
-  double lse_bound() const;  // 4 eps (1 + max_j |s_j|)
+  double lse_bound() const;  // 4 eps (1 + max_j |s_j|) + eps |lse|: the result itself is rounded
 };
 
 /// query: [head_dim]. keys, values: rows of which `head` is read; row r stands at position keys_begin + r.

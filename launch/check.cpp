@@ -187,7 +187,8 @@ std::vector<std::int64_t> sample_tokens(std::int64_t tokens, std::int64_t rows, 
   std::vector<std::int64_t> all(static_cast<std::size_t>(rows >= tokens ? tokens : 0));
   std::iota(all.begin(), all.end(), std::int64_t{0});
   if (rows >= tokens) return all;
-  std::set<std::int64_t> chosen{0, tokens - 1};
+  std::set<std::int64_t> chosen{0};
+  if (rows > 1) chosen.insert(tokens - 1);
   std::mt19937_64 random(seed);
   while (static_cast<std::int64_t>(chosen.size()) < rows)
     chosen.insert(static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(tokens)));

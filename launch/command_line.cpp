@@ -158,16 +158,6 @@ std::string output_of(const Given& given, const std::string& name) {
   return path;
 }
 
-void require_different_outputs(const RunRequest& request) {
-  const std::pair<const char*, const std::string&> outputs[] = {
-      {"--out", request.out_file}, {"--lse", request.lse_file}, {"--report", request.report_file}};
-  for (std::size_t a = 0; a < std::size(outputs); ++a)
-    for (std::size_t b = 0; b < a; ++b)
-      if (!outputs[a].second.empty() && outputs[a].second == outputs[b].second)
-        refuse(std::string(outputs[b].first) + " and " + outputs[a].first + " are both " + outputs[a].second +
-               "; give each a name of its own");
-}
-
 /// Values of the contract that are still to come, and those that are the only ones there are.
 void require_built(const Given& given) {
   const std::string dtype = given.text("dtype", "f32");
@@ -200,7 +190,6 @@ RunRequest run_request(const Given& given, bool launched) {
   request.query_file = given.text("q"), request.key_file = given.text("k"), request.value_file = given.text("v");
   request.out_file = output_of(given, "out"), request.lse_file = output_of(given, "lse");
   request.report_file = given.text("report");
-  require_different_outputs(request);
   request.mask = Mask::parse(given.text("mask", "full"));
   request.query_offset = given.integer<std::int64_t>("query-offset", std::numeric_limits<std::int64_t>::min());
   request.scale = given.real("scale");

@@ -57,6 +57,25 @@ double imbalance(const std::vector<std::int64_t>& rank_work) {
   return static_cast<double>(most) * static_cast<double>(rank_work.size()) / static_cast<double>(sum);
 }
 
+namespace {
+
+/// The key units that a rank is not yet known to need, so that each is found once and not for every query unit that sees it:
+/// next_[u] leads to the first unknown unit from u on (union-find with path halving).
+class Unknown {
+ public:
+  explicit Unknown(int units) : next_(static_cast<std::size_t>(units) + 1) { std::iota(next_.begin(), next_.end(), 0); }
+  int from(int unit) {
+    while (next_[unit] != unit) unit = next_[unit] = next_[next_[unit]];
+    return unit;
+  }
+  void remove(int unit) { next_[unit] = unit + 1; }
+
+ private:
+  std::vector<int> next_;
+};
+
+}  // namespace
+
 std::vector<int> key_units_seen(const Bands& bands, Range queries, const Units& keys) {
   std::vector<Range> touched;
   std::vector<int> seen;
@@ -69,17 +88,27 @@ std::vector<int> key_units_seen(const Bands& bands, Range queries, const Units& 
 Needs::Needs(const Bands& bands, const Units& queries, const Units& keys, std::int64_t query_offset, const Placement& placement)
     : ranks_(placement.ranks()), bits_(static_cast<std::size_t>(keys.count()) * placement.ranks()) {
   require_units(placement, queries.count());
+  std::vector<std::vector<int>> held(ranks_);  // [rank]: its query units
+  for (int unit = 0; unit < queries.count(); ++unit) {
+    const int owner = placement.owner(unit);
+    const bool everywhere = owner == Placement::kEveryRank;
+    for (int rank = everywhere ? 0 : owner; rank < (everywhere ? ranks_ : owner + 1); ++rank) held[rank].push_back(unit);
+  }
   std::vector<Range> touched;
-  for (int query_unit = 0; query_unit < queries.count(); ++query_unit) {
-    const Range positions = queries.range(query_unit) + query_offset;
-    const int owner = placement.owner(query_unit);
-    const auto needing = owner == Placement::kEveryRank ? Range{0, ranks_} : Range{owner, owner + 1};
-    each_unit_touched(bands, positions, keys, touched, [&](int key_unit) {
-      const auto row = bits_.begin() + static_cast<std::ptrdiff_t>(key_unit) * ranks_;
-      const bool known = std::all_of(row + needing.begin, row + needing.end, [](std::uint8_t bit) { return bit != 0; });
-      if (known || bands.cover(positions, keys.range(key_unit)) == Cover::empty) return;
-      std::fill(row + needing.begin, row + needing.end, std::uint8_t{1});
-    });
+  for (int rank = 0; rank < ranks_; ++rank) {
+    Unknown unknown(keys.count());
+    for (const int query_unit : held[rank]) {
+      const Range positions = queries.range(query_unit) + query_offset;
+      bands.keys_touched(positions, {0, keys.tokens()}, touched);
+      for (const Range interval : touched) {
+        const Range units = keys.units_touching(interval);
+        for (int unit = unknown.from(static_cast<int>(units.begin)); unit < units.end; unit = unknown.from(unit + 1)) {
+          if (bands.cover(positions, keys.range(unit)) == Cover::empty) continue;
+          bits_[static_cast<std::size_t>(unit) * ranks_ + rank] = 1;
+          unknown.remove(unit);
+        }
+      }
+    }
   }
 }
 

@@ -22,7 +22,7 @@ double imbalance(const std::vector<std::int64_t>& rank_work);
 /// For one query unit: the key units with at least one tile that is not empty, ascending.
 std::vector<int> key_units_seen(const Bands& bands, Range queries, const Units& keys);
 
-/// Which ranks have a query that sees a key unit: a bit matrix [key unit][rank].
+/// Which ranks have a query that sees a key unit: one byte for each [key unit][rank].
 class Needs {
  public:
   Needs() = default;

@@ -1,9 +1,14 @@
 #include "runtime/attention.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <exception>
 #include <iomanip>
 #include <limits>
+#include <new>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -49,6 +54,20 @@ const KernelTable& agree_on_kernels(Transport& transport, const std::string& nam
   return *chosen;
 }
 
+/// Refuses at once what no planning can make fit: packed queries, partials and own cells of a rank's share, at their least.
+void require_memory(const Problem& problem, int ranks) {
+  const double queries = static_cast<double>(problem.query_tokens) / ranks * problem.query_heads;
+  const double keys = static_cast<double>(problem.key_tokens) / ranks * problem.key_heads;
+  const double needed =
+      4 * (queries * (problem.head_dim + 2.0 * problem.value_dim) + keys * (problem.head_dim + problem.value_dim));
+  const double there = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  if (needed <= there) return;
+  std::ostringstream text;
+  text << "a rank's share needs " << std::ceil(needed / 1e9) << " GB and its machine has " << std::floor(there / 1e9)
+       << " GB; use more ranks on more nodes";
+  throw std::invalid_argument(text.str());
+}
+
 std::int64_t token_count(const std::vector<Range>& rows) {
   std::int64_t tokens = 0;
   for (const Range& range : rows) tokens += range.size();
@@ -65,6 +84,11 @@ void require_shape(const char* name, const Rows<Element>& rows, std::int64_t tok
   if (rows.tokens != tokens || rows.heads != heads || rows.dim != dim) {
     throw std::invalid_argument(std::string(name) + " is " + shape(rows.tokens, rows.heads, rows.dim) + "; this rank's rows are " +
                                 shape(tokens, heads, dim) + " (see query_rows() and key_rows())");
+  }
+  if (tokens > 0 && (rows.token_stride < dim || (heads > 1 && rows.head_stride < dim))) {
+    throw std::invalid_argument(std::string(name) + " has strides of " + std::to_string(rows.token_stride) + " and " +
+                                std::to_string(rows.head_stride) + " elements between tokens and heads; rows of " +
+                                std::to_string(dim) + " would overlap");
   }
   if (rows.data == nullptr && tokens > 0) throw std::invalid_argument(std::string(name) + " is null; give this rank's rows");
 }
@@ -125,10 +149,18 @@ Attention::Attention(Transport& transport, const Problem& problem, const Options
   together(transport, [&] {
     problem.validate();
     options.validate();
+    require_memory(problem, transport.ranks());
   });
   const KernelTable& kernels = agree_on_kernels(transport, options.isa);
   agree(transport, statement_of(problem, options, kernels));
-  together(transport, [&] { state_ = std::make_unique<State>(transport, problem, options, kernels); });
+  together(transport, [&] {
+    try {
+      state_ = std::make_unique<State>(transport, problem, options, kernels);
+    } catch (const std::bad_alloc&) {
+      throw std::invalid_argument("rank " + std::to_string(transport.rank()) + " cannot have the memory for its share of " +
+                                  std::to_string(problem.key_tokens) + " keys; use more ranks on more nodes");
+    }
+  });
 }
 
 Attention::~Attention() = default;
@@ -136,8 +168,13 @@ Attention::Attention(Attention&&) noexcept = default;
 Attention& Attention::operator=(Attention&&) noexcept = default;
 
 CallTime Attention::forward(const Operands& operands) {
+  const auto start = std::chrono::steady_clock::now();
   state_->require_operands_everywhere(operands);
-  return state_->executor->run(operands);
+  const double agreeing_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  CallTime time = state_->executor->run(operands);
+  time.total_seconds += agreeing_seconds;
+  time.waiting_seconds += agreeing_seconds;  // for the last rank to arrive
+  return time;
 }
 
 const std::vector<Range>& Attention::query_rows() const {

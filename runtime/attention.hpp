@@ -33,8 +33,8 @@ class Attention {
 
   /// out = softmax(scale Q K^T restricted to the mask) V; lse is the natural logarithm of the softmax's denominator. A row that
   /// sees no key: out 0, lse minus infinity. Collective; blocks until this rank's rows are written; allocates nothing. Operands are
-  /// borrowed for the call and must be finite. Ranks first tell each other whether their operands fit (one small all-gather): where
-  /// one rank's do not, every rank throws std::invalid_argument with the same message.
+  /// borrowed for the call, must be finite, and give scores below 1e30; lse is dense. Ranks first tell each other whether their
+  /// operands fit (one small all-gather): where one rank's do not, every rank throws std::invalid_argument with the same message.
   CallTime forward(const Operands& operands);
 
   const Layout& layout() const;  // the strategy's sharding, with `automatic` resolved

@@ -217,7 +217,8 @@ void Executor::State::wait(std::size_t index, CallTime& time) {
 void Executor::State::apply(std::size_t index, const Operands& operands) {
   const CellShape shape = layout.problem.cell_shape();
   const auto& cells = row_cells[index];
-  const auto one = [&](int task, int) {
+  const auto one = [&](int task, int worker) {
+    if (worker == 0) poll();
     const RowCell& c = cells[task];
     switch (program.instructions[index].function) {
       case Function::pack_query:
@@ -268,12 +269,10 @@ void Executor::State::run(const Operands& operands, CallTime& time) {
   for (std::size_t index = 0; index < count; ++index) wait(index, time);
 }
 
-// Whoever unwinds with transfers in flight would free memory that others still read and write; so the job ends instead.
+// Whoever unwinds leaves others waiting for transfers that never come, and frees memory that they still read and write; so the job
+// ends instead.
 void Executor::State::withdraw(const char* why) {
-  const auto flying = [](const std::vector<Piece>& list) {
-    return std::any_of(list.begin(), list.end(), [](const Piece& piece) { return piece.in_flight; });
-  };
-  if (std::none_of(pieces.begin(), pieces.end(), flying)) return;
+  if (std::all_of(pieces.begin(), pieces.end(), [](const auto& list) { return list.empty(); })) return;
   try {
     transport.abort(kLostJob, why);
   } catch (const LostPeer&) {

@@ -42,7 +42,7 @@ class Executor {
   ~Executor();
 
   /// One call. Collective with the other ranks' executors; returns when this rank's part is complete. Allocates nothing. If it
-  /// throws with transfers in flight, the job is ended on every rank (Transport::abort).
+  /// throws, and the program has transfers, the job is ended on every rank (Transport::abort).
   CallTime run(const Operands& operands);
 
   std::int64_t arena_bytes() const;    // of slots

@@ -2,12 +2,14 @@
 
 #include <cmath>
 #include <limits>
+#include <sstream>
 #include <stdexcept>
 
 namespace gyre {
 namespace {
 
-constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
+constexpr std::int64_t kMostTokens = std::int64_t{1} << 31;  // so that visible pairs fit in 64 bits
+constexpr double kLargestScale = 1e6;
 constexpr int kMostHeads = std::numeric_limits<std::uint16_t>::max();  // of a CellRun
 
 [[noreturn]] void refuse(const std::string& text) {
@@ -35,7 +37,12 @@ void Problem::validate() const {
     refuse(std::to_string(query_heads) + " query heads do not divide into " + std::to_string(key_heads) +
            " key/value heads; make the key/value heads a divisor of the query heads");
   }
-  if (!std::isfinite(score_scale())) refuse("scale is not a finite number; give one, usually 1/sqrt(head dim)");
+  if (!(std::abs(score_scale()) <= kLargestScale)) {
+    std::ostringstream text;
+    text << "scale is " << score_scale() << "; give a number from " << -kLargestScale << " to " << kLargestScale
+         << ", usually 1/sqrt(head dim)";
+    refuse(text.str());
+  }
   mask.require_key_tokens(key_tokens);
 }
 

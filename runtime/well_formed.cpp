@@ -65,6 +65,13 @@ std::string malformed_instruction(const Layout& layout, const Program& program, 
       if (!(keys ? layout.keys : layout.queries).holds(program.rank, static_cast<int>(unit))) return "uses rows of another rank";
     }
   }
+  if (instruction.op == Op::attend) {  // kernels accumulate and search in the order of positions
+    std::uint32_t next = 0;
+    for (const CellRun& run : program.runs_of(instruction)) {
+      if (run.unit < next) return "attends cells that do not ascend";
+      next = run.unit + run.units;
+    }
+  }
   const bool fills = instruction.op == Op::receive || (instruction.op == Op::apply && instruction.function != Function::finish);
   if (fills) {
     const Slot& slot = program.slots[instruction.out];

@@ -11,7 +11,7 @@
 // 0 times a finite number. So no bit of a row depends on what its neighbours in the block see.
 //
 // Cost of one unit of n keys, per row: n (head_dim + value_dim) multiply-adds, 5 + about 6 other operations per key for the
-// weights, value_dim multiply-adds for the merge.
+// weights, 6 value_dim operations for the merge.
 #pragma once
 
 #include <time.h>
@@ -28,9 +28,10 @@ constexpr int kPanel = 8;  // keys that are skipped, masked or taken as they are
 
 /// Longest chains of multiply-adds, over dims of a score and over keys of a product; a sum over more is put together from several.
 /// Rounding errors grow with the length of a chain and with the sum that it carries: scores of head dim 576 from one chain are
-/// off by 2.5 times as much, outputs of a unit of 2,048 keys by 2.1 times.
+/// off by 2.5 times as much. Where all addends are equal, every rounding errs to the same side: one chain of 512 keys is then off
+/// by 40 units in the last place, chains of 32 by 4.
 constexpr int kChainDims = 32;
-constexpr int kChainKeys = 512;
+constexpr int kChainKeys = 32;
 
 /// 2^f for f in [-0.5, 0.5]: minimax of degree 5 under the condition that 2^0 is exactly 1. Largest relative error 9.6e-8 exact,
 /// 1.8e-7 in fp32 (the test "exp2 of a fraction ..." measures it again).
@@ -184,33 +185,59 @@ class Body {
   /// Brings the partial's maximum and sum up to date. Factors are powers of two, so products with them are exact (barring
   /// underflow), and a row that saw nothing has factors 1 and 0.
   [[gnu::always_inline]] inline Merge merge_sums(int v, Vector maximum, Vector sum) const {
-    float* const maximum_at = partial(tile_.value_dim, v);
-    float* const sum_at = partial(tile_.value_dim + 1, v);
+    float* const maximum_at = partial(2 * tile_.value_dim, v);
+    float* const sum_at = partial(2 * tile_.value_dim + 1, v);
     const Vector before = V::load(maximum_at);
     const Vector after = V::max(before, maximum);
     const Vector one = V::set1(1.0F);
     const Merge merge{V::greater(maximum, V::set1(kEmptyMaximum)), V::scale(one, V::sub(before, after)),
                       V::scale(one, V::sub(maximum, after))};
     V::store(maximum_at, after);
-    V::store(sum_at, V::fma(V::load(sum_at), merge.keep, V::fma(sum, merge.take, V::zero())));
+    fold(sum_at, partial(2 * tile_.value_dim + 2, v), merge, sum);
     return merge;
   }
 
-  /// Pass 3: kRows channels of the unit's products, each a chain from zero over the keys (or several), merged into the numerator.
+  /// Takes a unit's sum into the partial's by Kahan's compensated addition: `lost` carries what the additions before have rounded
+  /// away, so that the error does not grow with the number of units (of equal addends it would, with every unit). Rows that saw
+  /// nothing are left alone: adding 0 to -0 would change it.
+  GYRE_INLINE void fold(float* total, float* lost, const Merge& merge, Vector unit) {
+    const Vector before = V::load(total);
+    const Vector lost_before = V::load(lost);
+    const Vector kept = V::fma(before, merge.keep, V::zero());
+    const Vector taken = V::fma(lost_before, merge.keep, V::fma(unit, merge.take, V::zero()));
+    const Vector after = V::add(kept, taken);
+    V::store(total, V::select(merge.seen, after, before));
+    V::store(lost, V::select(merge.seen, V::sub(taken, V::sub(after, kept)), lost_before));
+  }
+
+  /// Pass 3: kRows channels of the unit's products, chains from zero over kChainKeys keys each, folded into the numerator.
   /// A call of its own, so that the factors of the merge stay in memory: in registers beside 24 accumulators they would push the
   /// weights out, and every multiply-add would load its own (0.77 of peak instead of 0.90).
   [[gnu::noinline]] void multiply(int channel, const Merge (&merge)[kVectors]) const {
     const std::int64_t keys = (tile_.keys + kStrip - 1) / kStrip * kStrip;
     const float* const value = tile_.value + channel / kChannels * keys * kChannels + channel % kChannels;
-    for (int begin = 0, index = 0; begin < tile_.keys; begin += kChainKeys) {
-      Vector unit[V::kRows][kVectors];
+    alignas(kAlignment) float unit[V::kRows][kAcross];
+    for (int index = 0; index < panel_count_;) {
+      const bool first = index == 0;
+      const int chain_index = panels_[index] * kPanel / kChainKeys;
+      Vector chain[V::kRows][kVectors];
       GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = V::zero();
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::zero();
       }
-      for (; index < panel_count_ && panels_[index] * kPanel < begin + kChainKeys; ++index) {
-        multiply_panel(value + panels_[index] * kPanel * kChannels, tile_.scores + panels_[index] * kPanel * kAcross, unit);
+      for (; index < panel_count_ && panels_[index] * kPanel / kChainKeys == chain_index; ++index) {
+        multiply_panel(value + panels_[index] * kPanel * kChannels, tile_.scores + panels_[index] * kPanel * kAcross, chain);
       }
-      merge_block(channel, begin == 0, merge, unit);
+      GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
+          float* const sum = unit[i] + v * V::kLanes;
+          V::store(sum, first ? chain[i][v] : V::add(V::load(sum), chain[i][v]));
+        }
+      }
+    }
+    for (int i = 0; i < V::kRows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
+        fold(partial(channel + i, v), partial(tile_.value_dim + channel + i, v), merge[v], V::load(unit[i] + v * V::kLanes));
+      }
     }
   }
 
@@ -222,20 +249,6 @@ class Body {
       GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
         const Vector broadcast = V::set1(value[key * kChannels + i]);
         GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = V::fma(broadcast, weight[v], unit[i][v]);
-      }
-    }
-  }
-
-  /// Rows that saw nothing are left alone: adding 0 to -0 would change it.
-  [[gnu::always_inline]] inline void merge_block(int channel, bool first, const Merge (&merge)[kVectors],
-                                                 const Vector (&unit)[V::kRows][kVectors]) const {
-    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-      const Vector keep = first ? merge[v].keep : V::set1(1.0F);
-      GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
-        float* const numerator = partial(channel + i, v);
-        const Vector before = V::load(numerator);
-        const Vector after = V::fma(before, keep, V::fma(unit[i][v], merge[v].take, V::zero()));
-        V::store(numerator, V::select(merge[v].seen, after, before));
       }
     }
   }

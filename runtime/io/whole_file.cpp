@@ -49,8 +49,11 @@ void reserve(int descriptor, std::int64_t bytes, const std::string& path) {
 WholeFile::WholeFile(std::string path, std::int64_t bytes, bool create)
     : path_(behind_links(path)), partial_(path_ + ".gyre-partial"), ours_(create) {
   if (create) require_replaceable(path_);
-  const int flags = create ? O_RDWR | O_CREAT | O_TRUNC : O_RDWR;
+  const int flags = create ? O_RDWR | O_CREAT | O_EXCL : O_RDWR;
   descriptor_ = ::open(partial_.c_str(), flags | O_CLOEXEC, 0666);
+  if (descriptor_ < 0 && errno == EEXIST) {
+    refuse(path, partial_ + " is in the way: another job writes it now, or one was killed; remove it or choose another name");
+  }
   if (descriptor_ < 0) refuse(path, reason(errno) + "; choose a folder that is there and may be written to by every rank");
   if (!create) return;
   try {

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "comm/agreement.hpp"
-#include "support/count_allocations.hpp"
 #include "comm/error.hpp"
+#include "support/count_allocations.hpp"
 
 namespace contract {
 namespace {

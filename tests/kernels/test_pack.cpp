@@ -102,8 +102,8 @@ TEST_CASE("finishing divides by the sum, takes the natural logarithm, and writes
     float* const lane = cell.floats() + row / kStrip * partial_strip_floats(shape) + row % kStrip;
     if (row == blind) continue;
     for (int c = 0; c < shape.value_dim; ++c) lane[c * kStrip] = static_cast<float>(row + c);
-    lane[24 * kStrip] = static_cast<float>(row - 9);
-    lane[25 * kStrip] = 3;
+    lane[48 * kStrip] = static_cast<float>(row - 9);
+    lane[49 * kStrip] = 3;
   }
   std::vector<float> out(11 * 6 * 20, -7), lse(11 * 6, -7);
   finish_partial(shape, cell.data(), tokens, head, Rows<float>(out.data(), 11, 6, 20), lse.data(), first);

@@ -16,7 +16,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 /// One strip of head dim 1 against 16 keys and 8 value channels.
 struct SmallTile {
-  Buffer query{kStrip * 4}, key{16 * 4}, value{16 * 8 * 4}, partial{10 * kStrip * 4}, scores{16 * kStrip * 4};
+  Buffer query{kStrip * 4}, key{16 * 4}, value{16 * 8 * 4}, partial{19 * kStrip * 4}, scores{16 * kStrip * 4};
   std::vector<std::uint64_t> visible = std::vector<std::uint64_t>(16, 0);
   Tile tile;
 
@@ -27,12 +27,12 @@ struct SmallTile {
     tile.key = key.floats(), tile.value = value.floats(), tile.visible = visible.data(), tile.scores = scores.floats();
   }
   void clear() {
-    std::fill_n(partial.floats(), 10 * kStrip, 0.0F);
-    std::fill_n(partial.floats() + 8 * kStrip, kStrip, kEmptyMaximum);
+    std::fill_n(partial.floats(), 19 * kStrip, 0.0F);
+    std::fill_n(partial.floats() + 16 * kStrip, kStrip, kEmptyMaximum);
   }
   float numerator(int channel, int lane) const { return partial.floats()[channel * kStrip + lane]; }
-  float maximum(int lane) const { return partial.floats()[8 * kStrip + lane]; }
-  float sum(int lane) const { return partial.floats()[9 * kStrip + lane]; }
+  float maximum(int lane) const { return partial.floats()[16 * kStrip + lane]; }
+  float sum(int lane) const { return partial.floats()[17 * kStrip + lane]; }
 };
 
 }  // namespace

@@ -97,8 +97,6 @@ TEST_CASE("contradictions are refused") {
     arguments.insert(arguments.end(), {name, "2"});
     CHECK(refusal(arguments).starts_with(std::string(name) + " belongs to --synthetic"));
   }
-  CHECK(refusal({"--synthetic", "9", "--out", "x.npy", "--lse", "x.npy"}).starts_with("--out and --lse are both x.npy"));
-  CHECK(refusal({"--synthetic", "9", "--lse", "x.npy", "--report", "x.npy"}).starts_with("--lse and --report are both x.npy"));
   CHECK(refusal({"--synthetic", "9", "--ranks", "2"}, true).starts_with("--ranks is for runs without mpirun"));
   CHECK(refusal({"--synthetic", "9", "--ranks", "2"}) == "accepted");
 }

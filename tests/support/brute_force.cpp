@@ -267,6 +267,9 @@ class Machine {
     const auto queries = find(rank, program, instruction.in[0], rows);
     const auto partials = find(rank, program, instruction.out, rows);
     const auto keys = find(rank, program, instruction.in[1], program.runs_of(instruction));
+    for (std::size_t k = 1; k < keys.size(); ++k) {
+      if (keys[k].unit < keys[k - 1].unit) throw Wrong("keys do not ascend: kernels would miss some");
+    }
     for (const Cell& query : queries) require(rank, Role::query, query);
     for (const Cell& key : keys) require(rank, Role::key_value, key);
     for (const Cell& partial : partials) {
