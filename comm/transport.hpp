@@ -33,7 +33,8 @@ class Transport {
   virtual int rank() const = 0;
   virtual int ranks() const = 0;
 
-  /// Room for this many transfers in flight; allocates, so that posting does not. Local.
+  /// Room for this many transfers in flight; allocates, so that posting does not (but a message that a transport has to cut into
+  /// pieces, over MPI one of more than 1 GiB, may). Local.
   virtual void reserve(std::size_t transfers) = 0;
 
   /// Post a transfer and return at once. The bytes are borrowed until test() says true. Messages of any size; the receiver posts

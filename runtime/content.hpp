@@ -17,7 +17,6 @@ class Content {
 
   Role role() const { return role_; }
   std::span<const CellRun> runs() const { return runs_; }
-  std::int64_t bytes() const { return begins_.empty() ? 0 : begins_.back(); }
 
   /// Bytes from the slot's start to a cell; nothing if the cell is not there.
   std::optional<std::int64_t> offset(const Layout& layout, std::uint32_t unit, std::uint16_t head) const;

@@ -44,7 +44,6 @@ struct Layout {
     for (const CellRun& run : runs) bytes += run_bytes(role, run);
     return bytes;
   }
-  const Units& units_of(Role role) const { return role == Role::key_value ? key_units : query_units; }
 
  private:
   const std::vector<std::int64_t>& cell_begin(Role role) const {

@@ -7,7 +7,7 @@
 //
 //   matching    the k-th send from a to b on a lane meets b's k-th receive: same cells, role and bytes
 //   content     every cell read is there, whole, and not overwritten by a slot that overlaps; inputs are never written
-//   meaning     every tile with a visible pair is attended exactly once, by the rank that finishes its rows; finish comes last
+//   meaning     every tile with a visible pair is attended exactly once, by the rank that finishes its rows, and before it does
 //   memory      slots lie inside the arena, cells inside their slots
 //
 // Everything is checked for two calls in a row.
