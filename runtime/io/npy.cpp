@@ -13,6 +13,7 @@
 #include <system_error>
 #include <utility>
 
+#include "kernels/convert.hpp"
 #include "runtime/io/npy_header.hpp"
 #include "runtime/io/whole_file.hpp"
 
@@ -39,17 +40,6 @@ void read_exactly(int descriptor, void* into, std::int64_t bytes, std::int64_t o
   }
 }
 
-/// Exact, subnormals, infinities and NaN included: the bits of a half, moved to where a float has them, are the value times 2^-112.
-float from_half(std::uint16_t half) {
-  const std::uint32_t magnitude = std::uint32_t{half & 0x7fffu} << 13;
-  std::uint32_t bits = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
-  if ((half & 0x7c00u) == 0x7c00u) bits = magnitude | 0x7f800000u;
-  return std::bit_cast<float>(bits | std::uint32_t{half & 0x8000u} << 16);
-}
-
-float to_float(std::uint16_t half) {
-  return from_half(half);
-}
 float to_float(double value) {
   return static_cast<float>(value);
 }
@@ -179,7 +169,7 @@ void NpyReader::read(std::span<const Range> ranges, float* out) const {
     const std::int64_t offset = state_->data_begin + range.begin * row * element_bytes(type());
     try {
       if (type() == FileType::f32) read_exactly(state_->descriptor, out, count * 4, offset);
-      if (type() == FileType::f16) read_converted<std::uint16_t>(state_->descriptor, count, offset, out);
+      if (type() == FileType::f16) read_converted<f16>(state_->descriptor, count, offset, out);
       if (type() == FileType::f64) read_converted<double>(state_->descriptor, count, offset, out);
     } catch (const std::runtime_error& error) {
       throw std::runtime_error(state_->path + ": " + error.what());
