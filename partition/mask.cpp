@@ -40,6 +40,15 @@ std::optional<std::int64_t> agreed(std::optional<std::int64_t> a, std::optional<
   return a ? a : b;
 }
 
+/// A file as expressions name it: in quotation marks where the parser would stop early, or take it for something else.
+std::string file_name(const std::string& file) {
+  if (file.empty() || file.find('"') != std::string::npos) {
+    throw std::invalid_argument("a mask's file has the name '" + file + "': it must not be empty or hold quotation marks");
+  }
+  const bool plain = file.find_first_of(",) \t\r\n") == std::string::npos && file.find_first_of("-0123456789") != 0;
+  return plain ? file : '"' + file + '"';
+}
+
 }  // namespace
 
 Mask Mask::full() {
@@ -88,6 +97,17 @@ Mask Mask::documents(std::span<const std::int64_t> lengths) {
   mask.borders_ = std::move(borders);
   mask.key_tokens_ = mask.borders_.back();
   return mask;
+}
+
+Mask Mask::documents(std::span<const std::int64_t> lengths, const std::string& file) {
+  Mask mask = documents(lengths);
+  mask.text_ = "documents(" + file_name(file) + ')';
+  return mask;
+}
+
+Mask Mask::blocks(BlockTable table, const std::string& file) {
+  throw std::invalid_argument("blocks(" + file_name(file) + ',' + std::to_string(table.shape().block_tokens) +
+                              ") is not built yet: use documents, windows, dilated or strided");
 }
 
 Mask Mask::dilated(std::int64_t count, std::int64_t step) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,8 +17,16 @@
 #include <vector>
 
 #include "partition/bands.hpp"
+#include "partition/block_table.hpp"
 
 namespace gyre {
+
+/// Who reads the files that an expression names: this room reads none. A reader throws std::invalid_argument on a file that is not
+/// what it should be; the parser adds the column. Readers that are null refuse every file by name.
+struct MaskFiles {
+  std::function<std::vector<std::int64_t>(const std::string& path)> lengths;             // of documents(FILE)
+  std::function<BlockTable(const std::string& path, std::int64_t block_tokens)> blocks;  // of blocks(FILE,B), B at least 1
+};
 
 class Mask {
  public:
@@ -32,10 +41,14 @@ class Mask {
   static Mask documents(std::span<const std::int64_t> lengths);   // i and j in the same document
   static Mask dilated(std::int64_t count, std::int64_t step);     // i - j in {0, step, ..., (count - 1) step}
   static Mask strided(std::int64_t step);                         // i - j is a multiple of step
+  /// Documents and blocks that were read from a file: the same, but text() names the file. A name without quotation marks.
+  static Mask documents(std::span<const std::int64_t> lengths, const std::string& file);
+  static Mask blocks(BlockTable table, const std::string& file);  // the block of (query row, j) is visible in the table
 
-  /// Parses an expression of the primitives above with `&`, `|` (`&` binds tighter) and parentheses. Throws
-  /// std::invalid_argument with the column and what was expected there. Primitives that read files are refused by name.
-  static Mask parse(std::string_view expression);
+  /// Parses an expression of the primitives above with `&`, `|` (`&` binds tighter) and parentheses. A FILE is everything up to a
+  /// comma or a closing parenthesis, or stands in quotation marks; documents() takes what begins with a digit for lengths. Throws
+  /// std::invalid_argument with the column and what was expected there.
+  static Mask parse(std::string_view expression, const MaskFiles& files = {});
 
   friend Mask operator&(const Mask& a, const Mask& b);
   friend Mask operator|(const Mask& a, const Mask& b);

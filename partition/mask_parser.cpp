@@ -2,7 +2,8 @@
 //
 //   union        = intersection { "|" intersection }
 //   intersection = factor { "&" factor }
-//   factor       = "(" union ")" | name [ "(" number { "," number } ")" ]
+//   factor       = "(" union ")" | "documents" "(" file ")" | "blocks" "(" file "," number ")" | name [ "(" number { "," number }
+//   ")" ] file         = anything up to "," or ")", or in quotation marks; one of documents begins with neither digit nor "-"
 #include <array>
 #include <charconv>
 #include <stdexcept>
@@ -34,8 +35,11 @@ constexpr std::array kPrimitives{
     Primitive{"strided", 1, 1, 1, [](Arguments a) { return Mask::strided(a[0]); }},
 };
 
+constexpr Primitive kBlocks{"blocks", 2, 2, 1, nullptr};  // read by hand: its first argument is a file
+
 constexpr std::string_view kUsage =
-    "full, causal, window(L), window(L,R), sinks(N), prefix(N), documents(n1,n2,...), dilated(L,D), strided(S) or '('";
+    "full, causal, window(L), window(L,R), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), dilated(L,D), strided(S), "
+    "blocks(FILE,B) or '('";
 
 bool is_letter(char c) {
   return ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '_';
@@ -49,7 +53,7 @@ bool is_space(char c) {
 
 class Parser {
  public:
-  explicit Parser(std::string_view text) : text_(text) { skip_spaces(); }
+  Parser(std::string_view text, const MaskFiles& files) : text_(text), files_(files) { skip_spaces(); }
 
   Mask parse() {
     Mask mask = parse_union();
@@ -92,9 +96,10 @@ class Parser {
     const std::size_t begin = at_;
     const std::string_view name = word();
     if (name.empty()) fail(begin, "expected " + std::string(kUsage));
-    if (name == "blocks") fail(begin, "blocks(FILE,B) is not built yet: use documents, windows, dilated or strided");
+    if (name == kBlocks.name) return parse_blocks(begin);
     for (const Primitive& primitive : kPrimitives) {
       if (primitive.name != name) continue;
+      if (name == "documents" && names_file()) return parse_documents_file();
       const std::vector<std::int64_t> arguments = parse_arguments(primitive);
       return at_column(begin, [&] { return primitive.make(arguments); });
     }
@@ -119,7 +124,7 @@ class Parser {
     while (end < text_.size() && is_digit(text_[end])) ++end;
     std::int64_t value = 0;
     const auto [stop, error] = std::from_chars(text_.data() + begin, text_.data() + end, value);
-    if (error == std::errc::invalid_argument) refuse_word(primitive);
+    if (error == std::errc::invalid_argument) fail(at_, "expected a number");
     const std::string limits = "at least " + std::to_string(primitive.least) + " and below 2^60";
     if (error != std::errc{} || value < primitive.least || value >= kUnbounded) {
       fail(begin, excerpt(text_.substr(begin, end - begin)) + " is no argument of " + std::string(primitive.name) +
@@ -130,12 +135,52 @@ class Parser {
     return value;
   }
 
-  [[noreturn]] void refuse_word(const Primitive& primitive) {
-    const bool ends = at_ == text_.size() || text_[at_] == ')' || text_[at_] == ',';
-    if (primitive.name == "documents" && !ends) {
-      fail(at_, "documents(FILE) is not built yet: expected lengths, as in documents(n1,n2,...)");
+  /// Whether what stands between the parentheses of documents() is a file.
+  bool names_file() const {
+    if (at_ == text_.size() || text_[at_] != '(') return false;
+    std::size_t next = at_ + 1;
+    while (next < text_.size() && is_space(text_[next])) ++next;
+    return next < text_.size() && !is_digit(text_[next]) && std::string_view("-,)").find(text_[next]) == std::string_view::npos;
+  }
+
+  Mask parse_documents_file() {
+    accept('(');
+    const std::size_t begin = at_;
+    const std::string file = parse_file();
+    if (!accept(')')) fail(at_, "expected ')'");
+    if (!files_.lengths) {
+      fail(begin, "documents(FILE) reads a file, which cannot be done here: expected lengths, as in documents(n1,n2,...)");
     }
-    fail(at_, "expected a number");
+    return at_column(begin, [&] { return Mask::documents(files_.lengths(file), file); });
+  }
+
+  Mask parse_blocks(std::size_t name) {
+    if (!accept('(')) fail(at_, "expected '(' after blocks");
+    const std::size_t begin = at_;
+    const std::string file = parse_file();
+    if (!accept(',')) fail(at_, "expected ','");
+    const std::int64_t block_tokens = parse_number(kBlocks);
+    if (!accept(')')) fail(at_, "expected ')'");
+    if (!files_.blocks) {
+      fail(name, "blocks(FILE,B) reads a file, which cannot be done here: use documents, windows, dilated or strided");
+    }
+    return at_column(begin, [&] { return Mask::blocks(files_.blocks(file, block_tokens), file); });
+  }
+
+  std::string parse_file() {
+    const bool quoted = at_ < text_.size() && text_[at_] == '"';
+    const std::size_t begin = at_ + quoted;
+    std::size_t end = std::min(quoted ? text_.find('"', begin) : text_.find_first_of(",)", begin), text_.size());
+    at_ = end + quoted;
+    if (quoted && end == text_.size()) fail(end, "expected '\"' after the name of a file");
+    while (!quoted && end > begin && is_space(text_[end - 1])) --end;
+    if (end == begin) fail(begin, "expected the name of a file");
+    const std::string_view file = text_.substr(begin, end - begin);
+    if (const std::size_t mark = file.find('"'); mark != std::string_view::npos) {
+      fail(begin + mark, "a quotation mark inside the name of a file: rename the file");
+    }
+    skip_spaces();
+    return std::string(file);
   }
 
   // What a mask itself refuses (too many bands, documents that disagree) gets the column, too.
@@ -182,14 +227,15 @@ class Parser {
   }
 
   std::string_view text_;
+  const MaskFiles& files_;
   std::size_t at_ = 0;
   int depth_ = 0;
 };
 
 }  // namespace
 
-Mask Mask::parse(std::string_view expression) {
-  return Parser(expression).parse();
+Mask Mask::parse(std::string_view expression, const MaskFiles& files) {
+  return Parser(expression, files).parse();
 }
 
 }  // namespace gyre

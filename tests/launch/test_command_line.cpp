@@ -75,7 +75,7 @@ TEST_CASE("values of the contract that are not built are refused by name") {
   CHECK(refusal({"--synthetic", "9", "--out", "x.safetensors"}).find("not built yet") != std::string::npos);
   for (const char* strategy : {"bidirectional_ring", "all_gather", "ulysses", "hybrid(2)", "double_ring", "pass_query", "tree"})
     CHECK(refusal({"--synthetic", "9", "--strategy", strategy}).find("not built yet") != std::string::npos);
-  CHECK(refusal({"--synthetic", "9", "--mask", "blocks(b.npy,64)"}).find("not built yet") != std::string::npos);
+  CHECK(refusal({"--synthetic", "9", "--mask", "blocks(b.npy,64)"}).find("blocks(FILE,B)") != std::string::npos);
 }
 
 TEST_CASE("an unknown option is named, with the nearest name where there is one") {

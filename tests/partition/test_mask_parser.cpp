@@ -81,11 +81,65 @@ TEST_CASE("numbers out of range are refused at their column") {
              Catch::Contains("column 10: ") && Catch::Contains("sum of lengths"));
 }
 
-TEST_CASE("primitives that read files are refused by name") {
-  CHECK_THAT(error_of("causal & blocks(b.npy,64)"), Catch::Contains("column 10: blocks(FILE,B) is not built yet"));
-  CHECK_THAT(error_of("documents(lengths.npy)"), Catch::Contains("column 11: documents(FILE) is not built yet"));
-  CHECK_THAT(error_of("documents(./l.npy)"), Catch::Contains("documents(FILE) is not built yet"));
+TEST_CASE("without a reader, primitives that read files are refused by name") {
+  CHECK_THAT(error_of("causal & blocks(b.npy,64)"), Catch::Contains("column 10: blocks(FILE,B) reads a file"));
+  CHECK_THAT(error_of("documents(lengths.npy)"), Catch::Contains("column 11: documents(FILE) reads a file"));
+  CHECK_THAT(error_of("documents(./l.npy)"), Catch::Contains("documents(FILE) reads a file"));
   CHECK_THAT(error_of("documents()"), Catch::Contains("column 11: expected a number"));
+}
+
+TEST_CASE("a file is what stands before a comma or a parenthesis, or in quotation marks, and is read once") {
+  struct Case {
+    const char *expression, *file, *text;
+  };
+  for (const Case& c : {
+           Case{"documents(lengths.npy)", "lengths.npy", "documents(lengths.npy)"},
+           Case{"documents(  a/b c&d|(e.npy )", "a/b c&d|(e.npy", "documents(\"a/b c&d|(e.npy\")"},
+           Case{"documents(\"3,4).npy\" )", "3,4).npy", "documents(\"3,4).npy\")"},
+           Case{"documents(\" x\")", " x", "documents(\" x\")"},
+           Case{"documents(\"-1\")", "-1", "documents(\"-1\")"},
+       }) {
+    INFO(c.expression);
+    std::vector<std::string> read;
+    const gyre::MaskFiles files{.lengths =
+                                    [&](const std::string& path) {
+                                      read.push_back(path);
+                                      return std::vector<std::int64_t>{3, 4};
+                                    },
+                                .blocks = {}};
+    const Mask mask = Mask::parse(std::string("causal & ") + c.expression, files);
+    CHECK(read == std::vector<std::string>{c.file});
+    CHECK(mask.text() == std::string("causal & ") + c.text);
+    CHECK(mask.bands().all().size() == Mask::parse("causal & documents(3,4)").bands().all().size());
+    CHECK(Mask::parse(mask.text(), files).text() == mask.text());
+    CHECK_THROWS_WITH(mask.require_key_tokens(8), Catch::Contains("add up to 7"));
+  }
+}
+
+TEST_CASE("a reader's refusal gets the file's column, and a malformed file argument is refused before anything is read") {
+  const gyre::MaskFiles files{
+      .lengths = [](const std::string& path) -> std::vector<std::int64_t> { throw std::invalid_argument(path + " is missing"); },
+      .blocks = [](const std::string& path, std::int64_t) -> gyre::BlockTable {
+        throw std::invalid_argument(path + " is missing");
+      }};
+  const auto error = [&](const char* expression) -> std::string {
+    try {
+      Mask::parse(expression, files);
+    } catch (const std::invalid_argument& refusal) {
+      return refusal.what();
+    }
+    return "no error";
+  };
+  CHECK(error("full | documents( a.npy)") == "mask \"full | documents( a.npy)\" column 19: a.npy is missing");
+  CHECK(error("full | blocks( b.npy, 8)") == "mask \"full | blocks( b.npy, 8)\" column 16: b.npy is missing");
+  CHECK_THAT(error("blocks(b.npy)"), Catch::Contains("column 13: expected ','"));
+  CHECK_THAT(error("blocks(b.npy,0)"), Catch::Contains("column 14: 0 is no argument of blocks"));
+  CHECK_THAT(error("blocks(b.npy,8,9)"), Catch::Contains("column 15: expected ')'"));
+  CHECK_THAT(error("blocks(,8)"), Catch::Contains("column 8: expected the name of a file"));
+  CHECK_THAT(error("blocks(\"b.npy,8)"), Catch::Contains("expected '\"' after the name"));
+  CHECK_THAT(error("blocks(b\"c,8)"), Catch::Contains("column 9: a quotation mark inside"));
+  CHECK_THAT(error("documents(a.npy,3)"), Catch::Contains("column 16: expected ')'"));
+  CHECK_THAT(error("documents(-3)"), Catch::Contains("column 11: -3 is no argument of documents"));
 }
 
 TEST_CASE("what masks refuse themselves is refused at the operator's column") {
@@ -111,8 +165,9 @@ TEST_CASE("an error is one line of readable length, however long and odd the exp
 }
 
 TEST_CASE("no string of the grammar's letters makes the parser do anything but answer or refuse") {
-  static constexpr const char* kWords[] = {"full", "causal", "window", "sinks", "documents", "dilated", "strided", "prefix",
-                                           "(",    ")",      ",",      "&",     "|",         " ",       "7",       "-"};
+  static constexpr const char* kWords[] = {"full",    "causal", "window", "sinks", "documents", "dilated",
+                                           "strided", "prefix", "blocks", "\"",    "(",         ")",
+                                           ",",       "&",      "|",      " ",     "7",         "-"};
   std::mt19937_64 random(23);
   for (int round = 0; round < 20'000; ++round) {
     std::string text;
