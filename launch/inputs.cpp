@@ -42,7 +42,7 @@ Inputs::Shape Inputs::shape(Tensor tensor) const {
     const int heads = tensor == Tensor::query ? synthetic_->heads : synthetic_->key_heads;
     return {synthetic_->tokens, heads, tensor == Tensor::value ? synthetic_->value_dim : synthetic_->head_dim};
   }
-  const NpyReader& file = files_[static_cast<std::size_t>(tensor)];
+  const TensorReader& file = files_[static_cast<std::size_t>(tensor)];
   return {file.tokens(), file.heads(), file.dim()};
 }
 
@@ -74,7 +74,7 @@ std::vector<float> Inputs::read(Tensor tensor, std::span<const Range> tokens, Te
   if (synthetic_) {
     fill_synthetic(seed_, tensor, tokens, whole.heads, whole.dim, team, values.data());
   } else {
-    files_[static_cast<std::size_t>(tensor)].read(tokens, values.data());
+    files_[static_cast<std::size_t>(tensor)].read(tokens, Type::f32, values.data());
     require_finite(paths_[static_cast<std::size_t>(tensor)], tokens, whole.heads, whole.dim, values);
   }
   return values;

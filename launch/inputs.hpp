@@ -8,7 +8,7 @@
 #include "kernels/team.hpp"
 #include "launch/run_request.hpp"
 #include "launch/synthetic.hpp"
-#include "runtime/io/npy.hpp"
+#include "runtime/io/tensor_reader.hpp"
 
 namespace gyre {
 
@@ -33,8 +33,8 @@ class Inputs {
 
   std::optional<Synthetic> synthetic_;
   std::uint64_t seed_;
-  std::vector<std::string> paths_;  // by Tensor
-  std::vector<NpyReader> files_;    // by Tensor; none if synthetic
+  std::vector<std::string> paths_;   // by Tensor
+  std::vector<TensorReader> files_;  // by Tensor; none if synthetic
 };
 
 }  // namespace gyre

@@ -49,10 +49,10 @@ Outputs::Outputs(Transport& transport, const RunRequest& request, const Problem&
 }
 
 void Outputs::open(const RunRequest& request, const Problem& problem, bool create) {
+  const std::int64_t tokens = problem.query_tokens, heads = problem.query_heads;
   if (!request.out_file.empty())
-    out_.emplace(request.out_file, std::vector<std::int64_t>{problem.query_tokens, problem.query_heads, problem.value_dim}, create);
-  if (!request.lse_file.empty())
-    lse_.emplace(request.lse_file, std::vector<std::int64_t>{problem.query_tokens, problem.query_heads}, create);
+    out_.emplace(request.out_file, FileContent{.name = "out", .shape = {tokens, heads, problem.value_dim}}, create);
+  if (!request.lse_file.empty()) lse_.emplace(request.lse_file, FileContent{.name = "lse", .shape = {tokens, heads}}, create);
   if (!request.report_file.empty() && create) report_.emplace(request.report_file, 0, create);
 }
 

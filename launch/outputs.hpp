@@ -8,7 +8,7 @@
 
 #include "comm/transport.hpp"
 #include "launch/run_request.hpp"
-#include "runtime/io/npy.hpp"
+#include "runtime/io/tensor_writer.hpp"
 #include "runtime/io/whole_file.hpp"
 
 namespace gyre {
@@ -29,7 +29,7 @@ class Outputs {
  private:
   void open(const RunRequest& request, const Problem& problem, bool create);
 
-  std::optional<NpyWriter> out_, lse_;
+  std::optional<TensorWriter> out_, lse_;
   std::optional<WholeFile> report_;
 };
 

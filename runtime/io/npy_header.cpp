@@ -128,8 +128,10 @@ NpyHeader parse_npy_header(std::string_view text) {
   return {.descr = std::move(*descr), .fortran_order = *fortran_order, .shape = std::move(*shape)};
 }
 
-std::string float32_npy_header(std::span<const std::int64_t> shape) {
-  std::string text = "{'descr': '<f4', 'fortran_order': False, 'shape': (";
+std::string npy_header(FileType type, std::span<const std::int64_t> shape) {
+  if (type == FileType::bf16) throw std::invalid_argument("is .npy, which has no bfloat16; give a name in .safetensors, or f32");
+  const std::string descr = type == FileType::f16 ? "<f2" : type == FileType::f64 ? "<f8" : "<f4";
+  std::string text = "{'descr': '" + descr + "', 'fortran_order': False, 'shape': (";
   for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis == 0 ? "" : ", ") + std::to_string(shape[axis]);
   text += shape.size() == 1 ? ",), }" : "), }";
   const std::size_t before = kMagic.size() + 4;
@@ -140,19 +142,6 @@ std::string float32_npy_header(std::span<const std::int64_t> shape) {
   std::string header(kMagic);
   header += {'\x01', '\x00', static_cast<char>(text.size() & 0xff), static_cast<char>(text.size() >> 8)};
   return header + text;
-}
-
-std::int64_t npy_data_bytes(std::span<const std::int64_t> shape, std::int64_t element_bytes) {
-  // A zero extent must not hide an overflow of the others: strides are computed from them.
-  std::int64_t bytes = element_bytes;
-  bool empty = false;
-  for (const std::int64_t extent : shape) {
-    if (extent == 0) empty = true;
-    if (extent > 0 && bytes > std::numeric_limits<std::int64_t>::max() / extent)
-      throw std::invalid_argument("has a shape of more than 2^63 bytes; no file is that large");
-    if (extent > 0) bytes *= extent;
-  }
-  return empty ? 0 : bytes;
 }
 
 }  // namespace gyre

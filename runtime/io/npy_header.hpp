@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/io/stored_tensor.hpp"
+
 namespace gyre {
 
 struct NpyHeader {
@@ -34,10 +36,8 @@ NpyHeaderPlace locate_npy_header(std::string_view first_bytes);  // throws std::
 /// The text of a header. Throws std::invalid_argument saying what is not understood.
 NpyHeader parse_npy_header(std::string_view text);
 
-/// Everything before the data of a float32 tensor, version 1.0.
-std::string float32_npy_header(std::span<const std::int64_t> shape);
-
-/// Bytes of the data. Throws std::invalid_argument if that is not a number of 63 bits.
-std::int64_t npy_data_bytes(std::span<const std::int64_t> shape, std::int64_t element_bytes);
+/// Everything before the data of a tensor of f16, f32 or f64, version 1.0. Throws std::invalid_argument for bf16, which the format
+/// lacks.
+std::string npy_header(FileType type, std::span<const std::int64_t> shape);
 
 }  // namespace gyre

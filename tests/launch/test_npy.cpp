@@ -9,8 +9,9 @@
 #include <limits>
 #include <numeric>
 
-#include "runtime/io/npy.hpp"
 #include "runtime/io/npy_header.hpp"
+#include "runtime/io/tensor_reader.hpp"
+#include "runtime/io/tensor_writer.hpp"
 #include "support/catch.hpp"
 
 using namespace gyre;
@@ -53,10 +54,10 @@ void save_bytes(const std::string& path, const std::string& bytes) {
 }
 
 std::vector<float> load(const std::string& path) {
-  const NpyReader reader(path);
+  const TensorReader reader(path);
   const Range all[] = {{0, reader.tokens()}};
   std::vector<float> values(static_cast<std::size_t>(reader.tokens() * reader.heads() * reader.dim()));
-  reader.read(all, values.data());
+  reader.read(all, Type::f32, values.data());
   return values;
 }
 
@@ -69,7 +70,7 @@ std::vector<float> ramp(std::size_t count) {
 /// The message of opening a file, which must be refused.
 std::string refusal(const std::string& path) {
   try {
-    const NpyReader reader(path);
+    const TensorReader reader(path);
   } catch (const std::invalid_argument& error) {
     CHECK(std::string(error.what()).starts_with(path + ": "));
     return error.what();
@@ -97,7 +98,7 @@ TEST_CASE("a float32 file of three extents is read as it was saved, in versions 
   Folder folder;
   for (const int major : {1, 2, 3}) {
     save(folder / "x.npy", "<f4", "(5, 2, 3)", ramp(30), major);
-    const NpyReader reader(folder / "x.npy");
+    const TensorReader reader(folder / "x.npy");
     CHECK(reader.type() == FileType::f32);
     CHECK(reader.tokens() == 5);
     CHECK(reader.heads() == 2);
@@ -109,7 +110,7 @@ TEST_CASE("a float32 file of three extents is read as it was saved, in versions 
 TEST_CASE("a file of two extents has dim 1") {
   Folder folder;
   save(folder / "x.npy", "<f4", "(5, 2)", ramp(10));
-  CHECK(NpyReader(folder / "x.npy").dim() == 1);
+  CHECK(TensorReader(folder / "x.npy").dim() == 1);
   CHECK(load(folder / "x.npy") == ramp(10));
 }
 
@@ -135,7 +136,7 @@ TEST_CASE("float64 is rounded to the nearest float32, also past the first chunk 
   const std::vector<float> values = load(folder / "x.npy");
   for (std::size_t k = 0; k < doubles.size(); ++k)
     if (values[k] != static_cast<float>(doubles[k])) FAIL("element " << k);
-  CHECK(NpyReader(folder / "x.npy").type() == FileType::f64);
+  CHECK(TensorReader(folder / "x.npy").type() == FileType::f64);
 }
 
 TEST_CASE("shards read equal the same rows of the whole, in every element type") {
@@ -151,7 +152,7 @@ TEST_CASE("shards read equal the same rows of the whole, in every element type")
   for (const char* name : {"f2.npy", "f4.npy", "f8.npy"}) {
     const std::vector<float> all = load(folder / name);
     std::vector<float> shard(6 * 6 + 1, -1.0f);
-    NpyReader(folder / name).read(ranges, shard.data());
+    TensorReader(folder / name).read(ranges, Type::f32, shard.data());
     std::vector<float> expected(all.begin() + 6, all.begin() + 18);
     expected.insert(expected.end(), all.begin() + 42, all.end());
     CHECK(shard.back() == -1.0f);
@@ -166,19 +167,19 @@ TEST_CASE("a file without tokens is read as empty, and tokens past the end are r
   CHECK(load(folder / "x.npy").empty());
   const Range beyond[] = {{0, 1}};
   float value[6];
-  CHECK_THROWS_AS(NpyReader(folder / "x.npy").read(beyond, value), std::invalid_argument);
+  CHECK_THROWS_AS(TensorReader(folder / "x.npy").read(beyond, Type::f32, value), std::invalid_argument);
 }
 
 TEST_CASE("a file that is cut while it is open ends in an error with its name, not in zeros") {
   Folder folder;
   save(folder / "x.npy", "<f4", "(5, 2, 3)", ramp(30));
-  const NpyReader reader(folder / "x.npy");
+  const TensorReader reader(folder / "x.npy");
   fs::resize_file(folder / "x.npy", 140);
   std::vector<float> values(30);
   const Range all[] = {{0, 5}};
   std::string message;
   try {
-    reader.read(all, values.data());
+    reader.read(all, Type::f32, values.data());
   } catch (const std::runtime_error& error) {
     message = error.what();
   }
@@ -214,7 +215,7 @@ TEST_CASE("element types, orders and shapes that are not read are refused with a
   save(path, "<i8", "(5, 2, 3)", ramp(60));
   CHECK(says(refusal(path), "'<i8'"));
   for (const char* shape : {"()", "(30,)", "(5, 2, 3, 1)"}) {
-    save(path, "<f4", shape, ramp(30));
+    save(path, "<f4", shape, ramp(shape == "()"s ? 1 : 30));
     CHECK(says(refusal(path), "[tokens, heads, dim] is read"));
   }
   save(path, "<f4", "(5, 0, 3)", ramp(0));
@@ -257,8 +258,8 @@ TEST_CASE("two writers of one file leave what one reader reads, under its name o
   const std::string path = folder / "out.npy";
   const std::vector<float> rows = ramp(11 * 6);
   {
-    NpyWriter creator(path, {11, 2, 3}, true);
-    NpyWriter other(path, {11, 2, 3}, false);
+    TensorWriter creator(path, {.name = "out", .shape = {11, 2, 3}}, true);
+    TensorWriter other(path, {.name = "out", .shape = {11, 2, 3}}, false);
     const std::vector<Range> first = {{0, 2}, {8, 11}}, second = {{2, 8}};
     std::vector<float> outer(rows.begin(), rows.begin() + 12);
     outer.insert(outer.end(), rows.begin() + 48, rows.end());
@@ -268,7 +269,7 @@ TEST_CASE("two writers of one file leave what one reader reads, under its name o
     creator.publish();
   }
   CHECK(load(path) == rows);
-  CHECK(NpyReader(path).dim() == 3);
+  CHECK(TensorReader(path).dim() == 3);
   CHECK(folder.entries() == 1);
 }
 
@@ -276,8 +277,8 @@ TEST_CASE("a file that was not published leaves nothing behind, and an older fil
   Folder folder;
   save(folder / "out.npy", "<f4", "(1, 1)", ramp(1));
   {
-    NpyWriter creator(folder / "out.npy", {11, 2}, true);
-    NpyWriter other(folder / "out.npy", {11, 2}, false);
+    TensorWriter creator(folder / "out.npy", {.name = "out", .shape = {11, 2}}, true);
+    TensorWriter other(folder / "out.npy", {.name = "out", .shape = {11, 2}}, false);
     CHECK(folder.entries() == 2);
   }
   CHECK(folder.entries() == 1);
@@ -289,7 +290,7 @@ TEST_CASE("a published file replaces what a symbolic link points to, and the lin
   save(folder / "there.npy", "<f4", "(1, 1)", ramp(1));
   fs::create_symlink(folder / "there.npy", folder / "link.npy");
   {
-    NpyWriter creator(folder / "link.npy", {2, 2}, true);
+    TensorWriter creator(folder / "link.npy", {.name = "out", .shape = {2, 2}}, true);
     const Range all[] = {{0, 2}};
     creator.write(all, ramp(4).data());
     creator.publish();
@@ -302,7 +303,7 @@ TEST_CASE("an output that cannot be written is refused before anything is comput
   Folder folder;
   const auto refused = [](const std::string& path, std::vector<std::int64_t> shape, const std::string& part) {
     try {
-      const NpyWriter writer(path, std::move(shape), true);
+      const TensorWriter writer(path, {.name = "out", .shape = std::move(shape)}, true);
     } catch (const std::invalid_argument& error) {
       return says(error.what(), path) && says(error.what(), part);
     }
@@ -312,14 +313,16 @@ TEST_CASE("an output that cannot be written is refused before anything is comput
   CHECK(refused(folder.path.string(), {1, 1}, "not a regular file"));
   CHECK(refused("/dev/null", {1, 1}, "not a regular file"));
   CHECK(refused(folder / "huge.npy", {1, std::int64_t{1} << 58}, "choose a place with more room"));
-  CHECK_THROWS_AS(NpyWriter(folder / "larger.npy", {std::int64_t{1} << 62, 4}, true), std::invalid_argument);
-  CHECK_THROWS_AS(NpyWriter(folder / "nobody_created_it.npy", {1, 1}, false), std::invalid_argument);
+  CHECK_THROWS_AS(TensorWriter(folder / "larger.npy", (FileContent{.name = "out", .shape = {std::int64_t{1} << 62, 4}}), true),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(TensorWriter(folder / "nobody_created_it.npy", (FileContent{.name = "out", .shape = {1, 1}}), false),
+                  std::invalid_argument);
   CHECK(folder.entries() == 0);
 }
 
 TEST_CASE("the header of an output is what NumPy itself would write") {
   const std::int64_t shape[] = {2048, 9, 64};
-  const std::string header = float32_npy_header(shape);
+  const std::string header = npy_header(FileType::f32, shape);
   CHECK(header.size() == 128);
   CHECK(header.substr(0, 10) == "\x93NUMPY\x01\x00\x76\x00"s);
   CHECK(header.substr(10, 66) == "{'descr': '<f4', 'fortran_order': False, 'shape': (2048, 9, 64), }");

@@ -1,7 +1,7 @@
 // The main job on queries, keys and values of a real model (tests/data/README.md): large scores of a few keys, unlike random ones.
 #include <string>
 
-#include "runtime/io/npy.hpp"
+#include "runtime/io/tensor_reader.hpp"
 #include "support/catch.hpp"
 #include "support/problems.hpp"
 
@@ -10,10 +10,10 @@ using namespace gyre::test;
 
 namespace {
 
-std::vector<float> read_all(const NpyReader& file) {
+std::vector<float> read_all(const TensorReader& file) {
   std::vector<float> tensor(static_cast<std::size_t>(file.tokens()) * file.heads() * file.dim());
   const Range all{0, file.tokens()};
-  file.read(std::span(&all, 1), tensor.data());
+  file.read(std::span(&all, 1), Type::f32, tensor.data());
   return tensor;
 }
 
@@ -21,7 +21,7 @@ std::vector<float> read_all(const NpyReader& file) {
 
 TEST_CASE("every sampled row of a real model's layer stays within the bound, on 1 and 4 ranks, under each mask") {
   const std::string sample = std::string(GYRE_TEST_DATA) + "/smollm2-layer15";
-  const NpyReader queries(sample + ".q.npy"), keys(sample + ".k.npy"), values(sample + ".v.npy");
+  const TensorReader queries(sample + ".q.npy"), keys(sample + ".k.npy"), values(sample + ".v.npy");
   REQUIRE(queries.tokens() == 2048);
   const Tensors tensors{read_all(queries), read_all(keys), read_all(values)};
   Job job;
