@@ -1,0 +1,21 @@
+# Run at installation: copies the headers that users of the library include, and whatever those include in turn, to
+# include/gyre. In the tree a header is named by its room ("comm/transport.hpp"), a name that another package could have
+# too; installed ones say "gyre/comm/transport.hpp". Expects GYRE_SOURCE, GYRE_STAGE and GYRE_INCLUDE_DIR.
+cmake_minimum_required(VERSION 3.25)
+set(waiting runtime/attention.hpp comm/loopback_transport.hpp comm/mpi_transport.hpp comm/agreement.hpp comm/error.hpp)
+set(seen)
+file(REMOVE_RECURSE ${GYRE_STAGE})
+while(waiting)
+  list(POP_FRONT waiting header)
+  if(header IN_LIST seen)
+    continue()
+  endif()
+  list(APPEND seen ${header})
+  file(READ ${GYRE_SOURCE}/${header} text)
+  string(REGEX MATCHALL "\n#include \"[^\"]+\"" includes "${text}")
+  list(TRANSFORM includes REPLACE "\n#include \"([^\"]+)\"" "\\1")
+  list(APPEND waiting ${includes})
+  string(REGEX REPLACE "\n#include \"" "\n#include \"gyre/" text "${text}")
+  file(WRITE ${GYRE_STAGE}/gyre/${header} "${text}")
+endwhile()
+file(INSTALL ${GYRE_STAGE}/gyre DESTINATION ${GYRE_INCLUDE_DIR})
