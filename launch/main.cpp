@@ -11,6 +11,7 @@
 #include "comm/mpi_transport.hpp"
 #include "launch/command_line.hpp"
 #include "launch/launcher.hpp"
+#include "launch/print.hpp"
 #include "launch/run_command.hpp"
 
 namespace gyre {
@@ -27,8 +28,10 @@ void print_error(const std::exception& error) {
 /// Ranks are threads of this process. MPI is not even initialised, so that a small run starts at once.
 int run_here(const std::vector<std::string>& arguments) try {
   const Command command = parse_command_line(arguments, false);
-  std::fputs(command.text.c_str(), stdout);
-  if (!command.run) return kSuccess;
+  if (!command.run) {
+    print(command.text);
+    return kSuccess;
+  }
   int status = kSuccess;
   run_loopback(command.run->ranks, [&](Transport& transport) {
     const int mine = run_command(transport, *command.run);
@@ -48,7 +51,9 @@ int run_on_ranks(Transport& transport, const Launcher& launcher, const std::vect
   Command command;
   together(transport, [&] { command = parse_command_line(arguments, true); });
   if (command.run) return run_command(transport, *command.run);
-  if (transport.rank() == 0) std::fputs(command.text.c_str(), stdout);
+  together(transport, [&] {
+    if (transport.rank() == 0) print(command.text);
+  });
   return kSuccess;
 } catch (const std::invalid_argument& error) {
   if (launcher.rank == 0) print_error(error);
@@ -63,7 +68,6 @@ int run_launched(const Launcher& launcher, int argc, char** argv) {
   const MpiSession session(&argc, &argv);
   const auto transport = mpi_world_transport();
   const int status = run_on_ranks(*transport, launcher, {argv + 1, argv + argc});
-  std::fflush(stdout);
   transport->barrier();
   return status;
 }

@@ -40,6 +40,70 @@ nlohmann::ordered_json check_json(const CheckResult& check) {
           {"passed", check.failure.empty()}};
 }
 
+/// Three digits, in the unit that suits.
+std::string seconds_text(double seconds) {
+  if (seconds >= 1) return format("%.3f s", seconds);
+  return seconds >= 1e-3 ? format("%.3g ms", 1e3 * seconds) : format("%.3g us", 1e6 * seconds);
+}
+
+std::string problem_text(const Problem& problem) {
+  const std::string mask = problem.mask.text().size() > 80 ? problem.mask.text().substr(0, 77) + "..." : problem.mask.text();
+  return format("  problem    %lld queries x %lld keys, %d heads (%d key/value), head dim %d, value dim %d\n",
+                static_cast<long long>(problem.query_tokens), static_cast<long long>(problem.key_tokens), problem.query_heads,
+                problem.key_heads, problem.head_dim, problem.value_dim) +
+         format("  mask       %s; query 0 at key position %lld; scale %.6g\n", mask.c_str(),
+                static_cast<long long>(problem.first_query_position()), problem.score_scale());
+}
+
+std::string time_text(const Report& report) {
+  const Measurement& measured = report.measured;
+  std::string text =
+      format("  time       %s, %.4g tokens a second (", seconds_text(measured.seconds).c_str(), report.tokens_per_second());
+  if (measured.repetitions == 1) text += "one call";
+  if (measured.repetitions > 1)
+    text += format("median of %d calls, %s to %s", measured.repetitions, seconds_text(measured.fastest_seconds).c_str(),
+                   seconds_text(measured.slowest_seconds).c_str());
+  return text + (report.ranks > 1 ? ", by the slowest rank)\n" : ")\n") +
+         format("  speed      %.4g GFLOP/s a rank, %.1f%% of a multiply-add loop beside it (%.4g)\n", report.gflops_per_rank(),
+                100 * report.peak_fraction(), report.peak_flops / report.ranks / 1e9);
+}
+
+/// One part of a call: the rank that has most of it beside the mean of all.
+std::string part_text(const char* name, const Report& report, double CallTime::*part) {
+  const Spread spread = report.measured.spread(part);
+  std::string text = format("  %-10s %s", name, seconds_text(spread.most).c_str());
+  if (report.ranks > 1) text += format(" on rank %d, %s on the mean rank", spread.rank, seconds_text(spread.mean).c_str());
+  if (report.ranks > 1 && part == &CallTime::computing_seconds) text += format(" (imbalance %.1f%%)", 100 * spread.imbalance());
+  return text + "\n";
+}
+
+std::string bytes_line(const char* name, const Report& report, std::uint64_t RankFigures::*bytes) {
+  const Spread spread = report.measured.spread(bytes);
+  std::string text = format("  %-10s %s in a call", name, bytes_text(static_cast<double>(report.measured.sum(bytes))).c_str());
+  if (spread.most > 0) text += format(", %s of them by rank %d", bytes_text(spread.most).c_str(), spread.rank);
+  return text + "\n";
+}
+
+/// One number for every rank.
+template <class Value>
+nlohmann::ordered_json of_ranks(const Report& report, Value&& value) {
+  auto list = nlohmann::ordered_json::array();
+  for (const RankFigures& rank : report.measured.ranks) list.push_back(value(rank));
+  return list;
+}
+
+nlohmann::ordered_json per_rank_json(const Report& report) {
+  const auto seconds = [&](double CallTime::*part) {
+    return of_ranks(report, [&](const RankFigures& rank) { return rank.call.*part; });
+  };
+  return {{"total_seconds", seconds(&CallTime::total_seconds)},
+          {"computing_seconds", seconds(&CallTime::computing_seconds)},
+          {"packing_seconds", seconds(&CallTime::packing_seconds)},
+          {"waiting_seconds", seconds(&CallTime::waiting_seconds)},
+          {"bytes_sent", of_ranks(report, [](const RankFigures& rank) { return rank.bytes_sent; })},
+          {"bytes_borrowed", of_ranks(report, [](const RankFigures&) { return 0; })}};
+}
+
 }  // namespace
 
 double Report::flops() const {
@@ -47,8 +111,11 @@ double Report::flops() const {
 }
 
 double Report::gflops_per_rank() const {
-  const double seconds = measured.call.total_seconds;
-  return seconds > 0 ? flops() / seconds / ranks / 1e9 : 0;
+  return measured.seconds > 0 ? flops() / measured.seconds / ranks / 1e9 : 0;
+}
+
+double Report::tokens_per_second() const {
+  return measured.seconds > 0 ? static_cast<double>(problem.query_tokens) / measured.seconds : 0;
 }
 
 double Report::peak_fraction() const {
@@ -56,32 +123,21 @@ double Report::peak_fraction() const {
 }
 
 std::string to_text(const Report& report) {
-  const Problem& problem = report.problem;
-  const CallTime& call = report.measured.call;
   std::string text = format("gyre %s: %s, %s placement, %s on %s, %s, %s\n", version(), report.strategy.c_str(),
                             report.partition.c_str(), plural(report.ranks, "rank").c_str(), plural(report.nodes, "node").c_str(),
                             plural(report.threads, "thread").c_str(), report.isa.c_str());
-  text += format("  problem   %lld queries x %lld keys, %d heads (%d key/value), head dim %d, value dim %d\n",
-                 static_cast<long long>(problem.query_tokens), static_cast<long long>(problem.key_tokens), problem.query_heads,
-                 problem.key_heads, problem.head_dim, problem.value_dim);
-  const std::string mask = problem.mask.text().size() > 80 ? problem.mask.text().substr(0, 77) + "..." : problem.mask.text();
-  text += format("  mask      %s; query 0 at key position %lld; scale %.6g\n", mask.c_str(),
-                 static_cast<long long>(problem.first_query_position()), problem.score_scale());
-  text += format("  time      %.6f s (%s)\n", call.total_seconds,
-                 report.measured.repetitions == 1 ? "one call, slowest rank"
-                                                  : format("median of %d, slowest rank", report.measured.repetitions).c_str());
-  text += format("  of that   computing %.6f s, packing %.6f s, waiting %.6f s (most of any rank)\n", call.computing_seconds,
-                 call.packing_seconds, call.waiting_seconds);
-  text += format("  speed     %.4g GFLOP/s a rank, %.1f%% of a multiply-add loop beside it (%.4g)\n", report.gflops_per_rank(),
-                 100 * report.peak_fraction(), report.peak_flops / report.ranks / 1e9);
-  text +=
-      format("  sent      %s in a call, all ranks together\n", bytes_text(static_cast<double>(report.measured.bytes_sent)).c_str());
-  text += format("  memory    arena %s, scratch %s, resident at most %s (largest rank)\n",
+  text += problem_text(report.problem) + time_text(report);
+  text += part_text("computing", report, &CallTime::computing_seconds);
+  text += part_text("packing", report, &CallTime::packing_seconds);
+  text += part_text("waiting", report, &CallTime::waiting_seconds);
+  text += format("  cores      %s of all processes in a mean call\n", seconds_text(report.measured.cpu_seconds).c_str());
+  text += bytes_line("sent", report, &RankFigures::bytes_sent);
+  text += format("  memory     arena %s, scratch %s, resident at most %s (largest rank)\n",
                  bytes_text(static_cast<double>(report.arena_bytes)).c_str(),
                  bytes_text(static_cast<double>(report.scratch_bytes)).c_str(),
                  bytes_text(static_cast<double>(report.peak_memory_bytes)).c_str());
   if (report.check)
-    text += format("  check     %s in float64: output off by %.2g of the largest, log-sum-exp by %.2g; %.1f%% of the bound\n",
+    text += format("  check      %s in float64: output off by %.2g of the largest, log-sum-exp by %.2g; %.1f%% of the bound\n",
                    plural(report.check->rows, "row").c_str(), report.check->out_error, report.check->lse_error,
                    100 * report.check->share_of_bound);
   return text;
@@ -89,7 +145,7 @@ std::string to_text(const Report& report) {
 
 std::string to_json(const Report& report) {
   const Problem& problem = report.problem;
-  const CallTime& call = report.measured.call;
+  const Measurement& measured = report.measured;
   nlohmann::ordered_json json = {
       {"version", version()},
       {"strategy", report.strategy},
@@ -107,22 +163,28 @@ std::string to_json(const Report& report) {
       {"mask", problem.mask.text()},
       {"query_offset", problem.first_query_position()},
       {"scale", problem.score_scale()},
-      {"repeat", report.measured.repetitions},
-      {"seconds", call.total_seconds},
+      {"repeat", measured.repetitions},
+      {"seconds", measured.seconds},
+      {"fastest_seconds", measured.fastest_seconds},
+      {"slowest_seconds", measured.slowest_seconds},
+      {"tokens_per_second", report.tokens_per_second()},
       {"flops", report.flops()},
       {"gflops_per_rank", report.gflops_per_rank()},
       {"peak_fraction", report.peak_fraction()},
       {"peak_gflops_per_rank", report.peak_flops / report.ranks / 1e9},
-      {"computing_seconds", call.computing_seconds},
-      {"packing_seconds", call.packing_seconds},
-      {"waiting_seconds", call.waiting_seconds},
+      {"computing_seconds", measured.spread(&CallTime::computing_seconds).most},
+      {"computing_imbalance", measured.spread(&CallTime::computing_seconds).imbalance()},
+      {"packing_seconds", measured.spread(&CallTime::packing_seconds).most},
+      {"waiting_seconds", measured.spread(&CallTime::waiting_seconds).most},
       {"exposed_communication_seconds", nullptr},
-      {"bytes_sent", report.measured.bytes_sent},
+      {"cpu_seconds", measured.cpu_seconds},
+      {"bytes_sent", measured.sum(&RankFigures::bytes_sent)},
       {"bytes_borrowed", 0},
       {"arena_bytes", report.arena_bytes},
       {"scratch_bytes", report.scratch_bytes},
       {"peak_memory_bytes", report.peak_memory_bytes},
   };
+  json["per_rank"] = per_rank_json(report);
   json["check"] = report.check ? check_json(*report.check) : nlohmann::ordered_json(nullptr);
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }

@@ -27,6 +27,7 @@ struct Report {
   /// 2 x visible pairs x query heads x (head dim + value dim): a multiplication and an addition each for Q K^T and P V.
   double flops() const;
   double gflops_per_rank() const;
+  double tokens_per_second() const;  // queries
   double peak_fraction() const;
 };
 

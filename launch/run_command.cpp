@@ -15,6 +15,7 @@
 #include "launch/inputs.hpp"
 #include "launch/measure.hpp"
 #include "launch/outputs.hpp"
+#include "launch/print.hpp"
 #include "launch/report.hpp"
 #include "runtime/attention.hpp"
 
@@ -86,8 +87,8 @@ void measure(Transport& transport, Attention& attention, const Operands& operand
              Report& report) {
   const KernelTable& kernels = select_kernels(attention.isa());
   const double before = measure_peak_flops(transport, team, kernels);
-  report.measured =
-      measure_forward(transport, attention, operands, request.repetitions.value_or(1), request.repetitions.has_value());
+  report.measured = measure_forward(transport, attention, operands, request.repetitions.value_or(1),
+                                    request.repetitions.has_value(), request.ranks == transport.ranks());
   report.peak_flops = std::max(before, measure_peak_flops(transport, team, kernels));
 }
 
@@ -101,8 +102,7 @@ void check(Transport& transport, const Problem& problem, const Attention& attent
 /// On rank 0. Returns the exit status.
 int tell(const Report& report, Outputs& outputs) {
   outputs.write_report(to_json(report));
-  std::fputs(to_text(report).c_str(), stdout);
-  std::fflush(stdout);
+  print(to_text(report));
   if (!report.check || report.check->failure.empty()) return kSuccess;
   std::fprintf(stderr, "gyre: check failed: %s\n", report.check->failure.c_str());
   return kCheckFailed;
@@ -139,12 +139,13 @@ int run_command(Transport& transport, const RunRequest& request) {
   outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data());
   transport.barrier();
   int status = kSuccess;
-  if (transport.rank() == 0) {
+  together(transport, [&] {
+    if (transport.rank() != 0) return;
     const Range queries = Range{0, problem.query_tokens} + problem.first_query_position();
     report.visible_pairs = problem.mask.bands().count(queries, {0, problem.key_tokens});
     outputs.publish();
     status = tell(report, outputs);
-  }
+  });
   transport.broadcast(std::as_writable_bytes(std::span(&status, 1)), 0);
   return status;
 }

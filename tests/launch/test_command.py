@@ -200,6 +200,24 @@ class Reports(CommandTest):
         self.assertLess(report["check"]["share_of_bound"], 1)
         self.assertIn("GFLOP/s", page)
         self.assertIn("median of 4", page)
+        self.assertIn("imbalance", page)
+        self.assertLessEqual(report["fastest_seconds"], report["seconds"])
+        self.assertLessEqual(report["seconds"], report["slowest_seconds"])
+        ranks = report["per_rank"]
+        for key in ("total_seconds", "computing_seconds", "packing_seconds", "waiting_seconds", "bytes_sent", "bytes_borrowed"):
+            self.assertEqual(len(ranks[key]), 3, key)
+        self.assertEqual(max(ranks["total_seconds"]), report["seconds"])
+        self.assertEqual(sum(ranks["bytes_sent"]), report["bytes_sent"])
+        for parts in zip(ranks["total_seconds"], ranks["computing_seconds"], ranks["packing_seconds"], ranks["waiting_seconds"]):
+            self.assertLessEqual(sum(parts[1:]), 1.001 * parts[0])
+
+    def test_a_page_that_cannot_be_printed_is_no_success_and_the_results_are_there(self):
+        for arguments in (["run", "--synthetic", 20, "--out", self.path("o.npy"), "--report", self.path("r.json")], ["--help"]):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([GYRE, *map(str, arguments)], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual(done.returncode, 2)
+            self.assertRegex(done.stderr, r"^gyre: error: standard output could not be written: .*\n$")
+        self.assertEqual(sorted(os.listdir(self.folder)), ["o.npy", "r.json"])
 
     def test_one_rank_sends_nothing_and_without_check_the_report_says_so(self):
         self.succeed("run", "--synthetic", 50, "--report", self.path("r.json"))
