@@ -14,10 +14,13 @@
 namespace gyre {
 namespace {
 
+enum class Kind : std::uint8_t { send, receive, expose, borrow };
+
 struct Transfer {
-  bool sending = false;
+  Kind kind = Kind::send;
   int peer = 0;
   int lane = 0;
+  std::size_t lent_bytes = 0;
   std::span<const std::byte> source{};
   std::span<std::byte> destination{};
   int posting_delay = 0;     // ticks until the inner transport hears of it
@@ -40,6 +43,12 @@ class FaultyTransport final : public Transport {
   bool test(Ticket ticket) override;
   void progress() override;
 
+  Ticket expose(int peer, std::size_t bytes) override { return hold({.kind = Kind::expose, .peer = peer, .lent_bytes = bytes}); }
+  Ticket borrow(int peer, std::size_t bytes) override { return hold({.kind = Kind::borrow, .peer = peer, .lent_bytes = bytes}); }
+  void release(int peer) override { inner_.release(peer); }
+  std::span<const int> nodes() const override { return inner_.nodes(); }
+  std::unique_ptr<SharedMemory> share(std::size_t bytes) override;
+
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override;
   void broadcast(std::span<std::byte> bytes, int root) override;
   void barrier() override;
@@ -50,12 +59,13 @@ class FaultyTransport final : public Transport {
   Traffic traffic() const override { return inner_.traffic(); }
 
  private:
-  using Queue = std::deque<Ticket>;  // held postings of one (peer, lane, direction), in order
-  using Key = std::tuple<int, int, bool>;
+  using Queue = std::deque<Ticket>;  // held postings of one (peer, lane, kind), in order
+  using Key = std::tuple<int, int, Kind>;
 
   Ticket hold(Transfer transfer);
   int draw_delay() { return std::uniform_int_distribution<int>(0, faults_.longest_delay)(random_); }
   void tick();
+  Ticket post(const Transfer& transfer);
   void forward(Transfer& transfer);
   void test_inner(Transfer& transfer);
   void release_all();
@@ -81,22 +91,35 @@ Ticket FaultyTransport::hold(Transfer transfer) {
   transfer.completion_delay = draw_delay();
   const Ticket ticket = transfers_.acquire();
   transfers_[ticket] = transfer;
-  held_[{transfer.peer, transfer.lane, transfer.sending}].push_back(ticket);
+  held_[{transfer.peer, transfer.lane, transfer.kind}].push_back(ticket);
   return ticket;
 }
 
 Ticket FaultyTransport::send(int peer, int lane, std::span<const std::byte> bytes) {
-  return hold({.sending = true, .peer = peer, .lane = lane, .source = bytes});
+  return hold({.kind = Kind::send, .peer = peer, .lane = lane, .source = bytes});
 }
 
 Ticket FaultyTransport::receive(int peer, int lane, std::span<std::byte> bytes) {
-  return hold({.sending = false, .peer = peer, .lane = lane, .destination = bytes});
+  return hold({.kind = Kind::receive, .peer = peer, .lane = lane, .destination = bytes});
+}
+
+Ticket FaultyTransport::post(const Transfer& transfer) {
+  switch (transfer.kind) {
+    case Kind::send:
+      return inner_.send(transfer.peer, transfer.lane, transfer.source);
+    case Kind::receive:
+      return inner_.receive(transfer.peer, transfer.lane, transfer.destination);
+    case Kind::expose:
+      return inner_.expose(transfer.peer, transfer.lent_bytes);
+    case Kind::borrow:
+      return inner_.borrow(transfer.peer, transfer.lent_bytes);
+  }
+  std::abort();  // no other kind
 }
 
 void FaultyTransport::forward(Transfer& transfer) {
   try {
-    transfer.inner = transfer.sending ? inner_.send(transfer.peer, transfer.lane, transfer.source)
-                                      : inner_.receive(transfer.peer, transfer.lane, transfer.destination);
+    transfer.inner = post(transfer);
     transfer.stage = Transfer::Stage::posted;
   } catch (const std::logic_error&) {
     transfer.error = std::current_exception();
@@ -154,6 +177,11 @@ void FaultyTransport::release_all() {
     for (const Ticket ticket : queue) forward(transfers_[ticket]);
     queue.clear();
   }
+}
+
+std::unique_ptr<SharedMemory> FaultyTransport::share(std::size_t bytes) {
+  release_all();
+  return inner_.share(bytes);
 }
 
 void FaultyTransport::all_gather(std::span<const std::byte> mine, std::span<std::byte> all) {

@@ -11,7 +11,10 @@
 #include <utility>
 #include <vector>
 
+#include "comm/agreement.hpp"
 #include "comm/error.hpp"
+#include "comm/lending.hpp"
+#include "comm/shared_file.hpp"
 #include "comm/ticket_slots.hpp"
 
 namespace gyre {
@@ -30,6 +33,7 @@ struct Posting {
   std::size_t size = 0;
   std::size_t matched_size = 0;
   std::atomic<Phase> phase = Phase::posted;
+  Loan loan{};  // if it is one: then peer and this alone are used
   Posting* previous = nullptr;
   Posting* next = nullptr;
 };
@@ -62,7 +66,10 @@ enum class Collective : std::uint8_t { all_gather, broadcast, barrier };
 }  // namespace
 
 struct LoopbackWorld::State {
-  explicit State(int count) : ranks(count), unmatched(std::size_t(count) * count), gone(count) {}
+  State(int count, int ranks_per_node)
+      : ranks(count), unmatched(std::size_t(count) * count), gone(count), lent(std::size_t(count) * count), offered(count) {
+    for (int rank = 0; rank < count; ++rank) nodes.push_back(ranks_per_node > 0 ? rank / ranks_per_node : 0);
+  }
 
   Unmatched& between(int source, int destination) { return unmatched[std::size_t(source) * ranks + destination]; }
 
@@ -79,11 +86,14 @@ struct LoopbackWorld::State {
   }
 
   const int ranks;
+  std::vector<int> nodes;
   std::mutex mutex;  // over everything below but the atomics
   std::vector<Unmatched> unmatched;
   std::vector<std::atomic<bool>> gone;  // transports that have been destroyed
   std::atomic<bool> failed = false;
-  std::string failure;  // written once, before `failed`
+  std::string failure;                        // written once, before `failed`
+  std::vector<LendingPair> lent;              // [lender * ranks + borrower]; no mutex
+  std::vector<SharedMemory::Region> offered;  // by rank, while a share() goes on
 
   // The collective that is going on: ranks put their share on the board, and when all have, read it.
   std::condition_variable changed;
@@ -97,7 +107,7 @@ namespace {
 
 class LoopbackTransport final : public Transport {
  public:
-  LoopbackTransport(std::shared_ptr<LoopbackWorld::State> world, int rank) : world_(std::move(world)), rank_(rank) {}
+  LoopbackTransport(std::shared_ptr<LoopbackWorld::State> world, int rank);
   ~LoopbackTransport() override;
 
   int rank() const override { return rank_; }
@@ -109,6 +119,12 @@ class LoopbackTransport final : public Transport {
   bool test(Ticket ticket) override;
   void progress() override;
 
+  Ticket expose(int peer, std::size_t bytes) override;
+  Ticket borrow(int peer, std::size_t bytes) override;
+  void release(int peer) override { lending_.release(peer); }
+  std::span<const int> nodes() const override { return world_->nodes; }
+  std::unique_ptr<SharedMemory> share(std::size_t bytes) override;
+
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override;
   void broadcast(std::span<std::byte> bytes, int root) override;
   void barrier() override { meet(Collective::barrier, {}, 0, {}); }
@@ -118,6 +134,8 @@ class LoopbackTransport final : public Transport {
  private:
   Posting& prepare(Ticket ticket, int peer, int lane, std::size_t size);
   void post(Posting& mine);
+  Ticket lend(const Loan& loan);
+  bool test_loan(Ticket ticket, const Loan& loan);
   void meet(Collective kind, std::span<const std::byte> mine, std::size_t offset, std::span<std::byte> board);
   void require_rank(int peer) const;
   bool failed() const { return world_->failed.load(std::memory_order_acquire); }
@@ -129,16 +147,27 @@ class LoopbackTransport final : public Transport {
   std::shared_ptr<LoopbackWorld::State> world_;
   const int rank_;
   TicketSlots<Posting> postings_;
+  Lending lending_;
   Traffic traffic_;
   unsigned fruitless_ = 0;
 };
+
+LoopbackTransport::LoopbackTransport(std::shared_ptr<LoopbackWorld::State> world, int rank)
+    : world_(std::move(world)), rank_(rank), lending_(rank, world_->ranks) {
+  const auto pair = [&](int lender, int borrower) -> LendingPair& {
+    return world_->lent[std::size_t(lender) * world_->ranks + borrower];
+  };
+  for (int peer = 0; peer < world_->ranks; ++peer) {
+    if (world_->nodes[peer] == world_->nodes[rank]) lending_.connect(peer, pair(rank, peer), pair(peer, rank));
+  }
+}
 
 /// The rank is gone: nobody may find its postings any more.
 LoopbackTransport::~LoopbackTransport() {
   {
     const std::lock_guard lock(world_->mutex);
     postings_.each_in_flight([&](Posting& posting) {
-      if (posting.phase.load(std::memory_order_relaxed) != Phase::posted) return;
+      if (posting.phase.load(std::memory_order_relaxed) != Phase::posted || posting.loan.side != LoanSide::none) return;
       (posting.sending ? world_->between(rank_, posting.peer) : world_->between(posting.peer, rank_)).remove(posting);
     });
     world_->gone[rank_].store(true, std::memory_order_release);
@@ -158,6 +187,7 @@ Posting& LoopbackTransport::prepare(Ticket ticket, int peer, int lane, std::size
   posting.peer = peer;
   posting.lane = lane;
   posting.size = size;
+  posting.loan = {};
   posting.phase.store(Phase::posted, std::memory_order_relaxed);
   return posting;
 }
@@ -221,8 +251,70 @@ void LoopbackTransport::post(Posting& mine) {
   other->phase.store(outcome, std::memory_order_release);
 }
 
+Ticket LoopbackTransport::expose(int peer, std::size_t) {
+  if (failed()) lose();
+  return lend(lending_.expose(peer));
+}
+
+Ticket LoopbackTransport::borrow(int peer, std::size_t bytes) {
+  if (failed()) lose();
+  const Ticket ticket = lend(lending_.borrow(peer));
+  traffic_.bytes_borrowed += bytes;
+  return ticket;
+}
+
+Ticket LoopbackTransport::lend(const Loan& loan) {
+  const Ticket ticket = postings_.acquire();
+  prepare(ticket, loan.peer, 0, 0).loan = loan;
+  return ticket;
+}
+
+bool LoopbackTransport::test_loan(Ticket ticket, const Loan& loan) {
+  if (failed()) lose();
+  const bool gone =
+      world_->gone[loan.peer].load(std::memory_order_acquire);  // read first: it exposes and releases before it leaves
+  if (lending_.test(loan)) {
+    postings_.release(ticket);
+    fruitless_ = 0;
+    return true;
+  }
+  if (gone) {
+    world_->fail("rank " + std::to_string(loan.peer) + " has ended while rank " + std::to_string(rank_) +
+                 (loan.side == LoanSide::lender ? " lends it memory" : " waits for its memory"));
+    lose();
+  }
+  rest();
+  return false;
+}
+
+/// Ranks lay their pages down, and copy the handles of their node's when all have.
+std::unique_ptr<SharedMemory> LoopbackTransport::share(std::size_t bytes) {
+  LoopbackWorld::State& world = *world_;
+  SharedMemory::Region mine{.rank = rank_, .pages = nullptr, .bytes = bytes};
+  together(*this, [&] { mine.pages = private_pages(bytes); });
+  {
+    const std::lock_guard lock(world.mutex);
+    world.offered[rank_] = mine;
+  }
+  barrier();
+  std::vector<SharedMemory::Region> regions;
+  {
+    const std::lock_guard lock(world.mutex);
+    for (const SharedMemory::Region& region : world.offered) {
+      if (world.nodes[region.rank] == world.nodes[rank_]) regions.push_back(region);
+    }
+  }
+  barrier();
+  {
+    const std::lock_guard lock(world.mutex);
+    world.offered[rank_].pages.reset();
+  }
+  return std::make_unique<SharedMemory>(rank_, std::move(regions));
+}
+
 bool LoopbackTransport::test(Ticket ticket) {
   Posting& posting = postings_[ticket];
+  if (posting.loan.side != LoanSide::none) return test_loan(ticket, posting.loan);
   const bool lost = failed();  // read first: the other side of a mismatch may fail the world right after both phases are set
   const Phase phase = posting.phase.load(std::memory_order_acquire);
   if (phase == Phase::mismatched) raise_mismatch(posting);
@@ -340,9 +432,12 @@ void LoopbackTransport::meet(Collective kind, std::span<const std::byte> mine, s
 
 }  // namespace
 
-LoopbackWorld::LoopbackWorld(int ranks) {
+LoopbackWorld::LoopbackWorld(int ranks, int ranks_per_node) {
   if (ranks < 1) throw std::invalid_argument("a loopback world of " + std::to_string(ranks) + " ranks; give at least 1");
-  state_ = std::make_shared<State>(ranks);
+  if (ranks_per_node < 0) {
+    throw std::invalid_argument("nodes of " + std::to_string(ranks_per_node) + " ranks; give at least 1, or 0 for one node");
+  }
+  state_ = std::make_shared<State>(ranks, ranks_per_node);
 }
 
 LoopbackWorld::~LoopbackWorld() = default;

@@ -9,10 +9,13 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "comm/communicator.hpp"
 #include "comm/error.hpp"
+#include "comm/lending.hpp"
+#include "comm/node.hpp"
 #include "comm/ticket_slots.hpp"
 
 namespace gyre {
@@ -28,11 +31,12 @@ struct Transfer {
   std::size_t pieces_left = 0;
   std::size_t arrived_bytes = 0;  // of a receive
   int error = MPI_SUCCESS;        // of the first piece that failed
+  Loan loan{};                    // if it is one
 };
 
 class MpiTransport final : public Transport {
  public:
-  MpiTransport(Communicator communicator, std::size_t piece_bytes);
+  MpiTransport(Communicator communicator, std::size_t piece_bytes, int ranks_per_node);
   ~MpiTransport() override;
 
   int rank() const override { return rank_; }
@@ -44,6 +48,12 @@ class MpiTransport final : public Transport {
   bool test(Ticket ticket) override;
   void progress() override;
 
+  Ticket expose(int peer, std::size_t bytes) override;
+  Ticket borrow(int peer, std::size_t bytes) override;
+  void release(int peer) override { lending_.release(peer); }
+  std::span<const int> nodes() const override { return nodes_; }
+  std::unique_ptr<SharedMemory> share(std::size_t bytes) override;
+
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override;
   void broadcast(std::span<std::byte> bytes, int root) override;
   void barrier() override { check_mpi(MPI_Barrier(communicator_.get()), "MPI_Barrier"); }
@@ -53,6 +63,9 @@ class MpiTransport final : public Transport {
  private:
   template <class Post>
   Ticket post(bool sending, int peer, int lane, std::size_t size, Post&& post_piece);
+  Ticket lend(const Loan& loan);
+  bool test_loan(Ticket ticket, const Loan& loan);
+  void connect_mates();
   void reap(int completed, bool errors);
   void drop_completed_requests();
   [[noreturn]] void raise(const Transfer& transfer) const;
@@ -65,6 +78,10 @@ class MpiTransport final : public Transport {
   int largest_tag_ = 0;
   TicketSlots<Transfer> transfers_;
   Traffic traffic_;
+  std::vector<int> nodes_;
+  std::vector<SharedMemory::Region> counters_;  // of every rank of the node: a LendingPair for each borrower of the node
+  Lending lending_;
+  unsigned fruitless_ = 0;
 
   // Side by side: every request in flight and the transfer that it is a piece of. Compact, because MPI_Testsome walks all of it.
   std::vector<MPI_Request> requests_;
@@ -73,8 +90,12 @@ class MpiTransport final : public Transport {
   std::vector<MPI_Status> statuses_;
 };
 
-MpiTransport::MpiTransport(Communicator communicator, std::size_t piece_bytes)
-    : communicator_(std::move(communicator)), piece_bytes_(piece_bytes), rank_(communicator_.rank()), ranks_(communicator_.size()) {
+MpiTransport::MpiTransport(Communicator communicator, std::size_t piece_bytes, int ranks_per_node)
+    : communicator_(std::move(communicator)),
+      piece_bytes_(piece_bytes),
+      rank_(communicator_.rank()),
+      ranks_(communicator_.size()),
+      lending_(rank_, ranks_) {
   if (piece_bytes < 1 || piece_bytes > kLargestPieceBytes) {
     throw std::invalid_argument("pieces of " + std::to_string(piece_bytes) + " bytes; give 1 to " +
                                 std::to_string(kLargestPieceBytes));
@@ -83,6 +104,23 @@ MpiTransport::MpiTransport(Communicator communicator, std::size_t piece_bytes)
   int found = 0;
   check_mpi(MPI_Comm_get_attr(communicator_.get(), MPI_TAG_UB, &limit, &found), "MPI_Comm_get_attr");
   largest_tag_ = found ? *limit : 32767;  // what the standard guarantees
+  nodes_ = discover_nodes(*this, ranks_per_node);
+  connect_mates();
+}
+
+/// Every rank owns the counters of what it lends.
+void MpiTransport::connect_mates() {
+  const auto mates = static_cast<std::size_t>(std::count(nodes_.begin(), nodes_.end(), nodes_[rank_]));
+  counters_ = share_pages(*this, nodes_, mates * sizeof(LendingPair), Access::read_and_write);
+  const auto place = [&](int rank) {  // among the ranks of the node
+    return std::find_if(counters_.begin(), counters_.end(), [&](const auto& region) { return region.rank == rank; }) -
+           counters_.begin();
+  };
+  const auto pair = [&](std::size_t lender, std::size_t borrower) -> LendingPair& {
+    return reinterpret_cast<LendingPair*>(counters_[lender].pages.get())[borrower];
+  };
+  const std::size_t mine = place(rank_);
+  for (std::size_t mate = 0; mate < mates; ++mate) lending_.connect(counters_[mate].rank, pair(mine, mate), pair(mate, mine));
 }
 
 /// See the header for why a rank that unwinds may end the job here.
@@ -154,8 +192,44 @@ Ticket MpiTransport::receive(int peer, int lane, std::span<std::byte> bytes) {
   return ticket;
 }
 
+Ticket MpiTransport::expose(int peer, std::size_t) {
+  return lend(lending_.expose(peer));
+}
+
+Ticket MpiTransport::borrow(int peer, std::size_t bytes) {
+  const Ticket ticket = lend(lending_.borrow(peer));
+  traffic_.bytes_borrowed += bytes;
+  return ticket;
+}
+
+Ticket MpiTransport::lend(const Loan& loan) {
+  const Ticket ticket = transfers_.acquire();
+  transfers_[ticket] = {.loan = loan};
+  return ticket;
+}
+
+/// A loan needs no MPI, but other transfers in flight do. With more ranks than cores, the rank that is waited for may be the one
+/// without a core.
+bool MpiTransport::test_loan(Ticket ticket, const Loan& loan) {
+  if (lending_.test(loan)) {
+    transfers_.release(ticket);
+    fruitless_ = 0;
+    return true;
+  }
+  if (++fruitless_ % 16 == 0) {
+    progress();
+    std::this_thread::yield();
+  }
+  return false;
+}
+
+std::unique_ptr<SharedMemory> MpiTransport::share(std::size_t bytes) {
+  return std::make_unique<SharedMemory>(rank_, share_pages(*this, nodes_, bytes, Access::read));
+}
+
 bool MpiTransport::test(Ticket ticket) {
   Transfer& transfer = transfers_[ticket];
+  if (transfer.loan.side != LoanSide::none) return test_loan(ticket, transfer.loan);
   if (transfer.pieces_left > 0) progress();
   if (transfer.pieces_left > 0) return false;
   const Transfer finished = transfer;
@@ -262,15 +336,15 @@ MpiSession::~MpiSession() {
   if (ours_ && mpi_stands()) MPI_Finalize();
 }
 
-std::unique_ptr<Transport> mpi_transport(int fortran_communicator, std::size_t piece_bytes) {
+std::unique_ptr<Transport> mpi_transport(int fortran_communicator, std::size_t piece_bytes, int ranks_per_node) {
   if (!mpi_stands()) {
     throw std::invalid_argument("an MPI transport outside of MPI_Init and MPI_Finalize; make an MpiSession first");
   }
-  return std::make_unique<MpiTransport>(Communicator::duplicate(MPI_Comm_f2c(fortran_communicator)), piece_bytes);
+  return std::make_unique<MpiTransport>(Communicator::duplicate(MPI_Comm_f2c(fortran_communicator)), piece_bytes, ranks_per_node);
 }
 
-std::unique_ptr<Transport> mpi_world_transport(std::size_t piece_bytes) {
-  return mpi_transport(MPI_Comm_c2f(MPI_COMM_WORLD), piece_bytes);
+std::unique_ptr<Transport> mpi_world_transport(std::size_t piece_bytes, int ranks_per_node) {
+  return mpi_transport(MPI_Comm_c2f(MPI_COMM_WORLD), piece_bytes, ranks_per_node);
 }
 
 }  // namespace gyre

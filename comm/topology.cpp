@@ -100,7 +100,9 @@ Topology discover_topology(Transport& transport) {
   const RankPlace mine = this_place();
   std::vector<RankPlace> places(transport.ranks());
   all_gather_value(transport, mine, std::span(places));
-  return topology_of(places, transport.rank());
+  Topology topology = topology_of(places, transport.rank());
+  topology.node_of_rank.assign(transport.nodes().begin(), transport.nodes().end());
+  return topology;
 }
 
 }  // namespace gyre

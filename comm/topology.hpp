@@ -36,7 +36,7 @@ RankPlace this_place();
 /// The topology as `rank` sees it. Pure.
 Topology topology_of(std::span<const RankPlace> places, int rank);
 
-/// this_place() of every rank, gathered. Collective.
+/// this_place() of every rank, gathered; nodes are the transport's. Collective.
 Topology discover_topology(Transport& transport);
 
 }  // namespace gyre

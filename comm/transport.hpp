@@ -9,12 +9,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
+#include "comm/shared_memory.hpp"
+
 namespace gyre {
 
-/// A posted transfer. Dead once test() has said true.
+/// A posted transfer or loan. Dead once test() has said true.
 enum class Ticket : std::uint32_t {};
 
 /// Payload bytes since construction; collectives are not counted.
@@ -22,6 +25,7 @@ struct Traffic {
   std::uint64_t bytes_sent = 0;
   std::uint64_t bytes_received = 0;
   std::uint64_t messages_sent = 0;
+  std::uint64_t bytes_borrowed = 0;
 };
 
 class Transport {
@@ -47,6 +51,26 @@ class Transport {
   virtual bool test(Ticket ticket) = 0;
   /// Makes progress on everything posted. Never blocks. Called from inside the tile loop.
   virtual void progress() = 0;
+
+  // Lending: a transfer without a copy, between ranks of one node (also a rank and itself). Order is the only addressing here too:
+  // the k-th expose from a to b is b's k-th borrow from a. What is lent is agreed by the callers; it lies in memory that both can
+  // read (share()). `bytes` is counted, by the borrower. Throws std::invalid_argument for a peer of another node; LostPeer.
+
+  /// The peer may read from now on. test() is true once it has released: until then nothing of it may be written.
+  virtual Ticket expose(int peer, std::size_t bytes) = 0;
+  /// test() is true once the peer has exposed; what it wrote before is then seen by plain loads, until release().
+  virtual Ticket borrow(int peer, std::size_t bytes) = 0;
+  /// Gives back the oldest borrow from this peer that is not yet released; test() must have been true for it, or for a later one
+  /// from the same peer (else std::logic_error). Never blocks.
+  virtual void release(int peer) = 0;
+
+  /// Node of every rank: ranks of one node can read each other's shared memory. Numbered by lowest rank. [ranks()]
+  virtual std::span<const int> nodes() const = 0;
+
+  /// Memory of this rank that the ranks of its node can read where it lies: `bytes` of it, each rank its own number, also 0;
+  /// zeroed, aligned to a page. Throws std::invalid_argument on every rank where a node has too little shared memory. Collective;
+  /// blocks.
+  virtual std::unique_ptr<SharedMemory> share(std::size_t bytes) = 0;
 
   // Small collectives, for agreement and reports: every rank calls the same ones in the same order. They block.
   virtual void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) = 0;  // all: ranks() x mine.size()

@@ -277,6 +277,9 @@ std::string everything(Transport& transport) {
   wrong += agreement_names_both_sides(transport);
   wrong += together_fails_on_every_rank(transport);
   wrong += wrong_arguments_are_refused(transport);
+  wrong += memory_is_shared_inside_a_node(transport);
+  for (std::uint64_t seed = 1; seed <= 2; ++seed) wrong += loans_are_read_where_they_lie(transport, seed);
+  wrong += wrong_loans_are_refused(transport);
   return wrong;
 }
 

@@ -22,6 +22,15 @@ std::string folds_have_the_same_bits(gyre::Transport& transport);
 std::string agreement_names_both_sides(gyre::Transport& transport);
 std::string together_fails_on_every_rank(gyre::Transport& transport);
 std::string wrong_arguments_are_refused(gyre::Transport& transport);
+
+/// Shared memory of a different size on every rank (none on some) begins zeroed, and can be read by the ranks of the node alone.
+std::string memory_is_shared_inside_a_node(gyre::Transport& transport);
+/// Many rounds of loans between all ranks of a node, two at a time between each pair, in an order that differs by rank: a borrower
+/// finds what the owner wrote before it exposed, and the owner poisons it as soon as it is released.
+std::string loans_are_read_where_they_lie(gyre::Transport& transport, std::uint64_t seed);
+std::string wrong_loans_are_refused(gyre::Transport& transport);
+std::string more_memory_than_there_is_is_refused(gyre::Transport& transport);
+
 std::string exchanges_allocate_nothing_after_reserve(gyre::Transport& transport);
 
 /// Posts `sent` bytes from rank 0 to rank 1, which expects `expected`; what this rank's test() threw as a std::logic_error.

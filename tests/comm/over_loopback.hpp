@@ -12,9 +12,10 @@
 
 namespace contract {
 
-inline std::string over_loopback(int ranks, const Clause& clause) {
+inline std::string over_loopback(int ranks, const Clause& clause, int ranks_per_node = 0) {
   std::vector<std::string> complaints(ranks);
-  gyre::run_loopback(ranks, [&](gyre::Transport& transport) { complaints[transport.rank()] = clause(transport); });
+  gyre::run_loopback(
+      ranks, [&](gyre::Transport& transport) { complaints[transport.rank()] = clause(transport); }, ranks_per_node);
   std::string all;
   for (int rank = 0; rank < ranks; ++rank) {
     if (!complaints[rank].empty()) all += "rank " + std::to_string(rank) + ": " + complaints[rank] + "\n";
@@ -22,11 +23,14 @@ inline std::string over_loopback(int ranks, const Clause& clause) {
   return all;
 }
 
-inline std::string over_faulty_loopback(int ranks, gyre::Faults faults, const Clause& clause) {
-  return over_loopback(ranks, [&](gyre::Transport& transport) {
-    const auto faulty = gyre::faulty_transport(transport, faults);
-    return clause(*faulty);
-  });
+inline std::string over_faulty_loopback(int ranks, gyre::Faults faults, const Clause& clause, int ranks_per_node = 0) {
+  return over_loopback(
+      ranks,
+      [&](gyre::Transport& transport) {
+        const auto faulty = gyre::faulty_transport(transport, faults);
+        return clause(*faulty);
+      },
+      ranks_per_node);
 }
 
 }  // namespace contract

@@ -34,6 +34,33 @@ TEST_CASE("loopback refuses ranks that do not exist and dead tickets") {
   for (const int ranks : {1, 2, 5}) REQUIRE(over_loopback(ranks, wrong_arguments_are_refused) == "");
 }
 
+TEST_CASE("loopback shares memory inside a node of any size and not across nodes") {
+  for (const int ranks : {1, 2, 5, 8}) {
+    for (const int ranks_per_node : {0, 1, 2, 3}) {
+      CAPTURE(ranks, ranks_per_node);
+      REQUIRE(over_loopback(ranks, memory_is_shared_inside_a_node, ranks_per_node) == "");
+      REQUIRE(over_loopback(ranks, wrong_loans_are_refused, ranks_per_node) == "");
+    }
+  }
+}
+
+TEST_CASE("loans over loopback are read where they lie, round after round") {
+  for (const int ranks : {1, 2, 3, 5, 8}) {
+    for (const int ranks_per_node : {0, 1, 3}) {
+      for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+        CAPTURE(ranks, ranks_per_node, seed);
+        const Clause clause = [&](Transport& transport) { return loans_are_read_where_they_lie(transport, seed); };
+        REQUIRE(over_loopback(ranks, clause, ranks_per_node) == "");
+        REQUIRE(over_faulty_loopback(ranks, {.seed = seed}, clause, ranks_per_node) == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("more memory than there is, is refused on every rank") {
+  for (const int ranks : {1, 3}) REQUIRE(over_loopback(ranks, more_memory_than_there_is_is_refused) == "");
+}
+
 TEST_CASE("loopback allocates nothing after reserve") {
   for (const int ranks : {1, 2, 5}) REQUIRE(over_loopback(ranks, exchanges_allocate_nothing_after_reserve) == "");
 }

@@ -2,6 +2,9 @@
 // alone would leave the others waiting.
 #include <mpi.h>
 
+#include <chrono>
+#include <filesystem>
+#include <thread>
 #include <vector>
 
 #include "comm/contract.hpp"
@@ -48,6 +51,43 @@ std::string over(Transport& transport, const Clause& clause) {
 TEST_CASE("MPI keeps the whole contract") {
   const auto transport = mpi_world_transport();
   REQUIRE(over(*transport, everything) == "");
+}
+
+TEST_CASE("MPI keeps the whole contract on several nodes") {
+  for (const int ranks_per_node : {1, 2, 3}) {
+    const auto transport = mpi_world_transport(kLargestPieceBytes, ranks_per_node);
+    REQUIRE(over(*transport, [&](Transport& inner) -> std::string {
+              for (int rank = 0; rank < inner.ranks(); ++rank) {
+                if (inner.nodes()[rank] != rank / ranks_per_node) return "ranks are not on the nodes that were asked for";
+              }
+              return everything(inner);
+            }) == "");
+  }
+}
+
+TEST_CASE("ranks of one machine are of one node, and leave no file behind") {
+  const auto transport = mpi_world_transport();
+  const auto memory = transport->share(100'000);
+  transport->barrier();
+  std::string wrong;
+  for (const int node : transport->nodes()) wrong += node == 0 ? "" : "more than one node; ";
+  // other jobs of this machine may run beside this one: their files have names for a few ms
+  for (int attempt = 0; attempt < 100 && wrong.empty(); ++attempt) {
+    int files = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
+      files += entry.path().filename().string().starts_with("gyre-") ? 1 : 0;
+    }
+    if (files == 0) break;
+    if (attempt == 99) wrong = "a file is left in /dev/shm";
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  REQUIRE(gathered(wrong) == "");
+}
+
+TEST_CASE("more memory than /dev/shm has is refused on every rank and named") {
+  const auto transport = mpi_world_transport();
+  REQUIRE(over(*transport, more_memory_than_there_is_is_refused) == "");
+  REQUIRE(over(*transport, memory_is_shared_inside_a_node) == "");
 }
 
 TEST_CASE("MPI allocates nothing of ours after reserve") {

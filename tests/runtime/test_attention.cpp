@@ -252,6 +252,11 @@ class BreakingTransport : public Transport {
     return inner_.test(ticket);
   }
   void progress() override { inner_.progress(); }
+  Ticket expose(int peer, std::size_t bytes) override { return inner_.expose(peer, bytes); }
+  Ticket borrow(int peer, std::size_t bytes) override { return inner_.borrow(peer, bytes); }
+  void release(int peer) override { inner_.release(peer); }
+  std::span<const int> nodes() const override { return inner_.nodes(); }
+  std::unique_ptr<SharedMemory> share(std::size_t bytes) override { return inner_.share(bytes); }
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override { inner_.all_gather(mine, all); }
   void broadcast(std::span<std::byte> bytes, int root) override { inner_.broadcast(bytes, root); }
   void barrier() override { inner_.barrier(); }
