@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -105,7 +106,12 @@ MpiTransport::MpiTransport(Communicator communicator, std::size_t piece_bytes, i
   check_mpi(MPI_Comm_get_attr(communicator_.get(), MPI_TAG_UB, &limit, &found), "MPI_Comm_get_attr");
   largest_tag_ = found ? *limit : 32767;  // what the standard guarantees
   nodes_ = discover_nodes(*this, ranks_per_node);
-  connect_mates();
+  try {
+    connect_mates();
+  } catch (const std::invalid_argument&) {  // on every rank: somewhere not even the counters have room
+    std::iota(nodes_.begin(), nodes_.end(), 0);
+    connect_mates();
+  }
 }
 
 /// Every rank owns the counters of what it lends.

@@ -31,10 +31,13 @@ inline constexpr std::size_t kLargestPieceBytes = std::size_t{1} << 30;
 /// same on all ranks, at most kLargestPieceBytes.
 ///
 /// A lane is an MPI tag. Unequal sizes are a std::logic_error on the receiver alone: MPI does not tell the sender.
-/// Memory is shared through files in /dev/shm (see node.hpp); ranks that have none, or that cannot open each other's, are of
-/// different nodes. ranks_per_node is for tests that play several nodes on one machine: ranks 0 to n - 1 are the first one, and so
-/// on. Destroyed with transfers in flight (a rank that unwinds), it cancels its receives, gives sends a second to find their
-/// receiver, and then ends the job: MPI would go on reading and writing buffers that are being freed.
+///
+/// Memory is shared through files in /dev/shm (see node.hpp). Ranks that cannot open each other's are of different nodes; all are
+/// where one finds no room for a few pages. ranks_per_node is for tests that play several nodes on one machine: ranks 0 to n - 1
+/// are the first one, and so on.
+///
+/// Destroyed with transfers in flight (a rank that unwinds), it cancels its receives, gives sends a second to find their receiver,
+/// and then ends the job: MPI would go on reading and writing buffers that are being freed.
 std::unique_ptr<Transport> mpi_transport(int fortran_communicator, std::size_t piece_bytes = kLargestPieceBytes,
                                          int ranks_per_node = 0);
 /// Over MPI_COMM_WORLD.
