@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -128,7 +129,9 @@ struct Attend::State {
   AttendWork work;
   const KernelTable& kernels;
   std::shared_ptr<AttendScratch> scratch;
-  std::vector<Block> blocks;  // in the order of tasks
+  std::vector<Block> blocks;        // in the order of tasks
+  std::vector<double> work_before;  // [blocks + 1] of the tasks before each
+  std::atomic<int> tasks_done = 0;
 
   void reserve(int strips_per_block);
   void run_block(const Block& block, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
@@ -143,10 +146,15 @@ void Attend::State::reserve(int strips_per_block) {
   for (const AttendWork::Head& head : work.heads) {
     for (const KeyCell& cell : head.keys) longest = std::max(longest, cell.positions.size());
   }
+  work_before.assign(1, 0.0);
   for (const Block& block : blocks) {
     const std::vector<KeyCell>& keys = work.heads[block.head].keys;
-    if (keys.empty()) continue;
-    work.bands->keys_touched(resolve(work, block, tile).hull, {keys.front().positions.begin, keys.back().positions.end}, touched);
+    double work_of_block = 0;
+    if (!keys.empty()) {
+      work.bands->keys_touched(resolve(work, block, tile).hull, {keys.front().positions.begin, keys.back().positions.end}, touched);
+      for (const Range range : touched) work_of_block += static_cast<double>(range.size()) * block.strips * kStrip;
+    }
+    work_before.push_back(work_before.back() + work_of_block);
   }
   const std::size_t rounded = static_cast<std::size_t>(round_up(longest, kStrip));
   for (AttendScratch::Worker& worker : scratch->workers_) {
@@ -213,7 +221,8 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
   require(static_cast<int>(scratch->workers_.size()) == threads, "scratch memory for " + std::to_string(scratch->workers_.size()) +
                                                                      " threads cannot serve " + std::to_string(threads) +
                                                                      ": make it for as many");
-  state_.reset(new State{.work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .blocks = {}});
+  state_.reset(
+      new State{.work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .blocks = {}, .work_before = {}});
   for (int head = 0; head < std::ssize(state_->work.heads); ++head) {
     clean(state_->work.heads[head]);
     append_blocks(state_->work, head, strips_per_block, state_->blocks);
@@ -230,10 +239,22 @@ void Attend::run(Team& team, FunctionRef<void()> poll) {
     throw std::invalid_argument("a team of " + std::to_string(team.size()) + " threads, but scratch memory for " +
                                 std::to_string(workers) + ": build the attend for as many threads as run it");
   }
+  state_->tasks_done.store(0, std::memory_order_relaxed);
   team.run(
       static_cast<int>(state_->blocks.size()),
-      [&](int task, int worker) { state_->run_block(state_->blocks[task], state_->scratch->workers_[worker], worker == 0, poll); },
+      [&](int task, int worker) {
+        state_->run_block(state_->blocks[task], state_->scratch->workers_[worker], worker == 0, poll);
+        state_->tasks_done.fetch_add(1, std::memory_order_relaxed);
+      },
       poll);
+}
+
+double Attend::work() const {
+  return state_->work_before.back();
+}
+
+double Attend::work_done() const {  // tasks are taken in ascending order
+  return state_->work_before[state_->tasks_done.load(std::memory_order_relaxed)];
 }
 
 std::size_t Attend::scratch_bytes() const {

@@ -83,6 +83,11 @@ class Attend {
 
   std::size_t scratch_bytes() const;  // counts shared scratch in full
 
+  /// How much there is to do, and how much of it a run that is going on has done: rows times keys that they may see. For displays;
+  /// from any thread.
+  double work() const;
+  double work_done() const;
+
  private:
   struct State;
   std::unique_ptr<State> state_;

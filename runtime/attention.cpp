@@ -14,7 +14,7 @@
 #include <string>
 
 #include "comm/agreement.hpp"
-#include "runtime/schedules/ring.hpp"
+#include "runtime/schedules/schedules.hpp"
 
 namespace gyre {
 namespace {
@@ -39,7 +39,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"partition", options.partition.text()},
           {"strategy", to_string(options.strategy)},
           {"unit", text(options.unit_tokens)},
-          {"cells in flight", text(options.cells_in_flight)},
+          {"prefetch", text(options.prefetch)},
           {"instruction set", kernels.name}};
 }
 
@@ -108,7 +108,7 @@ struct Attention::State {
 
   State(Transport& a_transport, const Problem& problem, const Options& options, const KernelTable& a_kernels)
       : transport(a_transport),
-        strategy(Strategy::ring),
+        strategy(options.strategy == Strategy::automatic ? Strategy::ring : options.strategy),
         kernels(a_kernels),
         layout(problem, options, transport.ranks()),
         team(options.threads),
@@ -117,8 +117,8 @@ struct Attention::State {
         query_tokens(token_count(query_rows)),
         key_tokens(token_count(key_rows)),
         refused(transport.ranks()) {
-    executor = std::make_unique<Executor>(ring_schedule(layout, options.cells_in_flight)(transport.rank()), layout, transport, team,
-                                          kernels);
+    executor =
+        std::make_unique<Executor>(make_schedule(strategy, layout, options)(transport.rank()), layout, transport, team, kernels);
   }
 
   void require_operands(const Operands& operands) const {
@@ -167,11 +167,11 @@ Attention::~Attention() = default;
 Attention::Attention(Attention&&) noexcept = default;
 Attention& Attention::operator=(Attention&&) noexcept = default;
 
-CallTime Attention::forward(const Operands& operands) {
+CallTime Attention::forward(const Operands& operands, const CallOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   state_->require_operands_everywhere(operands);
   const double agreeing_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  CallTime time = state_->executor->run(operands);
+  CallTime time = state_->executor->run(operands, options);
   time.total_seconds += agreeing_seconds;
   time.waiting_seconds += agreeing_seconds;  // for the last rank to arrive
   return time;
@@ -191,6 +191,9 @@ Strategy Attention::strategy() const {
 }
 const char* Attention::isa() const {
   return state_->kernels.name;
+}
+const Program& Attention::program() const {
+  return state_->executor->program();
 }
 std::int64_t Attention::arena_bytes() const {
   return state_->executor->arena_bytes();

@@ -35,11 +35,12 @@ class Attention {
   /// sees no key: out 0, lse minus infinity. Collective; blocks until this rank's rows are written; allocates nothing. Operands are
   /// borrowed for the call, must be finite, and give scores below 1e30; lse is dense. Ranks first tell each other whether their
   /// operands fit (one small all-gather): where one rank's do not, every rank throws std::invalid_argument with the same message.
-  CallTime forward(const Operands& operands);
+  CallTime forward(const Operands& operands, const CallOptions& options = {});
 
   const Layout& layout() const;  // the strategy's sharding, with `automatic` resolved
   Strategy strategy() const;     // never automatic
   const char* isa() const;
+  const Program& program() const;      // of this rank: what the instructions of a timeline are
   std::int64_t arena_bytes() const;    // of slots: packed queries, own cells, cells in flight, one partial
   std::int64_t scratch_bytes() const;  // of kernels
 

@@ -1,4 +1,7 @@
-// What lies where in a slot: the cells of some runs, one after the other, unit-major, from the slot's start.
+// Which cell lies where: the cells of a slot, wherever they are.
+//
+// Cells that a rank packs or receives lie in its own slot, one after the other in the order of their runs, unit-major. Cells that
+// it borrows lie where their owner packed them, in memory that the ranks of a node share; the slot only knows where.
 #pragma once
 
 #include <cstdint>
@@ -7,27 +10,95 @@
 #include <vector>
 
 #include "runtime/layout.hpp"
+#include "runtime/program.hpp"
 
 namespace gyre {
 
+/// An address without a pointer: bytes from the start of this rank's arena, or of the memory that a rank shares.
+struct Place {
+  static constexpr std::int32_t kArena = -1;
+  std::int32_t sharer = kArena;  // a rank, or kArena
+  std::int64_t offset = 0;
+  Place operator+(std::int64_t bytes) const { return {sharer, offset + bytes}; }
+  bool operator==(const Place&) const = default;
+};
+
+/// The cells of one slot.
 class Content {
  public:
   Content() = default;
-  Content(const Layout& layout, Role role, std::span<const CellRun> runs);
+  /// The cells of these runs, one after the other from `start` on.
+  Content(const Layout& layout, Role role, std::span<const CellRun> runs, Place start);
+
+  /// Adds a run that lies in one piece elsewhere.
+  void add(const CellRun& run, Place place);
+  /// Forgets what lies in the memory of that rank.
+  void remove(std::int32_t sharer);
 
   Role role() const { return role_; }
-  std::span<const CellRun> runs() const { return runs_; }
+  bool empty() const { return entries_.empty(); }
+  /// The same cells, run by run, wherever they lie.
+  bool same_cells(const Content& other) const;
 
-  /// Bytes from the slot's start to a cell; nothing if the cell is not there.
-  std::optional<std::int64_t> offset(const Layout& layout, std::uint32_t unit, std::uint16_t head) const;
+  /// Where a cell lies; nothing if it is not there.
+  std::optional<Place> find(const Layout& layout, std::uint32_t unit, std::uint16_t head) const;
+  /// Where a run starts, if all of it lies there in one piece.
+  std::optional<Place> find(const Layout& layout, const CellRun& run) const;
 
-  /// Where the run starts, if all of it lies here in one piece.
-  std::optional<std::int64_t> offset(const Layout& layout, const CellRun& run) const;
+  template <class Visit>
+  void each_run(Visit&& visit) const {
+    for (const Entry& entry : entries_) visit(entry.run);
+  }
+  /// visit(unit, head, place) of every cell, by heads, then ascending units.
+  template <class Visit>
+  void each_cell(const Layout& layout, Visit&& visit) const {
+    for (const Entry& entry : entries_) {
+      Place place = entry.place;
+      for (std::uint32_t unit = entry.run.unit; unit < entry.run.unit + entry.run.units; ++unit) {
+        for (int head = entry.run.head; head < entry.run.head + entry.run.heads; ++head) {
+          visit(unit, static_cast<std::uint16_t>(head), place);
+          place.offset += layout.cell_bytes(role_, static_cast<int>(unit));
+        }
+      }
+    }
+  }
 
  private:
+  struct Entry {
+    CellRun run;
+    Place place;
+  };
+  struct Group {  // entries of the same heads
+    std::uint16_t head, heads;
+    std::size_t begin, end;
+  };
+  void index();
+
   Role role_ = Role::rows;
-  std::span<const CellRun> runs_;     // of the program
-  std::vector<std::int64_t> begins_;  // [runs + 1] bytes before each run
+  std::vector<Entry> entries_;  // by heads, then ascending in unit
+  std::vector<Group> groups_;
+};
+
+/// The contents of all slots of a program while it runs: they follow from program order alone.
+class Contents {
+ public:
+  /// Both must outlive this.
+  Contents(const Layout& layout, const Program& program);
+
+  /// The instruction is complete: its slot holds what it brought.
+  void update(const Instruction& instruction);
+
+  /// In a slot, or in a part of it.
+  std::optional<Place> find(SlotId slot, std::uint32_t unit, std::uint16_t head) const;
+  std::optional<Place> find(SlotId slot, const CellRun& run) const;
+  const Content& of(SlotId slot) const { return contents_[slot]; }
+  std::span<const SlotId> parts(SlotId slot) const { return parts_[slot]; }
+
+ private:
+  const Layout& layout_;
+  const Program& program_;
+  std::vector<Content> contents_;
+  std::vector<std::vector<SlotId>> parts_;
 };
 
 }  // namespace gyre

@@ -19,6 +19,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+double seconds(Clock::time_point time) {
+  return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -35,6 +39,13 @@ struct Piece {
   std::size_t size;
   Ticket ticket{};
   bool in_flight = false;
+};
+
+/// All messages of a send or receive.
+struct Transfer {
+  std::vector<Piece> pieces;
+  bool in_flight = false;
+  Clock::time_point posted;
 };
 
 /// A cell and the caller's rows that it is made from, or that it becomes.
@@ -59,11 +70,18 @@ struct Executor::State {
   Scoreboard scoreboard;
   std::unique_ptr<std::byte[], Free> arena;
   // What each instruction does, resolved to addresses; one of the three per instruction.
-  std::vector<std::vector<Piece>> pieces;
+  std::vector<Transfer> transfers;
   std::vector<std::vector<RowCell>> row_cells;
   std::vector<std::unique_ptr<Attend>> attends;
   std::shared_ptr<AttendScratch> scratch;  // of all attends: they run one at a time
   float query_factor = 1;                  // softmax scale in log2 units
+  std::size_t most_events = 0;             // that a call can leave in a timeline
+  // Of the call that is going on.
+  CallOptions options;
+  CallTime time;
+  double work_done = 0;  // of attends that are complete
+  double work_total = 0;
+  std::size_t current = 0;  // the instruction that is next or computing
   Clock::time_point last_poll;
 
   State(Program given, const Layout& a_layout, Transport& a_transport, Team& a_team)
@@ -75,19 +93,22 @@ struct Executor::State {
         scratch(std::make_shared<AttendScratch>(team.size())) {}
 
   void lower(const KernelTable& kernels, int strips_per_block);
-  std::vector<Piece> lower_transfer(const Instruction& instruction, const Content& content);
-  std::vector<RowCell> lower_apply(const Instruction& instruction, const Content& content);
-  AttendWork lower_attend(const Instruction& instruction, const std::vector<Content>& contents);
+  std::vector<Piece> lower_transfer(const Instruction& instruction, const Contents& contents) const;
+  std::vector<RowCell> lower_apply(const Instruction& instruction, const Contents& contents) const;
+  AttendWork lower_attend(const Instruction& instruction, const Contents& contents) const;
 
-  std::byte* at(SlotId slot) const { return arena.get() + program.slots[slot].offset; }
+  std::byte* at(Place place) const { return arena.get() + place.offset; }
 
-  void run(const Operands& operands, CallTime& time);
+  void run(const Operands& operands);
   void withdraw(const char* why);
-  void post(std::size_t index, const Operands& operands, CallTime& time);
+  void post(std::size_t index, const Operands& operands);
+  void post_transfer(std::size_t index);
   void apply(std::size_t index, const Operands& operands);
   bool complete(std::size_t index);
-  void wait(std::size_t index, CallTime& time);
+  void wait(std::size_t index);
   void poll();
+  void tell_progress();
+  void record(std::size_t index, TimelineEvent::Kind kind, Clock::time_point begin) const;
 };
 
 namespace {
@@ -119,54 +140,52 @@ void each_cell(std::span<const CellRun> runs, Visit&& visit) {
 
 }  // namespace
 
-// A slot's content follows from program order alone, so addresses are resolved once, here.
+// What slots hold follows from program order alone, so addresses are resolved once, here.
 void Executor::State::lower(const KernelTable& kernels, int strips_per_block) {
   const std::size_t count = program.instructions.size();
-  pieces.resize(count), row_cells.resize(count), attends.resize(count);
-  std::vector<Content> contents(program.slots.size());
-  std::size_t transfers = 0;
+  transfers.resize(count), row_cells.resize(count), attends.resize(count);
+  Contents contents(layout, program);
+  std::size_t messages = 0;
   for (std::size_t index = 0; index < count; ++index) {
     const Instruction& instruction = program.instructions[index];
-    const auto runs = program.runs_of(instruction);
-    if (instruction.op == Op::receive || (instruction.op == Op::apply && instruction.function != Function::finish)) {
-      contents[instruction.out] = Content(layout, program.slots[instruction.out].role, runs);
-    }
+    contents.update(instruction);
+    most_events += 2 + scoreboard.sources(index).size();
     try {
       if (instruction.op == Op::send || instruction.op == Op::receive) {
-        pieces[index] = lower_transfer(instruction, contents[instruction.op == Op::send ? instruction.in[0] : instruction.out]);
-        transfers += pieces[index].size();
+        transfers[index].pieces = lower_transfer(instruction, contents);
+        messages += transfers[index].pieces.size();
       } else if (instruction.op == Op::apply) {
-        row_cells[index] =
-            lower_apply(instruction, contents[instruction.function == Function::finish ? instruction.in[0] : instruction.out]);
+        row_cells[index] = lower_apply(instruction, contents);
       } else {
         attends[index] =
             std::make_unique<Attend>(lower_attend(instruction, contents), kernels, team.size(), strips_per_block, scratch);
+        work_total += attends[index]->work();
       }
     } catch (const std::bad_optional_access&) {
       broken(program, index, "a cell is not where the program says");
     }
   }
-  transport.reserve(transfers);
+  transport.reserve(messages);
 }
 
-std::vector<Piece> Executor::State::lower_transfer(const Instruction& instruction, const Content& content) {
-  std::byte* const base = at(instruction.op == Op::send ? instruction.in[0] : instruction.out);
+std::vector<Piece> Executor::State::lower_transfer(const Instruction& instruction, const Contents& contents) const {
+  const SlotId slot = instruction.op == Op::send ? instruction.in[0] : instruction.out;
   std::vector<Piece> found;
   for (const CellRun& run : program.runs_of(instruction)) {
-    found.push_back({.bytes = base + content.offset(layout, run).value(),
-                     .size = static_cast<std::size_t>(layout.run_bytes(content.role(), run))});
+    found.push_back({.bytes = at(contents.find(slot, run).value()),
+                     .size = static_cast<std::size_t>(layout.run_bytes(program.slots[slot].role, run))});
   }
   return found;
 }
 
-std::vector<RowCell> Executor::State::lower_apply(const Instruction& instruction, const Content& content) {
-  const bool keys = content.role() == Role::key_value;
+std::vector<RowCell> Executor::State::lower_apply(const Instruction& instruction, const Contents& contents) const {
+  const SlotId slot = instruction.function == Function::finish ? instruction.in[0] : instruction.out;
+  const bool keys = program.slots[slot].role == Role::key_value;
   const Units& units = keys ? layout.key_units : layout.query_units;
   const auto first = first_rows(units, keys ? layout.keys : layout.queries, program.rank);
-  std::byte* const base = at(instruction.function == Function::finish ? instruction.in[0] : instruction.out);
   std::vector<RowCell> found;
   each_cell(program.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
-    found.push_back({.cell = base + content.offset(layout, unit, head).value(),
+    found.push_back({.cell = at(contents.find(slot, unit, head).value()),
                      .first_row = first[unit],
                      .tokens = units.length(static_cast<int>(unit)),
                      .head = head});
@@ -174,44 +193,65 @@ std::vector<RowCell> Executor::State::lower_apply(const Instruction& instruction
   return found;
 }
 
-AttendWork Executor::State::lower_attend(const Instruction& instruction, const std::vector<Content>& contents) {
-  const auto [query_slot, key_slot] = std::pair(instruction.in[0], instruction.in[1]);
+/// Heads without keys get no queries either: they would only make empty tasks.
+AttendWork Executor::State::lower_attend(const Instruction& instruction, const Contents& contents) const {
   AttendWork work{.shape = layout.problem.cell_shape(), .bands = &layout.bands(), .heads = {}};
   work.heads.resize(layout.problem.key_heads);
-  each_cell(contents[query_slot].runs(), [&](std::uint32_t unit, std::uint16_t head) {
-    work.heads[head].queries.push_back(
-        {.query = at(query_slot) + contents[query_slot].offset(layout, unit, head).value(),
-         .partial = at(instruction.out) + contents[instruction.out].offset(layout, unit, head).value(),
-         .positions = layout.query_positions(static_cast<int>(unit))});
-  });
   each_cell(program.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
-    work.heads[head].keys.push_back({.cell = at(key_slot) + contents[key_slot].offset(layout, unit, head).value(),
+    work.heads[head].keys.push_back({.cell = at(contents.find(instruction.in[1], unit, head).value()),
                                      .positions = layout.key_units.range(static_cast<int>(unit))});
+  });
+  contents.of(instruction.in[0]).each_cell(layout, [&](std::uint32_t unit, std::uint16_t head, Place place) {
+    if (work.heads[head].keys.empty()) return;
+    work.heads[head].queries.push_back({.query = at(place),
+                                        .partial = at(contents.find(instruction.out, unit, head).value()),
+                                        .positions = layout.query_positions(static_cast<int>(unit))});
   });
   return work;
 }
 
+void Executor::State::record(std::size_t index, TimelineEvent::Kind kind, Clock::time_point begin) const {
+  if (options.timeline == nullptr) return;
+  options.timeline->add({static_cast<std::uint32_t>(index), kind, seconds(begin), seconds(Clock::now())});
+}
+
+void Executor::State::tell_progress() {
+  if (options.progress == nullptr) return;
+  const Attend* const attend = current < attends.size() ? attends[current].get() : nullptr;
+  const double done = work_done + (attend != nullptr ? attend->work_done() : 0.0);
+  (*options.progress)({.share_done = work_total > 0 ? done / work_total : 1.0,
+                       .waiting_seconds = time.waiting_seconds,
+                       .stage = current < attends.size() ? program.instructions[current].stage : 0});
+}
+
 void Executor::State::poll() {
   if (const auto now = Clock::now(); now - last_poll >= kPollInterval) {
-    transport.progress();
+    if (options.wire == Wire::live) transport.progress();
+    tell_progress();
     last_poll = now;
   }
 }
 
 bool Executor::State::complete(std::size_t index) {
-  for (Piece& piece : pieces[index]) {
+  Transfer& transfer = transfers[index];
+  if (!transfer.in_flight) return true;
+  for (Piece& piece : transfer.pieces) {
     if (piece.in_flight && transport.test(piece.ticket)) piece.in_flight = false;
     if (piece.in_flight) return false;
   }
+  transfer.in_flight = false;
+  record(index, TimelineEvent::Kind::transfer, transfer.posted);
   return true;
 }
 
-void Executor::State::wait(std::size_t index, CallTime& time) {
+void Executor::State::wait(std::size_t index) {
   if (complete(index)) return;
   const auto start = Clock::now();
   while (!complete(index)) {
+    if (options.progress != nullptr) poll();
   }
   time.waiting_seconds += seconds_since(start);
+  record(index, TimelineEvent::Kind::wait, start);
 }
 
 void Executor::State::apply(std::size_t index, const Operands& operands) {
@@ -236,43 +276,52 @@ void Executor::State::apply(std::size_t index, const Operands& operands) {
   team.run(static_cast<int>(cells.size()), one, [&] { poll(); });
 }
 
-void Executor::State::post(std::size_t index, const Operands& operands, CallTime& time) {
+void Executor::State::post_transfer(std::size_t index) {
   const Instruction& instruction = program.instructions[index];
-  const auto start = Clock::now();
-  switch (instruction.op) {
-    case Op::send:
-    case Op::receive:
-      for (Piece& piece : pieces[index]) {
-        const std::span bytes(piece.bytes, piece.size);
-        piece.ticket = instruction.op == Op::send ? transport.send(instruction.peer, instruction.lane, bytes)
-                                                  : transport.receive(instruction.peer, instruction.lane, bytes);
-        piece.in_flight = true;
-      }
-      return;
-    case Op::attend:
-      attends[index]->run(team, [&] { poll(); });
-      time.computing_seconds += seconds_since(start);
-      return;
-    case Op::apply:
-      apply(index, operands);
-      time.packing_seconds += seconds_since(start);
-      return;
+  Transfer& transfer = transfers[index];
+  if (options.wire == Wire::silent) return;
+  transfer.posted = Clock::now();
+  transfer.in_flight = true;
+  for (Piece& piece : transfer.pieces) {
+    const std::span bytes(piece.bytes, piece.size);
+    piece.ticket = instruction.op == Op::send ? transport.send(instruction.peer, instruction.lane, bytes)
+                                              : transport.receive(instruction.peer, instruction.lane, bytes);
+    piece.in_flight = true;
   }
 }
 
-void Executor::State::run(const Operands& operands, CallTime& time) {
-  const std::size_t count = program.instructions.size();
-  for (std::size_t index = 0; index < count; ++index) {
-    for (const std::uint32_t source : scoreboard.sources(index)) wait(source, time);
-    post(index, operands, time);
+void Executor::State::post(std::size_t index, const Operands& operands) {
+  const auto start = Clock::now();
+  switch (program.instructions[index].op) {
+    case Op::send:
+    case Op::receive:
+      return post_transfer(index);
+    case Op::attend:
+      attends[index]->run(team, [&] { poll(); });
+      work_done += attends[index]->work();
+      time.computing_seconds += seconds_since(start);
+      break;
+    case Op::apply:
+      apply(index, operands);
+      time.packing_seconds += seconds_since(start);
+      break;
   }
-  for (std::size_t index = 0; index < count; ++index) wait(index, time);
+  record(index, TimelineEvent::Kind::compute, start);
+}
+
+void Executor::State::run(const Operands& operands) {
+  const std::size_t count = program.instructions.size();
+  for (current = 0; current < count; ++current) {
+    for (const std::uint32_t source : scoreboard.sources(current)) wait(source);
+    post(current, operands);
+  }
+  for (std::size_t index = 0; index < count; ++index) wait(index);
 }
 
 // Whoever unwinds leaves others waiting for transfers that never come, and frees memory that they still read and write; so the job
 // ends instead.
 void Executor::State::withdraw(const char* why) {
-  if (std::all_of(pieces.begin(), pieces.end(), [](const auto& list) { return list.empty(); })) return;
+  if (std::all_of(transfers.begin(), transfers.end(), [](const Transfer& transfer) { return transfer.pieces.empty(); })) return;
   try {
     transport.abort(kLostJob, why);
   } catch (const LostPeer&) {
@@ -294,17 +343,24 @@ Executor::Executor(Program program, const Layout& layout, Transport& transport, 
 
 Executor::~Executor() = default;
 
-CallTime Executor::run(const Operands& operands) {
-  CallTime time;
+CallTime Executor::run(const Operands& operands, const CallOptions& options) {
+  if (options.timeline != nullptr) options.timeline->start(state_->most_events);
   const auto start = Clock::now();
+  state_->options = options;
+  state_->time = {};
+  state_->work_done = 0;
   try {
-    state_->run(operands, time);
+    state_->run(operands);
   } catch (const std::exception& error) {
     state_->withdraw(error.what());
     throw;
   }
-  time.total_seconds = seconds_since(start);
-  return time;
+  state_->time.total_seconds = seconds_since(start);
+  return state_->time;
+}
+
+const Program& Executor::program() const {
+  return state_->program;
 }
 
 std::int64_t Executor::arena_bytes() const {

@@ -14,6 +14,7 @@
 #include "kernels/tensor.hpp"
 #include "runtime/layout.hpp"
 #include "runtime/program.hpp"
+#include "runtime/timeline.hpp"
 
 namespace gyre {
 
@@ -43,7 +44,9 @@ class Executor {
 
   /// One call. Collective with the other ranks' executors; returns when this rank's part is complete. Allocates nothing. If it
   /// throws, and the program has transfers, the job is ended on every rank (Transport::abort).
-  CallTime run(const Operands& operands);
+  CallTime run(const Operands& operands, const CallOptions& options = {});
+
+  const Program& program() const;
 
   std::int64_t arena_bytes() const;    // of slots
   std::int64_t scratch_bytes() const;  // of kernels

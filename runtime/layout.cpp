@@ -105,14 +105,14 @@ std::vector<int> Layout::key_units_of(int rank) const {
   return units_held(keys, rank);
 }
 
-std::vector<CellRun> runs_of_units(std::span<const int> units, int heads) {
+std::vector<CellRun> runs_of_units(std::span<const int> units, int heads, int first_head) {
   std::vector<CellRun> runs;
   for (const int unit : units) {
     const auto index = static_cast<std::uint32_t>(unit);
     if (!runs.empty() && runs.back().unit + runs.back().units == index) {
       ++runs.back().units;
     } else {
-      runs.push_back({.unit = index, .units = 1, .head = 0, .heads = static_cast<std::uint16_t>(heads)});
+      runs.push_back({index, 1, static_cast<std::uint16_t>(first_head), static_cast<std::uint16_t>(heads)});
     }
   }
   return runs;

@@ -52,8 +52,8 @@ struct Layout {
   std::vector<std::int64_t> query_begin_, key_begin_, partial_begin_;  // [units + 1] bytes of one head's cells before a unit
 };
 
-/// Units as maximal runs of all the heads.
-std::vector<CellRun> runs_of_units(std::span<const int> units, int heads);
+/// Units as maximal runs of that many heads from `first_head` on.
+std::vector<CellRun> runs_of_units(std::span<const int> units, int heads, int first_head = 0);
 
 /// The token ranges of a rank's rows in ascending order, neighbours joined: where its rows lie in a global tensor.
 std::vector<Range> rows_of(const Units& units, const Placement& placement, int rank);

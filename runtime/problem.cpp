@@ -51,23 +51,32 @@ double Problem::score_scale() const {
 }
 
 Strategy parse_strategy(const std::string& text) {
-  if (text == "auto") return Strategy::automatic;
-  if (text == "ring") return Strategy::ring;
-  const std::string name = text.substr(0, text.find('('));
-  for (const char* planned : {"bidirectional_ring", "all_gather", "ulysses", "hybrid", "double_ring", "pass_query", "tree"}) {
-    if (name == planned) refuse("strategy " + text + " is not built yet; use ring or auto");
+  for (const Strategy strategy : {Strategy::automatic, Strategy::ring, Strategy::all_gather}) {
+    if (text == to_string(strategy)) return strategy;
   }
-  refuse("strategy '" + text + "' is unknown; use ring or auto");
+  const std::string name = text.substr(0, text.find('('));
+  for (const char* planned : {"bidirectional_ring", "ulysses", "hybrid", "double_ring", "pass_query", "tree"}) {
+    if (name == planned) refuse("strategy " + text + " is not built yet; use ring, all_gather or auto");
+  }
+  refuse("strategy '" + text + "' is unknown; use ring, all_gather or auto");
 }
 
 std::string to_string(Strategy strategy) {
-  return strategy == Strategy::ring ? "ring" : "auto";
+  switch (strategy) {
+    case Strategy::ring:
+      return "ring";
+    case Strategy::all_gather:
+      return "all_gather";
+    case Strategy::automatic:
+      break;
+  }
+  return "auto";
 }
 
 void Options::validate() const {
   if (unit_tokens != 0) require_between("unit", unit_tokens, 1, kLongestUnit);
   require_between("threads", threads, 1, 1024);
-  require_between("cells in flight", cells_in_flight, 2, 64);
+  require_between("prefetch", prefetch, 1, 4);
 }
 
 }  // namespace gyre

@@ -35,7 +35,7 @@ struct Problem {
 
 inline constexpr int kLargestDim = 576;
 
-enum class Strategy : std::uint8_t { automatic, ring };
+enum class Strategy : std::uint8_t { automatic, ring, all_gather };
 Strategy parse_strategy(const std::string& text);  // throws std::invalid_argument, refusing by name what is not built
 std::string to_string(Strategy strategy);
 
@@ -45,7 +45,7 @@ struct Options {
   std::int64_t unit_tokens = 0;  // 0: the default rule for each axis. It fixes the bits of the result.
   int threads = 1;               // of this rank; ranks may differ
   std::string isa;               // of the CPU kernels; empty: the best
-  int cells_in_flight = 2;       // stages of the ring whose cells a rank holds beside its own, at least 2
+  int prefetch = 1;              // stages whose cells may be arriving while one is attended, 1 to 4
 
   /// Throws std::invalid_argument naming value, limit and remedy.
   void validate() const;

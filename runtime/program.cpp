@@ -68,6 +68,16 @@ SlotId ProgramBuilder::arena_slot(Role role, std::int64_t bytes) {
   return static_cast<SlotId>(program_.slots.size() - 1);
 }
 
+ProgramBuilder::DividedSlot ProgramBuilder::divided_slot(Role role, std::span<const std::int64_t> part_bytes) {
+  DividedSlot slot{.whole = arena_slot(role, 0), .parts = {}};
+  for (const std::int64_t bytes : part_bytes) {
+    slot.parts.push_back(arena_slot(role, bytes));
+    program_.slots[slot.parts.back()].part_of = slot.whole;
+  }
+  program_.slots[slot.whole].bytes = program_.arena_bytes - program_.slots[slot.whole].offset;
+  return slot;
+}
+
 std::size_t ProgramBuilder::add(Instruction instruction, std::span<const CellRun> runs) {
   instruction.runs = static_cast<std::uint32_t>(program_.runs.size());
   instruction.run_count = static_cast<std::uint32_t>(runs.size());

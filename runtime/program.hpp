@@ -25,16 +25,18 @@ enum class Op : std::uint8_t { send, receive, attend, apply };
 enum class Function : std::uint8_t { none, pack_query, pack_key_value, clear_partial, finish };
 enum class Space : std::uint8_t { user, arena };
 
-using SlotId = std::uint16_t;
-inline constexpr SlotId kNoSlot = 0xffff;
+using SlotId = std::uint32_t;
+inline constexpr SlotId kNoSlot = 0xffffffff;
 
 /// A byte range with a purpose. User slots are the caller's rows: they have no bytes here and programs never write to inputs.
+/// A slot may be a part of another: what is written to the part is read through the whole. Parts are one level deep.
 struct Slot {
   Role role = Role::rows;
   Space space = Space::arena;
   std::int64_t offset = 0;  // in the arena; a multiple of kAlignment
   std::int64_t bytes = 0;
   bool input = false;  // a user slot that is only read
+  SlotId part_of = kNoSlot;
 };
 
 struct Instruction {
@@ -76,6 +78,12 @@ class ProgramBuilder {
   explicit ProgramBuilder(int rank) { program_.rank = rank; }
   SlotId user_slot(bool input);
   SlotId arena_slot(Role role, std::int64_t bytes);
+  /// A slot made of parts of these sizes, one after the other.
+  struct DividedSlot {
+    SlotId whole = kNoSlot;
+    std::vector<SlotId> parts;
+  };
+  DividedSlot divided_slot(Role role, std::span<const std::int64_t> part_bytes);
   /// Runs are appended; returns the index of the instruction.
   std::size_t add(Instruction instruction, std::span<const CellRun> runs = {});
   Program take() &&;

@@ -5,14 +5,6 @@
 
 namespace gyre {
 
-bool overlap(const Program& program, SlotId a, SlotId b) {
-  if (a == b) return true;
-  const Slot& x = program.slots[a];
-  const Slot& y = program.slots[b];
-  if (x.space != Space::arena || y.space != Space::arena) return false;
-  return x.offset < y.offset + y.bytes && y.offset < x.offset + x.bytes;
-}
-
 namespace {
 
 /// Who touched a slot since it was last written.
@@ -21,20 +13,37 @@ struct Use {
   std::vector<std::uint32_t> readers;
 };
 
+/// One sweep over the slots of the arena by their first byte.
 std::vector<std::vector<SlotId>> overlaps(const Program& program) {
-  std::vector<std::vector<SlotId>> lists(program.slots.size());
-  for (std::size_t a = 0; a < lists.size(); ++a) {
-    for (std::size_t b = 0; b < lists.size(); ++b) {
-      if (overlap(program, static_cast<SlotId>(a), static_cast<SlotId>(b))) lists[a].push_back(static_cast<SlotId>(b));
-    }
+  const std::vector<Slot>& slots = program.slots;
+  std::vector<std::vector<SlotId>> lists(slots.size());
+  std::vector<SlotId> order;
+  const auto join = [&](SlotId a, SlotId b) {
+    lists[a].push_back(b);
+    lists[b].push_back(a);
+  };
+  for (SlotId slot = 0; slot < slots.size(); ++slot) {
+    lists[slot].push_back(slot);
+    if (slots[slot].part_of < slots.size() && slots[slot].part_of != slot) join(slot, slots[slot].part_of);
+    if (slots[slot].space == Space::arena && slots[slot].bytes > 0) order.push_back(slot);
+  }
+  std::sort(order.begin(), order.end(), [&](SlotId a, SlotId b) { return slots[a].offset < slots[b].offset; });
+  std::vector<SlotId> open;
+  for (const SlotId slot : order) {
+    std::erase_if(open, [&](SlotId other) { return slots[other].offset + slots[other].bytes <= slots[slot].offset; });
+    for (const SlotId other : open) join(slot, other);
+    open.push_back(slot);
+  }
+  for (auto& list : lists) {
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
   }
   return lists;
 }
 
 }  // namespace
 
-Scoreboard::Scoreboard(const Program& program) {
-  const auto overlapping = overlaps(program);
+Scoreboard::Scoreboard(const Program& program) : overlapping_(overlaps(program)) {
   std::vector<Use> uses(program.slots.size());
   std::vector<std::uint32_t> found;
   first_.push_back(0);
@@ -42,7 +51,7 @@ Scoreboard::Scoreboard(const Program& program) {
     const Instruction& instruction = program.instructions[index];
     found.clear();
     const auto wait_for_writers = [&](SlotId slot) {
-      for (const SlotId other : overlapping[slot]) {
+      for (const SlotId other : overlapping_[slot]) {
         if (uses[other].writer) found.push_back(*uses[other].writer);
       }
     };
@@ -51,7 +60,7 @@ Scoreboard::Scoreboard(const Program& program) {
     }
     if (instruction.out != kNoSlot) {
       wait_for_writers(instruction.out);
-      for (const SlotId other : overlapping[instruction.out]) {
+      for (const SlotId other : overlapping_[instruction.out]) {
         found.insert(found.end(), uses[other].readers.begin(), uses[other].readers.end());
       }
     }

@@ -21,12 +21,13 @@ class Scoreboard {
     return std::span(sources_).subspan(first_[instruction], first_[instruction + 1] - first_[instruction]);
   }
 
+  /// The slots that share bytes with a slot, itself included: a whole and its parts do, even where they have none.
+  std::span<const SlotId> overlapping(SlotId slot) const { return overlapping_[slot]; }
+
  private:
+  std::vector<std::vector<SlotId>> overlapping_;
   std::vector<std::uint32_t> first_;
   std::vector<std::uint32_t> sources_;
 };
-
-/// True if the bytes of two slots overlap (or they are the same user slot).
-bool overlap(const Program& program, SlotId a, SlotId b);
 
 }  // namespace gyre

@@ -16,9 +16,8 @@ namespace {
 constexpr std::size_t kMostProblems = 8;
 constexpr int kCalls = 2;
 
-/// What a slot holds: which cells, put there by which call; and for a partial, how often each key cell was attended.
+/// What is known of a slot's content: which call put it there; and for a partial, how often each key cell was attended.
 struct Holding {
-  Content content;
   bool valid = false;
   int call = -1;
   std::vector<std::uint8_t> covered;  // [key unit][head]
@@ -38,6 +37,7 @@ class Machine {
       : layout_(layout), programs_(programs), verdict_(verdict), ranks_(programs.size()) {
     for (std::size_t rank = 0; rank < programs.size(); ++rank) {
       ranks_[rank].scoreboard.emplace(programs[rank]);
+      ranks_[rank].contents.emplace(layout, programs[rank]);
       ranks_[rank].holdings.resize(programs[rank].slots.size());
       ranks_[rank].finished.assign(static_cast<std::size_t>(layout.query_units.count()) * layout.problem.key_heads, 0);
       start_call(ranks_[rank], programs[rank]);
@@ -58,6 +58,7 @@ class Machine {
  private:
   struct Rank {
     std::optional<Scoreboard> scoreboard;
+    std::optional<Contents> contents;
     std::vector<Holding> holdings;       // [slot]
     std::vector<std::uint8_t> done;      // [instruction] of this call
     std::vector<std::uint8_t> finished;  // [query unit][head] of this call
@@ -153,36 +154,50 @@ class Machine {
 
   /// Whatever shares bytes with the slot is gone.
   void overwrite(int index, SlotId slot) {
-    for (std::size_t other = 0; other < programs_[index].slots.size(); ++other) {
-      if (overlap(programs_[index], slot, static_cast<SlotId>(other))) ranks_[index].holdings[other].valid = false;
-    }
+    for (const SlotId other : ranks_[index].scoreboard->overlapping(slot)) ranks_[index].holdings[other].valid = false;
   }
 
   void fill(int index, std::size_t at) {
     const Instruction& instruction = programs_[index].instructions[at];
+    ranks_[index].contents->update(instruction);
     Holding& holding = ranks_[index].holdings[instruction.out];
-    holding.content = Content(layout_, programs_[index].slots[instruction.out].role, programs_[index].runs_of(instruction));
     holding.valid = true;
     holding.call = ranks_[index].call;
   }
 
+  bool of_this_call(const Rank& rank, SlotId slot) const {
+    return rank.holdings[slot].valid && rank.holdings[slot].call == rank.call;
+  }
+
+  /// visit(content) of the slot and of its parts, as far as they hold something of this call; true if some visit says so.
+  template <class Visit>
+  bool any_content(const Rank& rank, SlotId slot, Visit&& visit) const {
+    if (of_this_call(rank, slot) && visit(rank.contents->of(slot))) return true;
+    const auto parts = rank.contents->parts(slot);
+    return std::any_of(parts.begin(), parts.end(),
+                       [&](SlotId part) { return of_this_call(rank, part) && visit(rank.contents->of(part)); });
+  }
+
   /// The instruction's cells lie in the slot, made in this call; each run in one piece where they are to be sent.
   bool check_present(int index, std::size_t at, SlotId slot, bool in_one_piece) {
-    const Holding& holding = ranks_[index].holdings[slot];
-    if (!holding.valid || holding.call != ranks_[index].call) {
-      problem(index, at, "reads slot " + std::to_string(slot) + ", which holds nothing of this call");
+    const Rank& rank = ranks_[index];
+    const std::string name = "slot " + std::to_string(slot);
+    if (!any_content(rank, slot, [](const Content&) { return true; })) {
+      problem(index, at, "reads " + name + ", which holds nothing of this call");
       return false;
     }
     for (const CellRun& run : programs_[index].runs_of(programs_[index].instructions[at])) {
-      if (in_one_piece && !holding.content.offset(layout_, run)) {
-        problem(index, at, "sends cells that do not lie in slot " + std::to_string(slot) + " in one piece");
+      if (any_content(rank, slot, [&](const Content& content) { return content.find(layout_, run).has_value(); })) continue;
+      if (in_one_piece) {
+        problem(index, at, "sends cells that do not lie in " + name + " in one piece");
         return false;
       }
       for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
         for (int head = run.head; head < run.head + run.heads; ++head) {
-          if (holding.content.offset(layout_, unit, static_cast<std::uint16_t>(head))) continue;
-          problem(index, at,
-                  "reads a cell of unit " + std::to_string(unit) + " that slot " + std::to_string(slot) + " does not hold");
+          const auto cell = static_cast<std::uint16_t>(head);
+          if (any_content(rank, slot, [&](const Content& content) { return content.find(layout_, unit, cell).has_value(); }))
+            continue;
+          problem(index, at, "reads a cell of unit " + std::to_string(unit) + " that " + name + " does not hold");
           return false;
         }
       }
@@ -209,14 +224,14 @@ class Machine {
     Holding& partial = rank.holdings[instruction.out];
     if (!query.valid || query.call != rank.call) return problem(index, at, "reads queries that are not there");
     if (!partial.valid || partial.call != rank.call) return problem(index, at, "adds to a partial that is not there");
-    const auto a = query.content.runs();
-    const auto b = partial.content.runs();
-    if (!std::equal(a.begin(), a.end(), b.begin(), b.end())) return problem(index, at, "queries and partial hold different rows");
+    const Content& rows = rank.contents->of(instruction.out);
+    if (!rank.contents->of(instruction.in[0]).same_cells(rows))
+      return problem(index, at, "queries and partial hold different rows");
     for (const CellRun& run : programs_[index].runs_of(instruction)) {
       for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
         for (int head = run.head; head < run.head + run.heads; ++head) {
           std::uint8_t& count = partial.covered[static_cast<std::size_t>(unit) * layout_.problem.key_heads + head];
-          if (count != 0 && seen_by_any(b, static_cast<int>(unit))) {
+          if (count != 0 && seen_by_any(rows, static_cast<int>(unit))) {
             return problem(index, at, "attends unit " + std::to_string(unit) + " for the second time");
           }
           count = 1;
@@ -227,14 +242,15 @@ class Machine {
     partial.valid = true;  // written in place: what overlaps it is gone, it stays
   }
 
-  bool seen_by_any(std::span<const CellRun> query_runs, int key_unit) const {
+  bool seen_by_any(const Content& rows, int key_unit) const {
     const Range keys = layout_.key_units.range(key_unit);
-    for (const CellRun& run : query_runs) {
-      for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
-        if (layout_.bands().cover(layout_.query_positions(static_cast<int>(unit)), keys) != Cover::empty) return true;
+    bool seen = false;
+    rows.each_run([&](const CellRun& run) {
+      for (std::uint32_t unit = run.unit; unit < run.unit + run.units && !seen; ++unit) {
+        seen = layout_.bands().cover(layout_.query_positions(static_cast<int>(unit)), keys) != Cover::empty;
       }
-    }
-    return false;
+    });
+    return seen;
   }
 
   void finish(int index, std::size_t at) {

@@ -1,5 +1,7 @@
 #include "runtime/well_formed.hpp"
 
+#include <vector>
+
 namespace gyre {
 namespace {
 
@@ -66,10 +68,12 @@ std::string malformed_instruction(const Layout& layout, const Program& program, 
     }
   }
   if (instruction.op == Op::attend) {  // kernels accumulate and search in the order of positions
-    std::uint32_t next = 0;
+    std::vector<std::uint32_t> next(heads, 0);
     for (const CellRun& run : program.runs_of(instruction)) {
-      if (run.unit < next) return "attends cells that do not ascend";
-      next = run.unit + run.units;
+      for (int head = run.head; head < run.head + run.heads; ++head) {
+        if (run.unit < next[head]) return "attends cells that do not ascend";
+        next[head] = run.unit + run.units;
+      }
     }
   }
   const bool fills = instruction.op == Op::receive || (instruction.op == Op::apply && instruction.function != Function::finish);
@@ -85,6 +89,13 @@ std::string malformed_slots(const Program& program) {
     if (slot.space != Space::arena) continue;
     if (slot.offset < 0 || slot.bytes < 0 || slot.offset + slot.bytes > program.arena_bytes) return "a slot lies outside the arena";
     if (slot.offset % kAlignment != 0) return "a slot is not aligned";
+    if (slot.part_of == kNoSlot) continue;
+    if (slot.part_of >= program.slots.size()) return "a slot is a part of none";
+    const Slot& whole = program.slots[slot.part_of];
+    if (whole.part_of != kNoSlot || whole.role != slot.role || whole.space != slot.space)
+      return "a slot is a part of what is no whole";
+    if (slot.offset < whole.offset || slot.offset + slot.bytes > whole.offset + whole.bytes)
+      return "a part lies outside of its whole";
   }
   return {};
 }

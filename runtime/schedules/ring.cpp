@@ -10,8 +10,7 @@ namespace {
 /// What every rank of the ring holds at every stage. Made once for all ranks.
 class Ring {
  public:
-  Ring(const Layout& layout, int cells_in_flight)
-      : layout_(layout), cells_in_flight_(cells_in_flight), reach_(layout.key_units.count(), 0) {
+  Ring(const Layout& layout, int prefetch) : layout_(layout), prefetch_(prefetch), reach_(layout.key_units.count(), 0) {
     for (int rank = 0; rank < layout.ranks; ++rank) {
       query_units_.push_back(layout.query_units_of(rank));
       key_units_.push_back(layout.key_units_of(rank));
@@ -44,7 +43,7 @@ class Ring {
   std::vector<CellRun> runs(const std::vector<int>& units) const { return runs_of_units(units, layout_.problem.key_heads); }
 
   const Layout& layout_;
-  int cells_in_flight_;
+  int prefetch_;
   std::vector<std::vector<int>> query_units_, key_units_;  // [rank]
   std::vector<int> reach_;                                 // [key unit]: hops from its owner to the last rank that needs it
 };
@@ -73,7 +72,7 @@ Program Ring::build(int rank) const {
   for (int stage = 1; stage < stages; ++stage) {
     largest = std::max(largest, layout_.run_bytes(Role::key_value, runs(arriving(rank, stage))));
   }
-  const int passing = std::min(cells_in_flight_, stages - 1);
+  const int passing = std::min(prefetch_ + 1, stages - 1);
   for (int slot = 0; slot < passing; ++slot) slots.passing.push_back(builder.arena_slot(Role::key_value, largest));
 
   const auto receive = [&](int stage) {
@@ -111,8 +110,8 @@ Program Ring::build(int rank) const {
 
 }  // namespace
 
-Schedule ring_schedule(const Layout& layout, int cells_in_flight) {
-  return [ring = std::make_shared<const Ring>(layout, cells_in_flight)](int rank) { return ring->build(rank); };
+Schedule ring_schedule(const Layout& layout, int prefetch) {
+  return [ring = std::make_shared<const Ring>(layout, prefetch)](int rank) { return ring->build(rank); };
 }
 
 }  // namespace gyre

@@ -10,8 +10,8 @@
 
 namespace gyre {
 
-/// Cells that many stages deep may be on a rank at once beside its own: at least 2, one to attend and one to arrive. The layout
+/// prefetch: stages that may be arriving while one is attended, at least 1; a rank holds one more beside its own cells. The layout
 /// must outlive the schedule.
-Schedule ring_schedule(const Layout& layout, int cells_in_flight);
+Schedule ring_schedule(const Layout& layout, int prefetch);
 
 }  // namespace gyre

@@ -61,7 +61,7 @@ TEST_CASE("delays, reordering, threads and cells in flight never change a bit") 
     const Tensors tensors = random_tensors(job.problem, random(), 1.5);
     const Result expected = run_loopback_job(job, tensors, ranks);
     job.options.threads = 3 - job.options.threads;
-    job.options.cells_in_flight = static_cast<int>(draw(random, 2, 4));
+    job.options.prefetch = static_cast<int>(draw(random, 1, 4));
     Result delayed(job.problem);
     const std::uint64_t seed = random();
     run_loopback(ranks, [&](Transport& transport) {
@@ -331,5 +331,5 @@ TEST_CASE("problems that cannot be are refused by value, limit and remedy") {
   CHECK(refusal([](Problem& p, Options&) { p.mask = Mask::parse("documents(5,5)"); }).find("10") != std::string::npos);
   CHECK(refusal([](Problem&, Options& o) { o.unit_tokens = kLongestUnit + 1; }).find("unit") != std::string::npos);
   CHECK(refusal([](Problem&, Options& o) { o.isa = "sse1"; }).find("portable") != std::string::npos);
-  CHECK(refusal([](Problem&, Options& o) { o.cells_in_flight = 1; }).find("cells in flight") != std::string::npos);
+  CHECK(refusal([](Problem&, Options& o) { o.prefetch = 5; }).find("prefetch") != std::string::npos);
 }

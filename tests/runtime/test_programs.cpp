@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "runtime/schedules/all_gather.hpp"
 #include "runtime/schedules/ring.hpp"
+#include "runtime/schedules/schedules.hpp"
 #include "runtime/scoreboard.hpp"
 #include "runtime/verify.hpp"
 #include "support/brute_force.hpp"
@@ -15,11 +17,18 @@ using namespace gyre::test;
 
 namespace {
 
-std::vector<Program> ring_programs(const Layout& layout, int cells_in_flight = 2) {
-  const Schedule schedule = ring_schedule(layout, cells_in_flight);
+std::vector<Program> programs_of(const Layout& layout, const Schedule& schedule) {
   std::vector<Program> programs;
   for (int rank = 0; rank < layout.ranks; ++rank) programs.push_back(schedule(rank));
   return programs;
+}
+
+std::vector<Program> ring_programs(const Layout& layout, int prefetch = 1) {
+  return programs_of(layout, ring_schedule(layout, prefetch));
+}
+
+std::vector<Program> job_programs(const Layout& layout, const Job& job) {
+  return programs_of(layout, make_schedule(job.options.strategy, layout, job.options));
 }
 
 Problem self_attention(std::int64_t tokens, const char* mask) {
@@ -41,14 +50,14 @@ std::size_t count(const Program& program, Op op) {
 
 }  // namespace
 
-TEST_CASE("every random ring is proven by the verifier and computes every pair once under random timings") {
+TEST_CASE("every random program is proven by the verifier and computes every pair once under random timings") {
   Random random(11);
-  for (int round = 0; round < 150; ++round) {
+  for (int round = 0; round < 300; ++round) {
     const Job job = random_job(random);
     const int ranks = static_cast<int>(draw(random, 1, 8));
     INFO(job.text << ", " << ranks << " ranks");
     const Layout layout(job.problem, job.options, ranks);
-    const auto programs = ring_programs(layout, job.options.cells_in_flight);
+    const auto programs = job_programs(layout, job);
     const Verdict verdict = verify(layout, programs);
     CHECK(first_problem(verdict) == "");
     if (round % 3 == 0) CHECK(brute_force(layout, programs, random()) == "");
@@ -94,18 +103,44 @@ TEST_CASE("bytes of a window grow with the number of borders between ranks, and 
   }
 }
 
+TEST_CASE("all_gather brings every key cell once to each rank that sees it, in slots of about two shares") {
+  for (const int ranks : {2, 3, 8, 64}) {
+    for (const int heads : {1, 8}) {
+      INFO(ranks << " ranks, " << heads << " heads");
+      Problem problem = self_attention(64 * 64 * 16, "full");
+      problem.query_heads = problem.key_heads = heads;
+      Options options;
+      options.partition = PartitionChoice::parse("contiguous");
+      options.unit_tokens = 64;
+      const Layout layout(problem, options, ranks);
+      const auto programs = programs_of(layout, all_gather_schedule(layout, 1));
+      const Verdict verdict = verify(layout, programs);
+      REQUIRE(first_problem(verdict) == "");
+      const std::int64_t all_keys = layout.run_bytes(
+          Role::key_value, CellRun{0, static_cast<std::uint32_t>(layout.key_units.count()), 0, static_cast<std::uint16_t>(heads)});
+      CHECK(verdict.bytes_sent == static_cast<std::uint64_t>(all_keys) * (ranks - 1));
+      const std::int64_t rows = layout.run_bytes(Role::query, runs_of_units(layout.query_units_of(0), heads)) +
+                                layout.run_bytes(Role::partial, runs_of_units(layout.query_units_of(0), heads));
+      const std::int64_t share = all_keys / ranks + layout.cell_bytes(Role::key_value, 0) * heads;
+      CHECK(programs[0].arena_bytes - rows <= (1 + 2 * 2) * share + 2 * all_keys / heads / ranks);
+    }
+  }
+}
+
 TEST_CASE("programs of 1,024 ranks are proven in one process") {
   struct Case {
     const char* mask;
     const char* partition;
+    Strategy strategy = Strategy::ring;
   };
-  for (const Case& c : {Case{"causal", "zigzag"}, Case{"window(4096) | sinks(4)", "contiguous"}, Case{"full", "contiguous"}}) {
-    INFO(c.mask << ", " << c.partition);
+  for (const Case& c : {Case{"causal", "zigzag"}, Case{"window(4096) | sinks(4)", "contiguous"}, Case{"full", "contiguous"},
+                        Case{"causal", "contiguous", Strategy::all_gather}}) {
+    INFO(c.mask << ", " << c.partition << ", " << to_string(c.strategy));
     Options options;
     options.partition = PartitionChoice::parse(c.partition);
     options.unit_tokens = 512;
     const Layout layout(self_attention(1 << 20, c.mask), options, 1024);
-    const Verdict verdict = verify(layout, ring_programs(layout));
+    const Verdict verdict = verify(layout, programs_of(layout, make_schedule(c.strategy, layout, options)));
     CHECK(first_problem(verdict) == "");
     CHECK(verdict.messages > 0);
   }
@@ -178,7 +213,7 @@ void judge_mutations(std::uint64_t seed, int rounds) {
     job.problem.head_dim = job.problem.value_dim = 4;
     job.options.unit_tokens = draw(random, 4, 12);
     const Layout layout(job.problem, job.options, static_cast<int>(draw(random, 2, 4)));
-    auto programs = ring_programs(layout, job.options.cells_in_flight);
+    auto programs = job_programs(layout, job);
     for (std::int64_t damage = draw(random, 1, 2); damage > 0; --damage) mutate(programs, layout, random);
     const Verdict verdict = verify(layout, programs);
     std::string found;

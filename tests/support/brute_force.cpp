@@ -120,7 +120,7 @@ class Machine {
   static bool conflict(const Program& program, const Instruction& a, const Instruction& b) {
     const auto touches = [&](SlotId x, SlotId y) {
       if (x == kNoSlot || y == kNoSlot) return false;
-      if (x == y) return true;
+      if (x == y || program.slots.at(x).part_of == y || program.slots.at(y).part_of == x) return true;
       const auto [x0, x1] = range(program, x);
       const auto [y0, y1] = range(program, y);
       return x0 < y1 && y0 < x1;
@@ -170,9 +170,15 @@ class Machine {
     return cells;
   }
 
-  /// Where the wanted cells lie in a slot, given what program order says it holds.
-  std::vector<Cell> find(const Rank& rank, const Program& program, SlotId slot, std::span<const CellRun> wanted) const {
-    const auto there = cells_of(program, slot, rank.content.at(slot));
+  /// Where the wanted cells lie in a slot or in its parts, given what program order says they hold.
+  std::vector<Cell> find(const Rank& rank, const Program& program, SlotId slot, std::span<const CellRun> wanted,
+                         bool in_one_piece) const {
+    auto there = cells_of(program, slot, rank.content.at(slot));
+    for (SlotId part = 0; part < program.slots.size(); ++part) {
+      if (program.slots[part].part_of != slot) continue;
+      const auto more = cells_of(program, part, rank.content.at(part));
+      there.insert(there.end(), more.begin(), more.end());
+    }
     std::vector<Cell> found;
     for (const CellRun& run : wanted) {
       std::int64_t expected = -1;
@@ -183,7 +189,7 @@ class Machine {
             if (!match && cell.unit == unit && cell.head == head) match = &cell;
           }
           if (!match) throw Wrong("cell not in slot");
-          if (expected >= 0 && match->first_line != expected) throw Wrong("run in pieces");
+          if (in_one_piece && expected >= 0 && match->first_line != expected) throw Wrong("run in pieces");
           expected = match->first_line + match->lines;
           found.push_back(*match);
         }
@@ -223,7 +229,7 @@ class Machine {
     if (receives || instruction.op == Op::send) {
       const SlotId slot = receives ? instruction.out : instruction.in[0];
       Side side{index, at, {}};
-      for (const Cell& cell : find(rank, program, slot, runs)) {
+      for (const Cell& cell : find(rank, program, slot, runs, true)) {
         for (std::int64_t line = 0; line < cell.lines; ++line) side.lines.push_back(cell.first_line + line);
       }
       if (receives) {
@@ -264,11 +270,13 @@ class Machine {
 
   void attend(Rank& rank, const Program& program, const Instruction& instruction) {
     const auto& rows = rank.content.at(instruction.in[0]);
-    const auto queries = find(rank, program, instruction.in[0], rows);
-    const auto partials = find(rank, program, instruction.out, rows);
-    const auto keys = find(rank, program, instruction.in[1], program.runs_of(instruction));
-    for (std::size_t k = 1; k < keys.size(); ++k) {
-      if (keys[k].unit < keys[k - 1].unit) throw Wrong("keys do not ascend: kernels would miss some");
+    const auto queries = find(rank, program, instruction.in[0], rows, false);
+    const auto partials = find(rank, program, instruction.out, rows, false);
+    const auto keys = find(rank, program, instruction.in[1], program.runs_of(instruction), false);
+    std::map<int, std::uint32_t> last;  // by head
+    for (const Cell& key : keys) {
+      if (last.count(key.head) && key.unit <= last[key.head]) throw Wrong("keys do not ascend: kernels would miss some");
+      last[key.head] = key.unit;
     }
     for (const Cell& query : queries) require(rank, Role::query, query);
     for (const Cell& key : keys) require(rank, Role::key_value, key);
@@ -283,7 +291,7 @@ class Machine {
   void apply(int index, Rank& rank, const Program& program, const Instruction& instruction) {
     const auto runs = program.runs_of(instruction);
     if (instruction.function == Function::finish) {
-      for (const Cell& cell : find(rank, program, instruction.in[0], runs)) {
+      for (const Cell& cell : find(rank, program, instruction.in[0], runs, false)) {
         require(rank, Role::partial, cell);
         judge(cell, *rank.memory[cell.first_line].covered);
         if (!rank.finished.insert({cell.unit, cell.head}).second) throw Wrong("finished twice");

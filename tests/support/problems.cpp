@@ -79,12 +79,14 @@ Job random_job(Random& random) {
   job.options.partition = PartitionChoice::parse(partition);
   job.options.unit_tokens = draw(random, 0, 3) == 0 ? 0 : draw(random, 1, 40);
   job.options.threads = static_cast<int>(draw(random, 1, 2));
-  job.options.cells_in_flight = static_cast<int>(draw(random, 2, 4));
+  job.options.strategy = draw(random, 0, 2) == 0 ? Strategy::all_gather : Strategy::ring;
+  job.options.prefetch = static_cast<int>(draw(random, 1, 4));
   job.text = std::to_string(problem.query_tokens) + " queries, " + std::to_string(problem.key_tokens) + " keys, heads " +
              std::to_string(problem.query_heads) + "/" + std::to_string(problem.key_heads) + ", dims " +
              std::to_string(problem.head_dim) + "/" + std::to_string(problem.value_dim) + ", first query at " +
              std::to_string(problem.first_query_position()) + ", unit " + std::to_string(job.options.unit_tokens) + ", " +
-             partition + ", " + std::to_string(job.options.cells_in_flight) + " in flight, mask " + mask;
+             partition + ", " + to_string(job.options.strategy) + ", " + std::to_string(job.options.prefetch) + " ahead, mask " +
+             mask;
   return job;
 }
 
