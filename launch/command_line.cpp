@@ -2,14 +2,11 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
-#include <charconv>
-#include <cmath>
 #include <limits>
-#include <map>
 #include <sstream>
 #include <stdexcept>
 
-#include "launch/option_names.hpp"
+#include "launch/given.hpp"
 #include "runtime/attention.hpp"
 
 namespace gyre {
@@ -26,10 +23,6 @@ constexpr const char* kIntroduction =
     "  gyre run --q q.npy --k k.npy --v v.npy --out out.npy --mask causal\n"
     "  mpirun -n 4 gyre run --synthetic 65536 --mask 'window(4096) | sinks(4)' --repeat 5\n"
     "\n";
-
-[[noreturn]] void refuse(const std::string& text) {
-  throw std::invalid_argument(text);
-}
 
 po::options_description describe_options() {
   const auto value = [](const char* name) { return po::value<std::string>()->value_name(name); };
@@ -66,67 +59,6 @@ po::options_description describe_options() {
   all.add(input).add(output).add(attention).add(work).add(other);
   return all;
 }
-
-/// The options that were given, with conversions that say what is wrong.
-class Given {
- public:
-  Given(const po::options_description& description, const std::vector<std::string>& arguments) {
-    // Only long options, never abbreviated. So "-3" is a value.
-    const int style =
-        po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent | po::command_line_style::long_allow_next;
-    const po::parsed_options parsed = [&] {
-      try {
-        return po::command_line_parser(arguments).options(description).style(style).allow_unregistered().run();
-      } catch (const po::error& error) {
-        refuse(error.what());
-      }
-    }();
-    std::vector<std::string> known;
-    for (const auto& option : description.options()) known.push_back(option->long_name());
-    for (const po::option& option : parsed.options) take(option, known);
-  }
-
-  bool has(const std::string& name) const { return values_.contains(name); }
-  std::string text(const std::string& name, const std::string& otherwise = "") const {
-    const auto found = values_.find(name);
-    return found == values_.end() ? otherwise : found->second;
-  }
-  template <class Integer>
-  std::optional<Integer> integer(const std::string& name, Integer least, Integer most = std::numeric_limits<Integer>::max()) const {
-    if (!has(name)) return std::nullopt;
-    const std::string& given = values_.at(name);
-    Integer value = 0;
-    const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), value);
-    if (error != std::errc{} || end != given.data() + given.size() || value < least || value > most)
-      refuse("--" + name + " is '" + given + "'; give a whole number from " + std::to_string(least) + " to " +
-             std::to_string(most));
-    return value;
-  }
-  std::optional<double> real(const std::string& name) const {
-    if (!has(name)) return std::nullopt;
-    const std::string& given = values_.at(name);
-    double value = 0;
-    const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), value);
-    if (error != std::errc{} || end != given.data() + given.size() || !std::isfinite(value))
-      refuse("--" + name + " is '" + given + "'; give a finite number");
-    return value;
-  }
-  const std::map<std::string, std::string>& all() const { return values_; }
-
- private:
-  void take(const po::option& option, const std::vector<std::string>& known) {
-    const std::string& name = option.string_key;
-    if (name.empty()) refuse("unexpected argument '" + (option.value.empty() ? "" : option.value[0]) + "'; options begin with --");
-    if (option.unregistered) refuse_option(name, known);
-    const std::string value = option.value.empty() ? "" : option.value[0];
-    const bool flag = name == "help" || name == "version";
-    if (!flag && (value.empty() || value.starts_with("--")))
-      refuse("--" + name + " needs a value" + (value.empty() ? "" : ", and " + value + " follows it"));
-    if (!values_.emplace(name, value).second) refuse("--" + name + " is given twice; give it once");
-  }
-
-  std::map<std::string, std::string> values_;
-};
 
 void require_one_kind_of_input(const Given& given) {
   std::string present, missing;
@@ -220,7 +152,7 @@ Command parse_command_line(const std::vector<std::string>& arguments, bool launc
   if (first == "plan" || first == "topo") refuse("gyre " + first + " is not built yet; use gyre run");
   if (first != "run") refuse("unknown subcommand '" + first + "'; use gyre run, or gyre --help");
 
-  const Given given(describe_options(), {arguments.begin() + 1, arguments.end()});
+  const Given given("run", describe_options(), {arguments.begin() + 1, arguments.end()});
   if (given.has("help")) return {.run = {}, .text = help()};
   if (given.has("version")) return {.run = {}, .text = std::string("gyre ") + version() + "\n"};
   return {.run = run_request(given, launched), .text = {}};

@@ -41,14 +41,17 @@ std::string nearest_name(std::string_view name, std::span<const std::string> nam
   return nearest;
 }
 
-void refuse_option(const std::string& name, std::span<const std::string> known) {
-  if (std::find(std::begin(kNotBuilt), std::end(kNotBuilt), name) != std::end(kNotBuilt))
-    throw std::invalid_argument("--" + name + " is not built yet; remove it");
+void refuse_option(std::string_view command, const std::string& name, std::span<const std::string> known) {
   std::vector<std::string> names(known.begin(), known.end());
-  names.insert(names.end(), std::begin(kNotBuilt), std::end(kNotBuilt));
+  if (command == "run") {
+    if (std::find(std::begin(kNotBuilt), std::end(kNotBuilt), name) != std::end(kNotBuilt))
+      throw std::invalid_argument("--" + name + " is not built yet; remove it");
+    names.insert(names.end(), std::begin(kNotBuilt), std::end(kNotBuilt));
+  }
   const std::string nearest = nearest_name(name, names);
-  throw std::invalid_argument("unknown option --" + name +
-                              (nearest.empty() ? "; gyre run --help lists those there are" : "; did you mean --" + nearest + "?"));
+  throw std::invalid_argument(
+      "unknown option --" + name +
+      (nearest.empty() ? "; gyre " + std::string(command) + " --help lists those there are" : "; did you mean --" + nearest + "?"));
 }
 
 }  // namespace gyre

@@ -7,9 +7,9 @@
 
 namespace gyre {
 
-/// Throws std::invalid_argument for an option that this build does not take: not built yet (by name), or unknown, and then with
-/// the nearest name if there is one near. `known`: those that it takes.
-[[noreturn]] void refuse_option(const std::string& name, std::span<const std::string> known);
+/// Throws std::invalid_argument for an option that a command of this build does not take: not built yet (by name; of gyre run), or
+/// unknown, and then with the nearest name if there is one near. `known`: those that it takes.
+[[noreturn]] void refuse_option(std::string_view command, const std::string& name, std::span<const std::string> known);
 
 /// The nearest of some names within two edits, or one that begins with it; empty if there is none.
 std::string nearest_name(std::string_view name, std::span<const std::string> names);

@@ -1,0 +1,58 @@
+#include "launch/given.hpp"
+
+#include <boost/program_options.hpp>
+#include <cmath>
+#include <stdexcept>
+
+#include "launch/option_names.hpp"
+
+namespace gyre {
+
+namespace po = boost::program_options;
+
+void refuse(const std::string& text) {
+  throw std::invalid_argument(text);
+}
+
+Given::Given(std::string_view command, const po::options_description& description, const std::vector<std::string>& arguments) {
+  const int style =
+      po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent | po::command_line_style::long_allow_next;
+  const po::parsed_options parsed = [&] {
+    try {
+      return po::command_line_parser(arguments).options(description).style(style).allow_unregistered().run();
+    } catch (const po::error& error) {
+      refuse(error.what());
+    }
+  }();
+  std::vector<std::string> known;
+  for (const auto& option : description.options()) known.push_back(option->long_name());
+  for (const po::option& option : parsed.options) take(command, option, known);
+}
+
+void Given::take(std::string_view command, const po::option& option, const std::vector<std::string>& known) {
+  const std::string& name = option.string_key;
+  if (name.empty()) refuse("unexpected argument '" + (option.value.empty() ? "" : option.value[0]) + "'; options begin with --");
+  if (option.unregistered) refuse_option(command, name, known);
+  const std::string value = option.value.empty() ? "" : option.value[0];
+  const bool flag = name == "help" || name == "version";
+  if (!flag && (value.empty() || value.starts_with("--")))
+    refuse("--" + name + " needs a value" + (value.empty() ? "" : ", and " + value + " follows it"));
+  if (!values_.emplace(name, value).second) refuse("--" + name + " is given twice; give it once");
+}
+
+std::string Given::text(const std::string& name, const std::string& otherwise) const {
+  const auto found = values_.find(name);
+  return found == values_.end() ? otherwise : found->second;
+}
+
+std::optional<double> Given::real(const std::string& name) const {
+  if (!has(name)) return std::nullopt;
+  const std::string& given = values_.at(name);
+  double value = 0;
+  const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), value);
+  if (error != std::errc{} || end != given.data() + given.size() || !std::isfinite(value))
+    refuse("--" + name + " is '" + given + "'; give a finite number");
+  return value;
+}
+
+}  // namespace gyre
