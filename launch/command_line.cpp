@@ -26,8 +26,10 @@ constexpr const char* kIntroduction =
 
 po::options_description describe_options() {
   const auto value = [](const char* name) { return po::value<std::string>()->value_name(name); };
-  po::options_description input("Input: three files, or random tensors");
-  input.add_options()("q", value("FILE"), "queries: .npy, C order, float16, float32 or float64, [tokens, heads, dim]")(
+  po::options_description input("Input: one file, three files, or random tensors");
+  input.add_options()("input", value("FILE"),
+                      ".safetensors with tensors q, k and v in F32, F16, BF16 or F64, [tokens, heads, dim]")(
+      "q", value("FILE"), "queries: .npy, C order, float16, float32 or float64, [tokens, heads, dim]")(
       "k", value("FILE"), "keys; their heads are a divisor of the query heads")("v", value("FILE"), "values")(
       "synthetic", value("TOKENS"), "normally distributed random tensors of that many tokens instead")(
       "heads", value("N"), "query heads of --synthetic (8)")(
@@ -35,8 +37,10 @@ po::options_description describe_options() {
       "value-dim", value("N"), "its value dim (head dim)")("seed", value("N"),
                                                            "of --synthetic and of the rows that --check picks (1)");
   po::options_description output("Output");
-  output.add_options()("out", value("FILE.npy"), "the result, float32, [query tokens, heads, value dim]")(
-      "lse", value("FILE.npy"), "natural log-sum-exp, float32, [query tokens, heads]")("out-dtype", value("TYPE"), "float32")(
+  output.add_options()("out", value("FILE"),
+                       "the result, [query tokens, heads, value dim]: .npy, or .safetensors with one tensor, out")(
+      "lse", value("FILE"), "natural log-sum-exp, float32, [query tokens, heads]: .npy, or .safetensors with one tensor, lse")(
+      "out-dtype", value("TYPE"), "of --out: f32 (default), f16, f64, and in .safetensors also bf16")(
       "report", value("FILE"), "what is printed at the end, as JSON")(
       "check", value("ROWS"), "recompute that many rows in float64; exit status 1 if the error is over its bound");
   po::options_description attention("Attention");
@@ -63,8 +67,12 @@ po::options_description describe_options() {
 void require_one_kind_of_input(const Given& given) {
   std::string present, missing;
   for (const char* name : {"q", "k", "v"}) (given.has(name) ? present : missing) = name;
-  if (given.has("synthetic") && !present.empty()) refuse("--synthetic and --" + present + " exclude each other; remove one");
-  if (!given.has("synthetic") && present.empty()) refuse("there is no input; give --q, --k and --v, or --synthetic TOKENS");
+  std::vector<std::string> kinds;
+  for (const char* name : {"synthetic", "input"})
+    if (given.has(name)) kinds.emplace_back(name);
+  if (!present.empty()) kinds.push_back(present);
+  if (kinds.empty()) refuse("there is no input; give --q, --k and --v, or --input FILE, or --synthetic TOKENS");
+  if (kinds.size() > 1) refuse("--" + kinds[0] + " and --" + kinds[1] + " exclude each other; remove one");
   if (!present.empty() && !missing.empty()) refuse("--" + missing + " is missing; --q, --k and --v go together");
   if (given.has("synthetic")) return;
   for (const char* name : {"heads", "kv-heads", "head-dim", "value-dim"})
@@ -83,11 +91,31 @@ std::optional<Synthetic> synthetic_of(const Given& given) {
   return shape;
 }
 
+bool is_safetensors(const std::string& path) {
+  return path.ends_with(".safetensors");
+}
+
 std::string output_of(const Given& given, const std::string& name) {
   const std::string path = given.text(name);
-  if (path.ends_with(".safetensors")) refuse("--" + name + " " + path + ": .safetensors is not built yet; give a name in .npy");
-  if (!path.empty() && !path.ends_with(".npy")) refuse("--" + name + " " + path + " does not end in .npy; give a name that does");
+  if (!path.empty() && !path.ends_with(".npy") && !is_safetensors(path))
+    refuse("--" + name + " " + path + " does not end in .npy or .safetensors; give a name that does");
   return path;
+}
+
+FileType out_type_of(const Given& given) {
+  constexpr std::pair<const char*, FileType> kTypes[] = {
+      {"f32", FileType::f32},     {"f16", FileType::f16},     {"bf16", FileType::bf16},     {"f64", FileType::f64},
+      {"float32", FileType::f32}, {"float16", FileType::f16}, {"bfloat16", FileType::bf16}, {"float64", FileType::f64}};
+  if (!given.has("out-dtype")) return FileType::f32;
+  const std::string text = given.text("out-dtype"), out = given.text("out");
+  const auto* const found =
+      std::find_if(std::begin(kTypes), std::end(kTypes), [&](const auto& type) { return type.first == text; });
+  if (found == std::end(kTypes)) refuse("--out-dtype is '" + text + "'; use f32, f16, bf16 or f64");
+  if (out.empty()) refuse("--out-dtype " + text + " belongs to --out, which is not given; give it, or remove --out-dtype");
+  if (found->second == FileType::bf16 && !is_safetensors(out))
+    refuse("--out-dtype " + text + " with --out " + out +
+           ": .npy has no bfloat16; give a name in .safetensors, or f32, f16 or f64");
+  return found->second;
 }
 
 /// Values of the contract that are still to come, and those that are the only ones there are.
@@ -95,9 +123,6 @@ void require_built(const Given& given) {
   const std::string dtype = given.text("dtype", "f32");
   if (dtype == "bf16" || dtype == "f16") refuse("--dtype " + dtype + " is not built yet; use f32 or remove it");
   if (dtype != "f32") refuse("--dtype is '" + dtype + "'; use f32");
-  const std::string out_dtype = given.text("out-dtype", "float32");
-  if (out_dtype != "float32" && out_dtype != "f32")
-    refuse("--out-dtype " + out_dtype + " is not built yet; use float32 or remove it");
   const std::string device = given.text("device", "auto");
   if (device == "cuda") refuse("--device cuda is not built yet; use cpu or auto");
   if (device != "cpu" && device != "auto") refuse("--device is '" + device + "'; use cpu or auto");
@@ -119,8 +144,10 @@ RunRequest run_request(const Given& given, bool launched) {
   require_built(given);
   RunRequest request;
   request.synthetic = synthetic_of(given);
+  request.input_file = given.text("input");
   request.query_file = given.text("q"), request.key_file = given.text("k"), request.value_file = given.text("v");
   request.out_file = output_of(given, "out"), request.lse_file = output_of(given, "lse");
+  request.out_type = out_type_of(given);
   request.report_file = given.text("report");
   request.mask = Mask::parse(given.text("mask", "full"));
   request.query_offset = given.integer<std::int64_t>("query-offset", std::numeric_limits<std::int64_t>::min());

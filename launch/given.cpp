@@ -20,23 +20,31 @@ Given::Given(std::string_view command, const po::options_description& descriptio
   const po::parsed_options parsed = [&] {
     try {
       return po::command_line_parser(arguments).options(description).style(style).allow_unregistered().run();
+    } catch (const po::invalid_command_line_syntax& error) {
+      const std::string name = error.get_option_name();
+      const auto* const option = description.find_nothrow(name.substr(name.find_first_not_of('-')), false);
+      if (option == nullptr) refuse(error.what());
+      refuse(name + " needs a value; give one: " + name + " " + option->format_parameter());
     } catch (const po::error& error) {
       refuse(error.what());
     }
   }();
-  std::vector<std::string> known;
-  for (const auto& option : description.options()) known.push_back(option->long_name());
-  for (const po::option& option : parsed.options) take(command, option, known);
+  for (const po::option& option : parsed.options) take(command, option, description);
 }
 
-void Given::take(std::string_view command, const po::option& option, const std::vector<std::string>& known) {
+void Given::take(std::string_view command, const po::option& option, const po::options_description& description) {
   const std::string& name = option.string_key;
   if (name.empty()) refuse("unexpected argument '" + (option.value.empty() ? "" : option.value[0]) + "'; options begin with --");
-  if (option.unregistered) refuse_option(command, name, known);
+  if (option.unregistered) {
+    std::vector<std::string> known;
+    for (const auto& there : description.options()) known.push_back(there->long_name());
+    refuse_option(command, name, known);
+  }
   const std::string value = option.value.empty() ? "" : option.value[0];
   const bool flag = name == "help" || name == "version";
   if (!flag && (value.empty() || value.starts_with("--")))
-    refuse("--" + name + " needs a value" + (value.empty() ? "" : ", and " + value + " follows it"));
+    refuse("--" + name + " needs a value" + (value.empty() ? "" : ", and " + value + " follows it") + "; give one: --" + name +
+           " " + description.find(name, false).format_parameter());
   if (!values_.emplace(name, value).second) refuse("--" + name + " is given twice; give it once");
 }
 

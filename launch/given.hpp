@@ -46,7 +46,7 @@ class Given {
 
  private:
   void take(std::string_view command, const boost::program_options::basic_option<char>& option,
-            const std::vector<std::string>& known);
+            const boost::program_options::options_description& description);
 
   std::map<std::string, std::string> values_;
 };

@@ -25,16 +25,37 @@ void require_finite(const std::string& path, std::span<const Range> ranges, int 
                               " as float32; give finite values");
 }
 
+/// An error that says which option the file came from.
+template <class Open>
+auto opened(const char* option, Open&& open) {
+  try {
+    return open();
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(std::string(option) + " " + error.what());
+  }
+}
+
+std::vector<TensorReader> open_files(const RunRequest& request) {
+  if (!request.input_file.empty()) {
+    const std::string names[] = {"q", "k", "v"};
+    return opened("--input", [&] { return TensorReader::from_safetensors(request.input_file, names); });
+  }
+  std::vector<TensorReader> files;
+  files.push_back(opened("--q", [&] { return TensorReader(request.query_file); }));
+  files.push_back(opened("--k", [&] { return TensorReader(request.key_file); }));
+  files.push_back(opened("--v", [&] { return TensorReader(request.value_file); }));
+  return files;
+}
+
 }  // namespace
 
-Inputs::Inputs(const RunRequest& request)
-    : synthetic_(request.synthetic), seed_(request.seed), paths_{request.query_file, request.key_file, request.value_file} {
+Inputs::Inputs(const RunRequest& request) : synthetic_(request.synthetic), seed_(request.seed) {
   if (synthetic_) return;
-  for (const std::string& path : paths_) {
-    files_.emplace_back(path);
-    if (files_.back().shape().size() != 3)
-      throw std::invalid_argument(path + ": has two extents; [tokens, heads, dim] is read: give one head an extent of 1");
-  }
+  files_ = open_files(request);
+  for (const TensorReader& file : files_)
+    if (file.shape().size() != 3)
+      throw std::invalid_argument(file.name() + " has shape " + shape_text(file.shape()) +
+                                  "; [tokens, heads, dim] is read: give one head an extent of 1");
 }
 
 Inputs::Shape Inputs::shape(Tensor tensor) const {
@@ -50,8 +71,9 @@ Problem Inputs::problem(const RunRequest& request) const {
   const Shape query = shape(Tensor::query), key = shape(Tensor::key), value = shape(Tensor::value);
   const auto differ = [&](const char* what, Tensor a, std::int64_t a_has, Tensor b, std::int64_t b_has) {
     if (a_has == b_has) return;
-    throw std::invalid_argument(paths_[static_cast<std::size_t>(a)] + " has " + std::to_string(a_has) + " " + what + ", " +
-                                paths_[static_cast<std::size_t>(b)] + " has " + std::to_string(b_has) + "; they must be equal");
+    throw std::invalid_argument(files_[static_cast<std::size_t>(a)].name() + " has " + std::to_string(a_has) + " " + what + ", " +
+                                files_[static_cast<std::size_t>(b)].name() + " has " + std::to_string(b_has) +
+                                "; they must be equal");
   };
   differ("tokens", Tensor::key, key.tokens, Tensor::value, value.tokens);
   differ("heads", Tensor::key, key.heads, Tensor::value, value.heads);
@@ -66,17 +88,19 @@ Problem Inputs::problem(const RunRequest& request) const {
   return problem;
 }
 
-std::vector<float> Inputs::read(Tensor tensor, std::span<const Range> tokens, Team& team) const {
+std::vector<float> Inputs::read(Tensor tensor, std::span<const Range> tokens, Team& team,
+                                const std::function<void()>& between_pieces) const {
   const Shape whole = shape(tensor);
   std::int64_t rows = 0;
   for (const Range range : tokens) rows += range.size();
   std::vector<float> values(static_cast<std::size_t>(rows * whole.heads * whole.dim));
   if (synthetic_) {
     fill_synthetic(seed_, tensor, tokens, whole.heads, whole.dim, team, values.data());
-  } else {
-    files_[static_cast<std::size_t>(tensor)].read(tokens, Type::f32, values.data());
-    require_finite(paths_[static_cast<std::size_t>(tensor)], tokens, whole.heads, whole.dim, values);
+    return values;
   }
+  const TensorReader& file = files_[static_cast<std::size_t>(tensor)];
+  file.read(tokens, Type::f32, values.data(), between_pieces);
+  require_finite(file.name(), tokens, whole.heads, whole.dim, values);
   return values;
 }
 

@@ -1,6 +1,7 @@
-// Where queries, keys and values come from: three files, or a seed. A rank reads its own rows and no others.
+// Where queries, keys and values come from: one file, three files, or a seed. A rank reads its own rows and no others.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -22,7 +23,9 @@ class Inputs {
 
   /// Rows of one tensor for token ranges one after the other, [sum of ranges, heads, dim]. Local. Throws std::invalid_argument on
   /// a value that is not finite, std::runtime_error if the file cannot be read.
-  std::vector<float> read(Tensor tensor, std::span<const Range> tokens, Team& team) const;
+  /// `between_pieces` is called after every 8 MiB of a file.
+  std::vector<float> read(Tensor tensor, std::span<const Range> tokens, Team& team,
+                          const std::function<void()>& between_pieces) const;
 
  private:
   struct Shape {

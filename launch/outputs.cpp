@@ -20,7 +20,8 @@ bool same_file(const std::string& a, const std::string& b) {
 
 void require_different_files(const RunRequest& request) {
   using Named = std::pair<const char*, const std::string&>;
-  const Named inputs[] = {{"--q", request.query_file}, {"--k", request.key_file}, {"--v", request.value_file}};
+  const Named inputs[] = {
+      {"--input", request.input_file}, {"--q", request.query_file}, {"--k", request.key_file}, {"--v", request.value_file}};
   const Named outputs[] = {{"--out", request.out_file}, {"--lse", request.lse_file}, {"--report", request.report_file}};
   std::vector<Named> taken;
   for (const Named& input : inputs)
@@ -51,7 +52,8 @@ Outputs::Outputs(Transport& transport, const RunRequest& request, const Problem&
 void Outputs::open(const RunRequest& request, const Problem& problem, bool create) {
   const std::int64_t tokens = problem.query_tokens, heads = problem.query_heads;
   if (!request.out_file.empty())
-    out_.emplace(request.out_file, FileContent{.name = "out", .shape = {tokens, heads, problem.value_dim}}, create);
+    out_.emplace(request.out_file,
+                 FileContent{.name = "out", .type = request.out_type, .shape = {tokens, heads, problem.value_dim}}, create);
   if (!request.lse_file.empty()) lse_.emplace(request.lse_file, FileContent{.name = "lse", .shape = {tokens, heads}}, create);
   if (!request.report_file.empty() && create) report_.emplace(request.report_file, 0, create);
 }

@@ -26,10 +26,11 @@ namespace {
 struct Tensors {
   std::vector<float> queries, keys, values, out, lse;
 
-  Tensors(const Inputs& inputs, const Problem& problem, const Attention& attention, Team& team) {
-    queries = inputs.read(Tensor::query, attention.query_rows(), team);
-    keys = inputs.read(Tensor::key, attention.key_rows(), team);
-    values = inputs.read(Tensor::value, attention.key_rows(), team);
+  Tensors(const Inputs& inputs, const Problem& problem, const Attention& attention, Team& team, Transport& transport) {
+    const auto answer_peers = [&] { transport.progress(); };
+    queries = inputs.read(Tensor::query, attention.query_rows(), team, answer_peers);
+    keys = inputs.read(Tensor::key, attention.key_rows(), team, answer_peers);
+    values = inputs.read(Tensor::value, attention.key_rows(), team, answer_peers);
     lse.resize(queries.size() / static_cast<std::size_t>(problem.head_dim));
     out.resize(lse.size() * static_cast<std::size_t>(problem.value_dim));
   }
@@ -128,7 +129,7 @@ int run_command(Transport& transport, const RunRequest& request) {
   std::optional<Tensors> tensors;
   together_within_memory(transport, [&] {
     team.emplace(options.threads);
-    tensors.emplace(*inputs, problem, attention, *team);
+    tensors.emplace(*inputs, problem, attention, *team, transport);
   });
   const Operands operands = tensors->operands(problem);
   Report report = describe(transport, problem, attention, topology, options.threads);
@@ -136,8 +137,7 @@ int run_command(Transport& transport, const RunRequest& request) {
   check(transport, problem, attention, operands, *team, request, report);
   report.peak_memory_bytes = most_resident_bytes(transport);
 
-  outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data());
-  transport.barrier();
+  together(transport, [&] { outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data()); });
   int status = kSuccess;
   together(transport, [&] {
     if (transport.rank() != 0) return;

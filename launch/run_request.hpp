@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/io/stored_tensor.hpp"
 #include "runtime/problem.hpp"
 
 namespace gyre {
@@ -21,9 +22,11 @@ struct Synthetic {
 };
 
 struct RunRequest {
-  std::optional<Synthetic> synthetic;  // nothing: the three files
-  std::string query_file, key_file, value_file;
-  std::string out_file, lse_file, report_file;  // empty: not wanted
+  std::optional<Synthetic> synthetic;            // nothing: one file, or three
+  std::string input_file;                        // .safetensors of all three; empty: a file each
+  std::string query_file, key_file, value_file;  // .npy
+  std::string out_file, lse_file, report_file;   // empty: not wanted
+  FileType out_type = FileType::f32;             // of out_file
 
   Mask mask;
   std::optional<std::int64_t> query_offset;

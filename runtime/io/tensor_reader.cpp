@@ -7,6 +7,7 @@
 
 #include "runtime/io/file_elements.hpp"
 #include "runtime/io/npy.hpp"
+#include "runtime/io/safetensors.hpp"
 
 namespace gyre {
 namespace {
@@ -16,7 +17,7 @@ constexpr std::int64_t kPieceBytes = std::int64_t{8} << 20;
 void require_rows(const StoredTensor& tensor) {
   if (!is_float(tensor.type))
     throw std::invalid_argument("has elements of type '" + excerpt(tensor.type_name) +
-                                "'; float16, float32 and float64 are read: save x.astype('float32')");
+                                "'; f16, bf16, f32 and f64 are read: save it as float32");
   if (tensor.shape.size() != 2 && tensor.shape.size() != 3)
     throw std::invalid_argument("has shape " + shape_text(tensor.shape) + "; [tokens, heads, dim] is read: reshape it");
   for (std::size_t axis = 1; axis < tensor.shape.size(); ++axis)
@@ -37,6 +38,15 @@ TensorReader::TensorReader(std::shared_ptr<const RegularFile> file, StoredTensor
 
 TensorReader::TensorReader(const std::string& path) : file_(std::make_shared<RegularFile>(path)), name_(path) {
   *this = TensorReader(file_, locate_npy(*file_), name_);
+}
+
+std::vector<TensorReader> TensorReader::from_safetensors(const std::string& path, std::span<const std::string> names) {
+  const auto file = std::make_shared<RegularFile>(path);
+  std::vector<StoredTensor> tensors = locate_safetensors(*file, names);
+  std::vector<TensorReader> readers;
+  for (std::size_t index = 0; index < names.size(); ++index)
+    readers.push_back(TensorReader(file, std::move(tensors[index]), path + ": tensor " + names[index]));
+  return readers;
 }
 
 void TensorReader::read(std::span<const Range> tokens_wanted, Type type, void* out,

@@ -21,6 +21,8 @@ class TensorReader {
   /// The tensor of a .npy file. Local. Throws std::invalid_argument naming the file and what is wrong with it: missing, not .npy,
   /// Fortran order, big endian, an element type or rank that is not supported, a header that lies about the file's size.
   explicit TensorReader(const std::string& path);
+  /// Tensors of a .safetensors file, in the order of their names. Throws std::invalid_argument likewise, also where one is missing.
+  static std::vector<TensorReader> from_safetensors(const std::string& path, std::span<const std::string> names);
 
   const std::string& name() const { return name_; }  // for messages: the file, and which tensor of several
   FileType type() const { return tensor_.type; }

@@ -1,11 +1,13 @@
 #include "runtime/io/tensor_writer.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
 #include "runtime/io/file_elements.hpp"
 #include "runtime/io/npy_header.hpp"
+#include "runtime/io/safetensors_header.hpp"
 
 namespace gyre {
 namespace {
@@ -15,6 +17,7 @@ constexpr std::int64_t kPieceBytes = std::int64_t{8} << 20;
 std::string header_of(const std::string& path, const FileContent& content) {
   try {
     if (content.shape.empty()) throw std::invalid_argument("a tensor file needs at least one extent");
+    if (path.ends_with(".safetensors")) return safetensors_header(content.name, content.type, content.shape);
     return npy_header(content.type, content.shape);
   } catch (const std::invalid_argument& error) {
     throw std::invalid_argument(path + ": " + error.what());
@@ -23,8 +26,10 @@ std::string header_of(const std::string& path, const FileContent& content) {
 
 std::int64_t whole_bytes(const std::string& path, const FileContent& content, const std::string& header) {
   try {
-    const std::int64_t extents[] = {data_bytes(content.shape, element_bytes(content.type))};
-    return static_cast<std::int64_t>(header.size()) + extents[0];
+    const std::int64_t data = data_bytes(content.shape, element_bytes(content.type));
+    if (data > std::numeric_limits<std::int64_t>::max() - std::ssize(header))
+      throw std::invalid_argument("has more than 2^63 bytes");
+    return std::ssize(header) + data;
   } catch (const std::invalid_argument& error) {
     throw std::invalid_argument(path + ": " + error.what());
   }

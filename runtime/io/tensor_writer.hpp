@@ -22,8 +22,8 @@ struct FileContent {
 
 class TensorWriter {
  public:
-  /// Local. With `create` (one rank) a temporary file beside `path` is made at full size; the others open it after that. Throws
-  /// std::invalid_argument if that cannot be done.
+  /// Local. The format is .safetensors where the path ends so, else .npy. With `create` (one rank) a temporary file beside `path`
+  /// is made at full size; the others open it after that. Throws std::invalid_argument if that cannot be done.
   TensorWriter(std::string path, FileContent content, bool create);
 
   /// Writes token ranges one after the other from `rows`, [sum of ranges, rest of shape], rounded to nearest, ties to even, in

@@ -19,6 +19,7 @@ import unittest
 GYRE, MPIEXEC = sys.argv[1:3]
 RANKS = (1, 2, 3, 4, 5, 8)
 CODES = {"<f2": "e", "<f4": "f", "<f8": "d"}
+SAFE_CODES = {"F16": "e", "F32": "f", "F64": "d", "U8": "B"}
 
 
 def save(path, shape, values, descr="<f4", fortran_order=False):
@@ -27,6 +28,48 @@ def save(path, shape, values, descr="<f4", fortran_order=False):
     with open(path, "wb") as file:
         file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode())
         file.write(struct.pack(f"<{len(values)}{CODES.get(descr, 'f')}", *values))
+
+
+def brain(value):
+    """The nearest bfloat16, ties to even, as its 16 bits."""
+    (bits,) = struct.unpack("<I", struct.pack("<f", value))
+    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+
+
+def pack(values, dtype):
+    if dtype == "BF16":
+        return struct.pack(f"<{len(values)}H", *map(brain, values))
+    return struct.pack(f"<{len(values)}{SAFE_CODES[dtype]}", *values)
+
+
+def unpack(content, dtype):
+    if dtype == "BF16":
+        return [struct.unpack("<f", struct.pack("<I", bits << 16))[0] for (bits,) in struct.iter_unpack("<H", content)]
+    return [value for (value,) in struct.iter_unpack("<" + SAFE_CODES[dtype], content)]
+
+
+def save_safetensors(path, tensors, **others):
+    """tensors: name -> (dtype, shape, values)."""
+    header, data = dict(others), b""
+    for name, (dtype, shape, values) in tensors.items():
+        content = pack(values, dtype)
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def load_safetensors(path, name):
+    """dtype, shape, values of the only tensor."""
+    with open(path, "rb") as file:
+        content = file.read()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    assert list(header) == [name] and (8 + length) % 64 == 0, header
+    entry, data = header[name], content[8 + length :]
+    assert entry["data_offsets"] == [0, len(data)], header
+    return entry["dtype"], tuple(entry["shape"]), unpack(data, entry["dtype"])
 
 
 def load(path):
@@ -180,6 +223,85 @@ class Results(CommandTest):
         self.assertEqual(len(results), 1)
 
 
+class Files(CommandTest):
+    """The same numbers through every file format and type."""
+
+    def run_case(self, case, *more, **options):
+        out_file, lse_file = self.path("out.npy"), self.path("lse.npy")
+        self.succeed("run", *case.arguments, "--mask", "causal", "--unit", 4, "--out", out_file, "--lse", lse_file, *more, **options)
+        return load(out_file)[1], load(lse_file)[1]
+
+    def test_one_safetensors_file_gives_the_bits_of_three_npy_files(self):
+        case = Case(self.folder, 13, 17, 4, 2, 6, 5)
+        shapes = {"q": (13, 4, 6), "k": (17, 2, 6), "v": (17, 2, 5)}
+        tensors = {"other": ("U8", (3,), [1, 2, 3])}
+        tensors |= {name: ("F32", shapes[name], case.tensors[name]) for name in ("v", "q", "k")}
+        expected = self.run_case(case)
+        save_safetensors(self.path("in.safetensors"), tensors, __metadata__={"format": "pt"})
+        case.arguments = ["--input", self.path("in.safetensors")]
+        for got, wanted in zip(self.run_case(case), expected):
+            self.assertEqual(got.tobytes(), wanted.tobytes())
+
+    def test_bf16_f16_and_f64_tensors_of_safetensors_are_what_their_bits_say(self):
+        for dtype in ("BF16", "F16", "F64"):
+            case = Case(self.folder, 9, 9, 2, 1, 4, 3)
+            shapes = {"q": (9, 2, 4), "k": (9, 1, 4), "v": (9, 1, 3)}
+            save_safetensors(self.path("in.safetensors"), {name: (dtype, shapes[name], case.tensors[name]) for name in "qkv"})
+            case.tensors = {name: unpack(pack(values, dtype), dtype) for name, values in case.tensors.items()}
+            case.arguments = ["--input", self.path("in.safetensors")]
+            for ranks in (1, 3):
+                self.compare(case, "causal", lambda i, j: j <= i, "--ranks", ranks, "--unit", 2)
+
+    def test_outputs_of_every_type_are_the_float32_result_rounded_once(self):
+        case = Case(self.folder, 23, 23, 2, 1, 6, 5)
+        out, lse = self.run_case(case)
+        for dtype, option in (("F32", "f32"), ("F16", "f16"), ("BF16", "bf16"), ("F64", "float64")):
+            out_file, lse_file = self.path("out.safetensors"), self.path("lse.safetensors")
+            more = ("--mask", "causal", "--unit", 4, "--out", out_file, "--lse", lse_file, "--out-dtype", option)
+            self.succeed("run", *case.arguments, *more)
+            got_dtype, shape, values = load_safetensors(out_file, "out")
+            self.assertEqual((got_dtype, shape), (dtype, (23, 2, 5)))
+            self.assertEqual(values, unpack(pack(out, dtype), dtype))
+            self.assertEqual(load_safetensors(lse_file, "lse"), ("F32", (23, 2), list(lse)))
+        for descr, option in (("<f2", "f16"), ("<f8", "f64")):
+            self.succeed("run", *case.arguments, "--mask", "causal", "--unit", 4, "--out", self.path("o.npy"), "--out-dtype", option)
+            save(self.path("expected.npy"), (23, 2, 5), out, descr)
+            with open(self.path("o.npy"), "rb") as got, open(self.path("expected.npy"), "rb") as expected:
+                self.assertEqual(got.read()[-230 * struct.calcsize(CODES[descr]) :], expected.read()[-230 * struct.calcsize(CODES[descr]) :])
+
+    def test_a_result_beyond_the_type_of_its_file_is_refused_and_leaves_nothing(self):
+        shapes = {"q": (6, 1, 2), "k": (6, 1, 2), "v": (6, 1, 2)}
+        tensors = {name: ("F32", shape, [0.5] * 12) for name, shape in shapes.items()}
+        tensors["v"] = ("F32", (6, 1, 2), [1e6] * 12)
+        save_safetensors(self.path("in.safetensors"), tensors)
+        arguments = ("run", "--input", self.path("in.safetensors"), "--out", self.path("out.npy"))
+        self.refuse(*arguments, "--out-dtype", "f16", "--unit", 2, "--ranks", 3, saying=("out.npy", "beyond f16", "choose --out-dtype f32"))
+        self.succeed(*arguments)
+
+    def test_a_safetensors_file_that_lies_is_refused_on_every_rank(self):
+        path = self.path("in.safetensors")
+        good = {name: ("F32", (6, 1, 2), [0.5] * 12) for name in "qkv"}
+        for tensors, cut, saying in (
+            ({"q": good["q"], "k": good["k"]}, None, ("--input", "has no tensor 'v', only 'q', 'k'")),
+            (good | {"k": ("U8", (6, 1, 2), [1] * 12)}, None, "tensor k: has elements of type 'U8'"),
+            (good | {"v": ("F32", (5, 1, 2), [0.5] * 10)}, None, "tensor v has 5"),
+            (good | {"v": ("F32", (6, 1, 2), [0.5] * 11 + [math.nan])}, None, "tensor v: token 5, head 0, channel 1 is nan"),
+            (good, -1, "truncated"),
+            (good, 20, "truncated"),
+        ):
+            save_safetensors(path, tensors)
+            if cut is not None:
+                with open(path, "rb") as file:
+                    content = file.read()[:cut]
+                with open(path, "wb") as file:
+                    file.write(content)
+            for ranks in (1, 3):
+                self.refuse("run", "--input", path, "--ranks", ranks, "--unit", 2, saying=saying)
+        save_safetensors(path, good)
+        self.refuse("run", "--input", path, "--out", path, saying="--out and --input are the same file")
+        self.refuse("run", "--input", path, "--q", path, saying="exclude each other")
+
+
 class Reports(CommandTest):
     def test_report_has_the_keys_of_the_contract(self):
         arguments = ("--ranks", 3, "--mask", "causal", "--heads", 4, "--kv-heads", 2, "--head-dim", 16, "--value-dim", 8)
@@ -311,7 +433,7 @@ class WrongInput(CommandTest):
         self.refuse_everywhere(*arguments, "--lse", self.path("link.npy"), saying="--lse and --k")
         detour = os.path.join(self.folder, ".", "out.npy")
         self.refuse_everywhere(*arguments, "--out", detour, "--lse", self.path("out.npy"), saying="--lse and --out")
-        self.refuse_everywhere("--synthetic", 9, "--out", self.path("out.txt"), saying="does not end in .npy")
+        self.refuse_everywhere("--synthetic", 9, "--out", self.path("out.txt"), saying="does not end in .npy or .safetensors")
 
     def test_a_failed_run_leaves_an_older_result_as_it_was(self):
         save(self.path("out.npy"), (1, 1, 1), [7.0])
@@ -336,7 +458,7 @@ class UnderMpirun(CommandTest):
         self.refuse("run", "--synthetic", 9, "--softcap", "30", mpi=3, saying="--softcap is not built yet")
         self.refuse("run", "--synthetic", 9, "--ranks", "2", mpi=3, saying="--ranks")
         self.refuse("run", "--synthetic", 9, "--out", self.path("no/out.npy"), mpi=3, saying="no/out.npy")
-        self.refuse("run", "--q", self.path("q.npy"), "--k", "k", "--v", "v", mpi=3, saying="q.npy: cannot be read")
+        self.refuse("run", "--q", self.path("q.npy"), "--k", "k", "--v", "v", mpi=3, saying=("--q", "q.npy: cannot be read"))
         self.refuse("run", "--synthetic", 9, "--mask", "documents(4,4)", mpi=3, saying="8")
 
     def test_ranks_that_were_asked_for_different_things_say_so_once(self):

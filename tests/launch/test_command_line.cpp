@@ -57,7 +57,7 @@ TEST_CASE("a negative number is a value and not an option") {
 }
 
 TEST_CASE("names of the contract that are not built are refused by name, with a value, without, and joined by =") {
-  for (const char* name : {"input", "grad-out", "dq", "dk", "dv", "softcap", "rope", "yarn", "dual-chunk", "sinks-logits", "alibi",
+  for (const char* name : {"grad-out", "dq", "dk", "dv", "softcap", "rope", "yarn", "dual-chunk", "sinks-logits", "alibi",
                            "dropout", "trace", "measure-overlap"}) {
     const std::string option = std::string("--") + name, expected = option + " is not built yet; remove it";
     CHECK(refusal({"--synthetic", "9", option}) == expected);
@@ -69,13 +69,33 @@ TEST_CASE("names of the contract that are not built are refused by name, with a 
 TEST_CASE("values of the contract that are not built are refused by name") {
   CHECK(refusal({"--synthetic", "9", "--dtype", "bf16"}) == "--dtype bf16 is not built yet; use f32 or remove it");
   CHECK(refusal({"--synthetic", "9", "--dtype", "int4"}) == "--dtype is 'int4'; use f32");
-  CHECK(refusal({"--synthetic", "9", "--dtype", "f32", "--out-dtype", "float32", "--device", "cpu"}) == "accepted");
-  CHECK(refusal({"--synthetic", "9", "--out-dtype", "bf16"}).starts_with("--out-dtype bf16 is not built yet"));
+  CHECK(refusal({"--synthetic", "9", "--dtype", "f32", "--device", "cpu"}) == "accepted");
   CHECK(refusal({"--synthetic", "9", "--device", "cuda"}) == "--device cuda is not built yet; use cpu or auto");
-  CHECK(refusal({"--synthetic", "9", "--out", "x.safetensors"}).find("not built yet") != std::string::npos);
-  for (const char* strategy : {"bidirectional_ring", "all_gather", "ulysses", "hybrid(2)", "double_ring", "pass_query", "tree"})
+  for (const char* strategy : {"bidirectional_ring", "ulysses", "hybrid(2)", "double_ring", "pass_query", "tree"})
     CHECK(refusal({"--synthetic", "9", "--strategy", strategy}).find("not built yet") != std::string::npos);
   CHECK(refusal({"--synthetic", "9", "--mask", "blocks(b.npy,64)"}).find("blocks(FILE,B)") != std::string::npos);
+}
+
+TEST_CASE("the type of the output is one that its file can have, and is asked for where there is an output") {
+  const auto type_of = [](const char* out, const char* type) {
+    return parse({"--synthetic", "9", "--out", out, "--out-dtype", type}).out_type;
+  };
+  CHECK(parse({"--synthetic", "9", "--out", "x.npy"}).out_type == FileType::f32);
+  CHECK(type_of("x.npy", "f16") == FileType::f16);
+  CHECK(type_of("x.npy", "float64") == FileType::f64);
+  CHECK(type_of("x.safetensors", "bf16") == FileType::bf16);
+  CHECK(refusal({"--synthetic", "9", "--out", "x.npy", "--out-dtype", "bf16"}).find("give a name in .safetensors") !=
+        std::string::npos);
+  CHECK(refusal({"--synthetic", "9", "--out", "x.npy", "--out-dtype", "int8"}) ==
+        "--out-dtype is 'int8'; use f32, f16, bf16 or f64");
+  CHECK(refusal({"--synthetic", "9", "--lse", "x.npy", "--out-dtype", "f16"}).find("belongs to --out") != std::string::npos);
+  CHECK(refusal({"--synthetic", "9", "--out", "x.txt"}).find("does not end in .npy or .safetensors") != std::string::npos);
+}
+
+TEST_CASE("an option without its value says what to give") {
+  CHECK(refusal({"--q"}) == "--q needs a value; give one: --q FILE");
+  CHECK(refusal({"--synthetic="}) == "--synthetic needs a value; give one: --synthetic TOKENS");
+  CHECK(refusal({"--q", "--k", "x"}).starts_with("--q needs a value, and --k follows it; give one"));
 }
 
 TEST_CASE("an unknown option is named, with the nearest name where there is one") {

@@ -1,6 +1,4 @@
 // NumPy files: what is read is what was written, by shard as by the whole, and what is not a tensor is refused by name.
-#include <unistd.h>
-
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -9,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "launch/folder.hpp"
 #include "runtime/io/npy_header.hpp"
 #include "runtime/io/tensor_reader.hpp"
 #include "runtime/io/tensor_writer.hpp"
@@ -19,19 +18,6 @@ using namespace std::string_literals;
 namespace fs = std::filesystem;
 
 namespace {
-
-/// A folder of its own for every test case.
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "gyre-npy-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::string operator/(const char* name) const { return (path / name).string(); }
-  int entries() const { return static_cast<int>(std::distance(fs::directory_iterator(path), fs::directory_iterator())); }
-};
 
 template <class Element>
 void save(const std::string& path, const std::string& descr, const std::string& shape, const std::vector<Element>& data,
@@ -47,10 +33,6 @@ void save(const std::string& path, const std::string& descr, const std::string& 
   if (major > 1) file << '\0' << '\0';
   file << text;
   file.write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size() * sizeof(Element)));
-}
-
-void save_bytes(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
 }
 
 std::vector<float> load(const std::string& path) {
@@ -76,11 +58,6 @@ std::string refusal(const std::string& path) {
     return error.what();
   }
   return "accepted";
-}
-
-bool says(const std::string& message, const std::string& part) {
-  INFO(message);
-  return message.find(part) != message.npos;
 }
 
 /// What a half stands for, by its definition.
