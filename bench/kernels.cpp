@@ -12,12 +12,13 @@
 #include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
-#include <numbers>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/attend.hpp"
+#include "kernels/convert.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/reference.hpp"
 #include "partition/mask.hpp"
@@ -38,10 +39,12 @@ struct Settings {
   std::string json;
   std::vector<int> dims;
   std::vector<std::string> masks;
+  std::vector<std::string> types;
 };
 
 struct Result {
   int dim;
+  Type type;
   std::string mask;
   double seconds;         // median of one attend
   double flops;           // 2 x visible pairs x query heads x (head dim + value dim)
@@ -71,9 +74,9 @@ struct Cells {
 
 class Bench {
  public:
-  Bench(const Settings& settings, int dim, const std::string& mask)
+  Bench(const Settings& settings, int dim, const std::string& mask, Type type)
       : settings_(settings),
-        shape_{.head_dim = dim, .value_dim = dim, .group = settings.group},
+        shape_{.head_dim = dim, .value_dim = dim, .group = settings.group, .type = type},
         units_(settings.tokens, settings.unit > 0 ? settings.unit : default_unit_tokens(settings.tokens, 1)),
         mask_(Mask::parse(mask)),
         queries_(normal(settings.heads * settings.group, dim, 1)),
@@ -81,7 +84,7 @@ class Bench {
         values_(normal(settings.heads, dim, 3)),
         out_(queries_.size()),
         lse_(settings.tokens * settings.heads * settings.group) {
-    work_ = {.shape = shape_, .bands = &mask_.bands(), .heads = std::vector<AttendWork::Head>(settings.heads)};
+    work_ = {.shape = shape_, .score = score(), .bands = &mask_.bands(), .heads = std::vector<AttendWork::Head>(settings.heads)};
     for (AttendWork::Head& head : work_.heads) {
       for (int unit = 0; unit < units_.count(); ++unit) {
         const auto bytes = [&](Role role) { return cell_bytes(role, shape_, units_.length(unit)); };
@@ -96,6 +99,7 @@ class Bench {
     Team team(settings_.threads);
     Attend attend(work_, kernels, settings_.threads, settings_.strips);
     Result result{.dim = shape_.head_dim,
+                  .type = shape_.type,
                   .mask = mask_.text(),
                   .seconds = 0,
                   .flops = flops(),
@@ -128,7 +132,7 @@ class Bench {
 
  private:
   int query_heads() const { return settings_.heads * settings_.group; }
-  double scale() const { return 1 / std::sqrt(static_cast<double>(shape_.head_dim)); }
+  ScoreRule score() const { return {.scale = 1 / std::sqrt(static_cast<double>(shape_.head_dim))}; }
   Rows<const float> rows(const std::vector<float>& data, int heads) const {
     return Rows<const float>(data.data(), settings_.tokens, heads, shape_.head_dim);
   }
@@ -141,18 +145,20 @@ class Bench {
     std::mt19937_64 random(seed);
     std::normal_distribution<float> distribution(0, 1);
     std::vector<float> data(settings_.tokens * heads * dim);
-    for (float& x : data) x = distribution(random);
+    for (float& x : data) {
+      x = distribution(random);  // as cells hold it
+      if (shape_.type == Type::bf16) x = to_float(to_bf16(x));
+      if (shape_.type == Type::f16) x = to_float(to_f16(x));
+    }
     return data;
   }
 
   void pack() {
-    const float factor = static_cast<float>(scale() * std::numbers::log2e);
     for (int head = 0; head < settings_.heads; ++head) {
       for (int unit = 0; unit < units_.count(); ++unit) {
         const QueryCell& query = work_.heads[head].queries[unit];
         const Range range = units_.range(unit);
-        pack_query(shape_, rows(queries_, query_heads()), range.begin, range.size(), head, factor,
-                   const_cast<std::byte*>(query.query));
+        pack_query(shape_, rows(queries_, query_heads()), range.begin, range.size(), head, const_cast<std::byte*>(query.query));
         pack_key_value(shape_, rows(keys_, settings_.heads), rows(values_, settings_.heads), range.begin, range.size(), head,
                        const_cast<std::byte*>(work_.heads[head].keys[unit].cell));
         clear_partial(shape_, range.size(), query.partial);
@@ -187,7 +193,7 @@ class Bench {
       const int head = sample % query_heads();
       const ReferencePartial reference =
           reference_partial(rows(queries_, query_heads()).row(token, head), token, rows(keys_, settings_.heads),
-                            rows(values_, settings_.heads), head / settings_.group, 0, scale(), mask_.bands());
+                            rows(values_, settings_.heads), head / settings_.group, 0, score(), mask_.bands());
       const float* const out = out_.data() + (token * query_heads() + head) * shape_.value_dim;
       for (int c = 0; c < shape_.value_dim; ++c) {
         const double error = std::abs(static_cast<double>(out[c]) - reference.out(c));
@@ -213,6 +219,7 @@ nlohmann::json to_json(const Settings& settings, const Result& result) {
           {"group", settings.group},
           {"threads", settings.threads},
           {"head_dim", result.dim},
+          {"dtype", to_string(result.type)},
           {"mask", result.mask},
           {"seconds", result.seconds},
           {"flops", result.flops},
@@ -226,14 +233,17 @@ nlohmann::json to_json(const Settings& settings, const Result& result) {
 int bench(const Settings& settings) {
   nlohmann::json all = nlohmann::json::array();
   bool right = true;
-  std::printf("%-9s %-24s %5s %10s %9s %14s %14s %15s\n", "isa", "mask", "dim", "ms", "GFLOP/s", "share of peak", "packing share",
-              "error of bound");
+  std::printf("%-9s %-5s %-24s %5s %10s %9s %14s %14s %15s\n", "isa", "dtype", "mask", "dim", "ms", "GFLOP/s", "share of peak",
+              "packing share", "error of bound");
+  std::vector<std::pair<std::string, Type>> masks_and_types;
+  for (const std::string& mask : settings.masks)
+    for (const std::string& type : settings.types) masks_and_types.emplace_back(mask, parse_type(type));
   for (const int dim : settings.dims) {
-    for (const std::string& mask : settings.masks) {
-      const Result result = Bench(settings, dim, mask).run();
-      std::printf("%-9s %-24s %5d %10.3f %9.1f %14.3f %14.4f %15.3f\n", select_kernels(settings.isa).name, result.mask.c_str(), dim,
-                  result.seconds * 1e3, result.flops / result.seconds * 1e-9, result.peak_fraction, result.pack_fraction,
-                  result.worst_of_bound);
+    for (const auto& [mask, type] : masks_and_types) {
+      const Result result = Bench(settings, dim, mask, type).run();
+      std::printf("%-9s %-5s %-24s %5d %10.3f %9.1f %14.3f %14.4f %15.3f\n", select_kernels(settings.isa).name,
+                  to_string(result.type).c_str(), result.mask.c_str(), dim, result.seconds * 1e3,
+                  result.flops / result.seconds * 1e-9, result.peak_fraction, result.pack_fraction, result.worst_of_bound);
       std::fflush(stdout);
       all.push_back(to_json(settings, result));
       right = right && result.worst_of_bound <= 1;
@@ -259,6 +269,8 @@ int run(int argc, char** argv) {
   add("isa", options::value(&settings.isa)->default_value(""), "instruction set; empty: the best");
   add("dim", options::value(&settings.dims)->multitoken()->default_value({64, 128}, "64 128"), "head dims (and value dims)");
   add("mask", options::value(&settings.masks)->multitoken()->default_value({"full", "causal"}, "full causal"), "mask expressions");
+  add("dtype", options::value(&settings.types)->multitoken()->default_value({"f32", "bf16", "f16"}, "f32 bf16 f16"),
+      "types of cells");
   add("json", options::value(&settings.json), "write the results there");
   options::variables_map variables;
   options::store(options::parse_command_line(argc, argv, description), variables);

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <new>
+#include <numbers>
 #include <stdexcept>
 #include <string>
 
@@ -11,10 +12,6 @@ namespace gyre {
 namespace {
 
 constexpr int kMostLanes = Tile::kMostStrips * kStrip;
-
-struct Free {
-  void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{kAlignment}); }
-};
 
 /// Consecutive strips of a head's query cells, beginning with strip `strip` of cell `cell` and running on into the next cells.
 struct Block {
@@ -24,10 +21,11 @@ struct Block {
   std::int32_t strips = 0;
 };
 
-/// Where the rows of a block stand.
+/// The rows of a block: where they lie, and where they stand.
 struct BlockRows {
-  std::array<std::int64_t, kMostLanes> lanes;  // positions; kNoPosition past the end of a cell
-  Range hull;                                  // of the positions
+  std::array<const std::byte*, Tile::kMostStrips> strips;  // of query cells
+  std::array<std::int64_t, kMostLanes> lanes;              // positions; kNoPosition past the end of a cell
+  Range hull;                                              // of the positions
 };
 
 void require(bool condition, const std::string& message) {
@@ -70,18 +68,18 @@ void append_blocks(const AttendWork& work, int head, int strips_per_block, std::
   std::reverse(blocks.begin() + before, blocks.end());
 }
 
-/// Fills in the tile's strips and finds out where their rows stand.
+/// Finds out where a block's rows lie and stand, and fills in the tile's partials.
 BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
   const std::vector<QueryCell>& cells = work.heads[block.head].queries;
-  BlockRows rows{.lanes = {}, .hull = {kNoPosition, -kNoPosition}};
+  BlockRows rows{.strips = {}, .lanes = {}, .hull = {kNoPosition, -kNoPosition}};
   tile.strip_count = block.strips;
   std::int32_t cell = block.cell;
   std::int32_t strip = block.strip;
   for (int s = 0; s < block.strips; ++s, ++strip) {
     if (strip == query_strips(work.shape, cells[cell].positions.size())) ++cell, strip = 0;
     const QueryCell& from = cells[cell];
-    tile.strips[s] = {.query = reinterpret_cast<const float*>(from.query) + strip * query_strip_floats(work.shape),
-                      .partial = reinterpret_cast<float*>(from.partial) + strip * partial_strip_floats(work.shape)};
+    rows.strips[s] = from.query + strip * query_strip_elements(work.shape) * type_bytes(work.shape.type);
+    tile.strips[s].partial = reinterpret_cast<float*>(from.partial) + strip * partial_strip_floats(work.shape);
     for (int lane = 0; lane < kStrip; ++lane) {
       const std::int64_t position = from.positions.begin + (std::int64_t{strip} * kStrip + lane) / work.shape.group;
       const bool row = position < from.positions.end;
@@ -92,21 +90,46 @@ BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
   return rows;
 }
 
+/// The strips of keys from the first to the last that some row sees.
+Range strips_seen(std::span<const std::uint64_t> visible) {
+  const auto seen = [](std::uint64_t rows) { return rows != 0; };
+  const auto first = std::find_if(visible.begin(), visible.end(), seen);
+  const auto last = std::find_if(visible.rbegin(), visible.rend(), seen);
+  if (first == visible.end()) return {0, 0};
+  return {(first - visible.begin()) / kStrip, (visible.rend() - last + kStrip - 1) / kStrip};
+}
+
+/// Aligned fp32 memory that only grows. Not touched here, so that its pages lie near the worker that first writes them.
+class Floats {
+ public:
+  void reserve(std::int64_t count) {
+    if (count <= count_) return;
+    memory_.reset(new (std::align_val_t{kAlignment}) float[static_cast<std::size_t>(count)]);
+    count_ = count;
+  }
+  float* get() const { return memory_.get(); }
+  std::size_t bytes() const { return static_cast<std::size_t>(count_) * sizeof(float); }
+
+ private:
+  struct Free {
+    void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{kAlignment}); }
+  };
+  std::unique_ptr<float[], Free> memory_;
+  std::int64_t count_ = 0;
+};
+
 }  // namespace
 
 struct alignas(kAlignment) AttendScratch::Worker {
-  std::unique_ptr<float[], Free> scores;  // not touched before the worker does, so that its pages lie near it
-  std::size_t score_floats = 0;
+  Floats scores;      // [keys of a unit][strips of a block][16]
+  Floats queries;     // a block's strips, times the scale
+  Floats key_values;  // a cell in fp32, if cells are not
   std::vector<std::uint64_t> visible;
   std::vector<Range> touched;
 
-  void reserve(std::size_t floats, std::size_t keys, std::size_t ranges) {
-    if (floats > score_floats) {
-      scores.reset(new (std::align_val_t{kAlignment}) float[floats]);
-      score_floats = floats;
-    }
-    if (keys > visible.size()) visible.resize(keys);
-    touched.reserve(ranges);
+  std::size_t bytes() const {
+    return scores.bytes() + queries.bytes() + key_values.bytes() + visible.capacity() * sizeof(std::uint64_t) +
+           touched.capacity() * sizeof(Range);
   }
 };
 
@@ -118,10 +141,7 @@ AttendScratch::~AttendScratch() = default;
 
 std::size_t AttendScratch::bytes() const {
   std::size_t bytes = 0;
-  for (const Worker& worker : workers_) {
-    bytes += worker.score_floats * sizeof(float) + worker.visible.capacity() * sizeof(std::uint64_t) +
-             worker.touched.capacity() * sizeof(Range);
-  }
+  for (const Worker& worker : workers_) bytes += worker.bytes();
   return bytes;
 }
 
@@ -129,6 +149,7 @@ struct Attend::State {
   AttendWork work;
   const KernelTable& kernels;
   std::shared_ptr<AttendScratch> scratch;
+  float factor = 1;                 // of queries, so that scores come out in log2 units
   std::vector<Block> blocks;        // in the order of tasks
   std::vector<double> work_before;  // [blocks + 1] of the tasks before each
   std::atomic<int> tasks_done = 0;
@@ -136,6 +157,8 @@ struct Attend::State {
   void reserve(int strips_per_block);
   void run_block(const Block& block, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
   bool run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const;
+  void take_queries(const BlockRows& rows, AttendScratch::Worker& worker, Tile& tile) const;
+  void take_keys(const KeyCell& cell, Range strips, AttendScratch::Worker& worker, Tile& tile) const;
 };
 
 /// Every block looks once for the keys that it will touch, so that no vector grows later.
@@ -156,9 +179,14 @@ void Attend::State::reserve(int strips_per_block) {
     }
     work_before.push_back(work_before.back() + work_of_block);
   }
-  const std::size_t rounded = static_cast<std::size_t>(round_up(longest, kStrip));
+  const std::int64_t rounded = round_up(longest, kStrip);
+  const bool expands = work.shape.type != Type::f32;
   for (AttendScratch::Worker& worker : scratch->workers_) {
-    worker.reserve(rounded * static_cast<std::size_t>(strips_per_block) * kStrip, rounded, touched.capacity());
+    worker.scores.reserve(rounded * strips_per_block * kStrip);
+    worker.queries.reserve(std::int64_t{strips_per_block} * work.shape.head_dim * kStrip);
+    if (expands) worker.key_values.reserve(rounded * (work.shape.head_dim + round_up(work.shape.value_dim, kChannels)));
+    worker.visible.resize(std::max(worker.visible.size(), static_cast<std::size_t>(rounded)));
+    worker.touched.reserve(touched.capacity());
   }
 }
 
@@ -172,6 +200,7 @@ void Attend::State::run_block(const Block& block, AttendScratch::Worker& worker,
   tile.value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
   tile.scores = worker.scores.get();
   work.bands->keys_touched(rows.hull, {keys.front().positions.begin, keys.back().positions.end}, worker.touched);
+  if (!worker.touched.empty()) take_queries(rows, worker, tile);
   auto cell = keys.begin();
   for (const Range touched : worker.touched) {
     cell = std::lower_bound(cell, keys.end(), touched.begin,
@@ -182,6 +211,38 @@ void Attend::State::run_block(const Block& block, AttendScratch::Worker& worker,
   }
 }
 
+/// The block's queries in fp32, times the factor.
+void Attend::State::take_queries(const BlockRows& rows, AttendScratch::Worker& worker, Tile& tile) const {
+  const std::int64_t floats = std::int64_t{work.shape.head_dim} * kStrip;
+  for (int s = 0; s < tile.strip_count; ++s) {
+    float* const query = worker.queries.get() + s * floats;
+    kernels.expand(work.shape.type, rows.strips[s], floats, factor, query);
+    tile.strips[s].query = query;
+  }
+}
+
+/// The unit's keys and values in fp32: where they lie or, from 16 bits, expanded in the strips of keys that some row sees.
+void Attend::State::take_keys(const KeyCell& cell, Range strips, AttendScratch::Worker& worker, Tile& tile) const {
+  const CellShape& shape = work.shape;
+  const std::int64_t tokens = cell.positions.size(), rounded = round_up(tokens, kStrip);
+  const std::byte* const value = cell.cell + value_offset_elements(shape, tokens) * type_bytes(shape.type);
+  if (shape.type == Type::f32) {
+    tile.key = reinterpret_cast<const float*>(cell.cell);
+    tile.value = reinterpret_cast<const float*>(value);
+    return;
+  }
+  float* const keys = worker.key_values.get();
+  float* const values = keys + rounded * shape.head_dim;
+  const auto expand = [&](const std::byte* from, std::int64_t first, std::int64_t count, float* to) {
+    kernels.expand(shape.type, from + first * type_bytes(shape.type), count, 1.0F, to + first);
+  };
+  expand(cell.cell, strips.begin * kStrip * shape.head_dim, strips.size() * kStrip * shape.head_dim, keys);
+  for (int channel = 0; channel < tile.value_dim; channel += kChannels) {
+    expand(value, channel * rounded + strips.begin * kStrip * kChannels, strips.size() * kStrip * kChannels, values);
+  }
+  tile.key = keys, tile.value = values;
+}
+
 /// False if the block sees nothing of the cell.
 bool Attend::State::run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const {
   const Cover cover = work.bands->cover(rows.hull, cell.positions);
@@ -190,9 +251,8 @@ bool Attend::State::run_tile(const BlockRows& rows, const KeyCell& cell, AttendS
   const std::size_t lanes = static_cast<std::size_t>(tile.strip_count) * kStrip;
   const std::size_t rounded = static_cast<std::size_t>(round_up(cell.positions.size(), kStrip));
   tile.keys = static_cast<int>(keys);
-  tile.key = reinterpret_cast<const float*>(cell.cell);
-  tile.value = tile.key + value_offset_floats(work.shape, cell.positions.size());
   tile.visible = nullptr;
+  Range strips{0, static_cast<std::int64_t>(rounded) / kStrip};
   if (cover == Cover::partial || keys != rounded) {
     const std::span<std::uint64_t> visible(worker.visible);
     if (cover == Cover::partial) {
@@ -202,7 +262,9 @@ bool Attend::State::run_tile(const BlockRows& rows, const KeyCell& cell, AttendS
     }
     std::fill_n(visible.begin() + keys, rounded - keys, std::uint64_t{0});
     tile.visible = visible.data();
+    strips = strips_seen(visible.first(rounded));
   }
+  take_keys(cell, strips, worker, tile);
   kernels.attend(tile);
   return true;
 }
@@ -223,6 +285,7 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
                                                                      ": make it for as many");
   state_.reset(
       new State{.work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .blocks = {}, .work_before = {}});
+  state_->factor = static_cast<float>(state_->work.score.scale * std::numbers::log2e);
   for (int head = 0; head < std::ssize(state_->work.heads); ++head) {
     clean(state_->work.heads[head]);
     append_blocks(state_->work, head, strips_per_block, state_->blocks);

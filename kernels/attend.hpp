@@ -4,7 +4,9 @@
 // p = scalef(exp2(x - round(x)), round(x) - m); each (row, unit) accumulates from zero by fixed chains of fused multiply-adds and
 // is then added to the partial, rescaled by exact powers of two. So the bits of a row depend on its units and their order alone:
 // not on the block of rows it sits in, on skipped tiles, on threads, or on how the sequence is sharded between attends.
-// (Instruction sets with fused multiply-adds agree to the bit; "portable" rounds twice and differs.)
+// Cells of 16 bits are expanded to fp32 before anything is computed: a block's queries once, times the scale, a unit's keys and
+// values for every block (a share of 1 / 48 of the multiply-adds, with 3 strips a block). (Instruction sets with fused
+// multiply-adds agree to the bit; "portable" rounds twice and differs.)
 //
 // Queries, keys and values must be finite, and scores within 1e30. A value that is not spoils the rows that see its key, and may
 // spoil rows that do not: a row's neighbours in a block share the panel of 8 keys, where an invisible key has weight 0.
@@ -19,6 +21,7 @@
 
 #include "kernels/cell.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/score.hpp"
 #include "kernels/team.hpp"
 #include "partition/bands.hpp"
 
@@ -45,6 +48,7 @@ struct AttendWork {
     std::vector<KeyCell> keys;       // ascending positions: the order of accumulation
   };
   CellShape shape;
+  ScoreRule score{};
   const Bands* bands = nullptr;
   std::vector<Head> heads;
 };

@@ -8,9 +8,9 @@ std::int64_t cell_bytes(Role role, const CellShape& shape, std::int64_t tokens) 
   const std::int64_t bytes = type_bytes(shape.type);
   switch (role) {
     case Role::query:
-      return query_strips(shape, tokens) * query_strip_floats(shape) * bytes;
+      return query_strips(shape, tokens) * query_strip_elements(shape) * bytes;
     case Role::key_value:
-      return round_up(tokens, kStrip) * (shape.head_dim + round_up(shape.value_dim, kChannels)) * bytes;
+      return (value_offset_elements(shape, tokens) + round_up(tokens, kStrip) * round_up(shape.value_dim, kChannels)) * bytes;
     case Role::partial:
       return query_strips(shape, tokens) * partial_strip_floats(shape) * std::int64_t{sizeof(float)};
     case Role::rows:

@@ -20,27 +20,32 @@ enum class Role : std::uint8_t { rows, query, key_value, partial };
 struct CellShape {
   int head_dim = 0;
   int value_dim = 0;
-  int group = 1;  // query heads per key/value head
-  Type type = Type::f32;
+  int group = 1;          // query heads per key/value head
+  Type type = Type::f32;  // of query and key/value cells; partials are fp32
 };
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+/// Elements of a piece of a cell, filled up with zeros to a multiple of kAlignment bytes.
+constexpr std::int64_t aligned_elements(const CellShape& shape, std::int64_t elements) {
+  return round_up(elements, kAlignment / type_bytes(shape.type));
+}
+
 /// Strips of a query or partial cell of a unit.
 constexpr std::int64_t query_strips(const CellShape& shape, std::int64_t tokens) {
   return (tokens * shape.group + kStrip - 1) / kStrip;
 }
-constexpr std::int64_t query_strip_floats(const CellShape& shape) {
-  return std::int64_t{shape.head_dim} * kStrip;
+constexpr std::int64_t query_strip_elements(const CellShape& shape) {
+  return aligned_elements(shape, std::int64_t{shape.head_dim} * kStrip);
 }
 constexpr std::int64_t partial_strip_floats(const CellShape& shape) {
   return (2 * round_up(shape.value_dim, kChannels) + 3) * kStrip;
 }
-/// Floats from the start of a key/value cell to its V.
-constexpr std::int64_t value_offset_floats(const CellShape& shape, std::int64_t tokens) {
-  return round_up(tokens, kStrip) * shape.head_dim;
+/// Elements from the start of a key/value cell to its V.
+constexpr std::int64_t value_offset_elements(const CellShape& shape, std::int64_t tokens) {
+  return aligned_elements(shape, round_up(tokens, kStrip) * shape.head_dim);
 }
 
 /// Bytes of one cell of a unit of that many tokens, a multiple of kAlignment. Role::rows has no cells.

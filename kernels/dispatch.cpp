@@ -15,7 +15,7 @@ std::vector<const KernelTable*> available_kernels() {
       __builtin_cpu_supports("avx512dq")) {
     available.push_back(&kAvx512Kernels);
   }
-  if (fma && __builtin_cpu_supports("avx2")) available.push_back(&kAvx2Kernels);
+  if (fma && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) available.push_back(&kAvx2Kernels);
 #endif
   available.push_back(&kPortableKernels);
   return available;

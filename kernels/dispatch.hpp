@@ -38,6 +38,8 @@ struct KernelTable {
   const char* name;      // as --isa says it
   int strips_per_block;  // that its registers are made for
   void (*attend)(const Tile& tile);
+  /// to[i] = factor * from[i] for `count` elements of `type`, a multiple of kStrip; both ranges aligned to 32 bytes or more.
+  void (*expand)(Type type, const void* from, std::int64_t count, float factor, float* to);
   double (*peak_flops)(double seconds);  // FLOP/s of an independent multiply-add loop on this thread, for about that long
 };
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/convert.hpp"
+
 namespace gyre {
 namespace {
 
@@ -15,14 +17,14 @@ struct Score {
   double size = 0;  // of the value, or of its products if they cancel
 };
 
-Score score_of(const float* query, const float* key, int dim, double scale) {
+Score score_of(const float* query, const float* key, int dim, const ScoreRule& rule) {
   double sum = 0, squares = 0;
   for (int d = 0; d < dim; ++d) {
     const double product = static_cast<double>(query[d]) * static_cast<double>(key[d]);
     sum += product;
     squares += product * product;
   }
-  return {scale * sum, std::abs(scale) * std::max(std::abs(sum), std::sqrt(squares))};
+  return {rule.scale * sum, std::abs(rule.scale) * std::max(std::abs(sum), std::sqrt(squares))};
 }
 
 }  // namespace
@@ -56,8 +58,9 @@ double ReferencePartial::lse_bound() const {
   return sum == 0 ? 0 : kErrorUnit * (1 + largest_score) + std::numeric_limits<float>::epsilon() * std::abs(lse());
 }
 
-ReferencePartial reference_partial(const float* query, std::int64_t query_position, Rows<const float> keys,
-                                   Rows<const float> values, int head, std::int64_t keys_begin, double scale, const Bands& bands) {
+ReferencePartial reference_partial(const float* query, std::int64_t query_position, TypedRows keys, TypedRows values, int head,
+                                   std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands) {
+  std::vector<float> key(keys.dim), value(values.dim);
   std::vector<std::int64_t> seen;
   std::vector<double> scores;
   std::vector<Range> touched;
@@ -67,7 +70,8 @@ ReferencePartial reference_partial(const float* query, std::int64_t query_positi
     for (std::int64_t position = range.begin; position < range.end; ++position) {
       if (!bands.visible(query_position, position)) continue;
       seen.push_back(position - keys_begin);
-      const Score score = score_of(query, keys.row(position - keys_begin, head), keys.dim, scale);
+      convert(keys.row(position - keys_begin, head), keys.type, key.data(), Type::f32, keys.dim);
+      const Score score = score_of(query, key.data(), keys.dim, rule);
       scores.push_back(score.value);
       partial.maximum = std::max(partial.maximum, score.value);
       partial.largest_score = std::max(partial.largest_score, score.size);
@@ -75,7 +79,7 @@ ReferencePartial reference_partial(const float* query, std::int64_t query_positi
   }
   for (std::size_t k = 0; k < seen.size(); ++k) {
     const double weight = std::exp(scores[k] - partial.maximum);
-    const float* const value = values.row(seen[k], head);
+    convert(values.row(seen[k], head), values.type, value.data(), Type::f32, values.dim);
     partial.sum += weight;
     for (int c = 0; c < values.dim; ++c) {
       partial.numerator[c] += weight * static_cast<double>(value[c]);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/score.hpp"
 #include "kernels/tensor.hpp"
 #include "partition/bands.hpp"
 
@@ -30,7 +31,7 @@ struct ReferencePartial {
 };
 
 /// query: [head_dim]. keys, values: rows of which `head` is read; row r stands at position keys_begin + r.
-ReferencePartial reference_partial(const float* query, std::int64_t query_position, Rows<const float> keys,
-                                   Rows<const float> values, int head, std::int64_t keys_begin, double scale, const Bands& bands);
+ReferencePartial reference_partial(const float* query, std::int64_t query_position, TypedRows keys, TypedRows values, int head,
+                                   std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands);
 
 }  // namespace gyre

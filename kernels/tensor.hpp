@@ -96,8 +96,8 @@ struct RowsOf {
       : RowsOf(rows.data, rows.tokens, rows.heads, rows.dim) {
     token_stride = rows.token_stride, head_stride = rows.head_stride;
   }
-  RowsOf(const RowsOf<void>& rows)  // NOLINT(google-explicit-constructor): const is added
-      requires(std::is_const_v<Void>)
+  template <std::same_as<void> Mutable>
+  requires std::is_const_v<Void> RowsOf(const RowsOf<Mutable>& rows)  // NOLINT(google-explicit-constructor): const is added
       : RowsOf(rows.data, rows.type, rows.tokens, rows.heads, rows.dim) {
     token_stride = rows.token_stride, head_stride = rows.head_stride;
   }

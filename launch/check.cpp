@@ -9,6 +9,7 @@
 #include <set>
 #include <sstream>
 
+#include "kernels/convert.hpp"
 #include "kernels/reference.hpp"
 
 namespace gyre {
@@ -56,8 +57,10 @@ void share(Transport& transport, std::span<const Range> query_rows, const Operan
     if (row >= 0) {
       auto at = token.begin();
       for (int head = 0; head < batch.heads; ++head) {
-        at = std::copy_n(operands.queries.row(row, head), batch.head_dim, at);
-        at = std::copy_n(operands.out.row(row, head), batch.value_dim, at);
+        convert(operands.queries.row(row, head), operands.queries.type, &*at, Type::f32, batch.head_dim);
+        at += batch.head_dim;
+        convert(operands.out.row(row, head), operands.out.type, &*at, Type::f32, batch.value_dim);
+        at += batch.value_dim;
         *at++ = operands.lse[row * batch.heads + head];
       }
     }
@@ -90,14 +93,14 @@ ReferencePartial over_own_keys(const Problem& problem, std::span<const Range> ke
                                const float* query, std::int64_t position, int head) {
   ReferencePartial partial(problem.value_dim);
   std::int64_t first = 0;
-  const auto part = [&](Rows<const float> rows, std::int64_t tokens) {
-    rows.data += first * rows.token_stride;
+  const auto part = [&](TypedRows rows, std::int64_t tokens) {
+    rows.data = rows.row(first, 0);
     rows.tokens = tokens;
     return rows;
   };
   for (const Range range : key_rows) {
     partial.merge(reference_partial(query, position, part(operands.keys, range.size()), part(operands.values, range.size()),
-                                    head / problem.group(), range.begin, problem.score_scale(), problem.mask.bands()));
+                                    head / problem.group(), range.begin, problem.score_rule(), problem.mask.bands()));
     first += range.size();
   }
   return partial;

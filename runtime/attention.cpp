@@ -35,6 +35,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"value dim", text(problem.value_dim)},
           {"query offset", text(problem.first_query_position())},
           {"scale", text(problem.score_scale())},
+          {"dtype", to_string(problem.type)},
           {"mask", problem.mask.text()},
           {"partition", options.partition.text()},
           {"strategy", to_string(options.strategy)},
@@ -58,8 +59,9 @@ const KernelTable& agree_on_kernels(Transport& transport, const std::string& nam
 void require_memory(const Problem& problem, int ranks) {
   const double queries = static_cast<double>(problem.query_tokens) / ranks * problem.query_heads;
   const double keys = static_cast<double>(problem.key_tokens) / ranks * problem.key_heads;
+  const double element = static_cast<double>(type_bytes(problem.type));
   const double needed =
-      4 * (queries * (problem.head_dim + 2.0 * problem.value_dim) + keys * (problem.head_dim + problem.value_dim));
+      queries * (element * problem.head_dim + 8.0 * problem.value_dim) + keys * element * (problem.head_dim + problem.value_dim);
   const double there = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   if (needed <= there) return;
   std::ostringstream text;
@@ -74,8 +76,7 @@ std::int64_t token_count(const std::vector<Range>& rows) {
   return tokens;
 }
 
-template <class Element>
-void require_shape(const char* name, const Rows<Element>& rows, std::int64_t tokens, int heads, int dim) {
+void require_shape(const char* name, const auto& rows, std::int64_t tokens, int heads, int dim) {
   const auto shape = [](std::int64_t t, int h, int d) {
     std::ostringstream text;
     text << '[' << t << ", " << h << ", " << d << ']';

@@ -74,7 +74,6 @@ struct Executor::State {
   std::vector<std::vector<RowCell>> row_cells;
   std::vector<std::unique_ptr<Attend>> attends;
   std::shared_ptr<AttendScratch> scratch;  // of all attends: they run one at a time
-  float query_factor = 1;                  // softmax scale in log2 units
   std::size_t most_events = 0;             // that a call can leave in a timeline
   // Of the call that is going on.
   CallOptions options;
@@ -195,7 +194,8 @@ std::vector<RowCell> Executor::State::lower_apply(const Instruction& instruction
 
 /// Heads without keys get no queries either: they would only make empty tasks.
 AttendWork Executor::State::lower_attend(const Instruction& instruction, const Contents& contents) const {
-  AttendWork work{.shape = layout.problem.cell_shape(), .bands = &layout.bands(), .heads = {}};
+  AttendWork work{
+      .shape = layout.problem.cell_shape(), .score = layout.problem.score_rule(), .bands = &layout.bands(), .heads = {}};
   work.heads.resize(layout.problem.key_heads);
   each_cell(program.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
     work.heads[head].keys.push_back({.cell = at(contents.find(instruction.in[1], unit, head).value()),
@@ -262,7 +262,7 @@ void Executor::State::apply(std::size_t index, const Operands& operands) {
     const RowCell& c = cells[task];
     switch (program.instructions[index].function) {
       case Function::pack_query:
-        return pack_query(shape, operands.queries, c.first_row, c.tokens, c.head, query_factor, c.cell);
+        return pack_query(shape, operands.queries, c.first_row, c.tokens, c.head, c.cell);
       case Function::pack_key_value:
         return pack_key_value(shape, operands.keys, operands.values, c.first_row, c.tokens, c.head, c.cell);
       case Function::clear_partial:
@@ -336,8 +336,6 @@ Executor::Executor(Program program, const Layout& layout, Transport& transport, 
   const auto bytes = static_cast<std::size_t>(round_up(state_->program.arena_bytes, kPage) + kPage);
   state_->arena.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, bytes)));
   if (!state_->arena) throw std::bad_alloc();
-  constexpr double kLog2E = 1.4426950408889634;
-  state_->query_factor = static_cast<float>(layout.problem.score_scale() * kLog2E);
   state_->lower(kernels, strips_per_block);
 }
 

@@ -18,13 +18,15 @@
 
 namespace gyre {
 
-/// The caller's rows of one rank, borrowed for a call. Rows stand in the order of the rank's units.
+/// The caller's rows of one rank, borrowed for a call. Rows stand in the order of the rank's units. They may be of any type,
+/// whatever Problem::type is: inputs are rounded to that, or widened, when cells are made; the output is computed in fp32 and
+/// rounded once.
 struct Operands {
-  Rows<const float> queries;  // [local query tokens, query_heads, head_dim]
-  Rows<const float> keys;     // [local key tokens, key_heads, head_dim]
-  Rows<const float> values;   // [local key tokens, key_heads, value_dim]
-  Rows<float> out;            // [local query tokens, query_heads, value_dim]
-  float* lse = nullptr;       // [local query tokens, query_heads], or null
+  TypedRows queries;     // [local query tokens, query_heads, head_dim]
+  TypedRows keys;        // [local key tokens, key_heads, head_dim]
+  TypedRows values;      // [local key tokens, key_heads, value_dim]
+  TypedOutRows out;      // [local query tokens, query_heads, value_dim]
+  float* lse = nullptr;  // [local query tokens, query_heads], or null
 };
 
 /// Where the time of one call went, on this rank. Seconds of thread 0.

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "kernels/cell.hpp"
+#include "kernels/cpu/expand-inl.hpp"
 #include "kernels/cpu/tables.hpp"
 #include "kernels/cpu/vec.hpp"
 #include "kernels/partial.hpp"
@@ -314,7 +315,7 @@ double peak_flops(double seconds) {
 
 template <class V>
 constexpr KernelTable table_of(const char* name) {
-  return {.name = name, .strips_per_block = V::kStrips, .attend = attend_tile<V>, .peak_flops = peak_flops<V>};
+  return {.name = name, .strips_per_block = V::kStrips, .attend = attend_tile<V>, .expand = expand<V>, .peak_flops = peak_flops<V>};
 }
 
 }  // namespace

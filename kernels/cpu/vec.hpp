@@ -38,6 +38,7 @@ struct Avx512 {
   GYRE_INLINE void store(float* p, Vector x) { _mm512_store_ps(p, x); }
   GYRE_INLINE Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
   GYRE_INLINE Vector sub(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
+  GYRE_INLINE Vector mul(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   GYRE_INLINE Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
   GYRE_INLINE Vector round(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
@@ -45,10 +46,14 @@ struct Avx512 {
   GYRE_INLINE Mask lanes(std::uint64_t bits) { return static_cast<Mask>(bits); }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm512_mask_mov_ps(b, mask, a); }
+  GYRE_INLINE Vector widen_bf16(const void* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_load_si256(static_cast<const __m256i*>(p))), 16));
+  }
+  GYRE_INLINE Vector widen_f16(const void* p) { return _mm512_cvtph_ps(_mm256_load_si256(static_cast<const __m256i*>(p))); }
 };
 #endif
 
-#if defined(__AVX2__) && defined(__FMA__)
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 struct Avx2 {
   using Vector = __m256;
   using Mask = __m256;
@@ -60,6 +65,7 @@ struct Avx2 {
   GYRE_INLINE void store(float* p, Vector x) { _mm256_store_ps(p, x); }
   GYRE_INLINE Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
   GYRE_INLINE Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
+  GYRE_INLINE Vector mul(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
   GYRE_INLINE Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
   GYRE_INLINE Vector round(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
@@ -70,6 +76,10 @@ struct Avx2 {
   }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm256_blendv_ps(b, a, mask); }
+  GYRE_INLINE Vector widen_bf16(const void* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_load_si128(static_cast<const __m128i*>(p))), 16));
+  }
+  GYRE_INLINE Vector widen_f16(const void* p) { return _mm256_cvtph_ps(_mm_load_si128(static_cast<const __m128i*>(p))); }
 
   /// In two steps, of which the first is exact (half the exponent keeps x normal), so that a denormal result is rounded once.
   GYRE_INLINE Vector scale(Vector x, Vector exponent) {
@@ -96,6 +106,7 @@ struct Portable {
   GYRE_INLINE void store(float* p, Vector x) { *reinterpret_cast<Vector*>(p) = x; }
   GYRE_INLINE Vector add(Vector a, Vector b) { return a + b; }
   GYRE_INLINE Vector sub(Vector a, Vector b) { return a - b; }
+  GYRE_INLINE Vector mul(Vector a, Vector b) { return a * b; }
   GYRE_INLINE Vector max(Vector a, Vector b) { return a > b ? a : b; }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
   GYRE_INLINE Mask lanes(std::uint64_t bits) {
@@ -105,6 +116,20 @@ struct Portable {
   }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return a > b; }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return mask ? a : b; }
+
+  GYRE_INLINE Mask widen(const void* p) {
+    typedef std::uint16_t Halves __attribute__((vector_size(8)));
+    return __builtin_convertvector(*static_cast<const Halves*>(p), Mask);
+  }
+  GYRE_INLINE Vector widen_bf16(const void* p) { return (Vector)(widen(p) << 16); }
+  /// As to_float(f16) in kernels/convert.hpp.
+  GYRE_INLINE Vector widen_f16(const void* p) {
+    const Mask half = widen(p);
+    const Mask magnitude = (half & 0x7fff) << 13;
+    const Mask finite = (Mask)((Vector)magnitude * set1(0x1p112F));
+    const Mask bits = magnitude >= (0x7c00 << 13) ? magnitude | 0x7f800000 : finite;
+    return (Vector)(bits | (half & 0x8000) << 16);
+  }
 
   /// Beside 2^23 there is no room for a fraction; from there on every number is an integer already.
   GYRE_INLINE Vector round(Vector x) {

@@ -1,17 +1,18 @@
 #include "kernels/attend_case.hpp"
 
+#include <bit>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <numeric>
 
+#include "kernels/convert.hpp"
 #include "kernels/pack.hpp"
 
 namespace gyre::testing {
 namespace {
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr int kGap = 2;  // elements of NaN after each row
+const float kNan = std::bit_cast<float>(0x7fff7fffU);  // in halves too
+constexpr int kGap = 2;                                // elements of NaN after each row
 
 }  // namespace
 
@@ -19,7 +20,8 @@ std::string CaseShape::text() const {
   return "head dim " + std::to_string(head_dim) + ", value dim " + std::to_string(value_dim) + ", group " + std::to_string(group) +
          ", key heads " + std::to_string(key_heads) + ", queries " + std::to_string(query_tokens) + " by " +
          std::to_string(query_unit) + " from " + std::to_string(query_offset) + ", keys " + std::to_string(key_tokens) + " by " +
-         std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) + ", seed " + std::to_string(seed);
+         std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) + ", " + to_string(type) + ", seed " +
+         std::to_string(seed);
 }
 
 std::vector<int> every_unit(const Units& units) {
@@ -28,9 +30,9 @@ std::vector<int> every_unit(const Units& units) {
   return all;
 }
 
-AttendCase::AttendCase(const CaseShape& shape)
+AttendCase::AttendCase(const CaseShape& shape, Type cells)
     : shape_(shape),
-      cell_shape_{.head_dim = shape.head_dim, .value_dim = shape.value_dim, .group = shape.group},
+      cell_shape_{.head_dim = shape.head_dim, .value_dim = shape.value_dim, .group = shape.group, .type = cells},
       query_units_(shape.query_tokens, shape.query_unit),
       key_units_(shape.key_tokens, shape.key_unit),
       mask_(Mask::parse(shape.mask)) {
@@ -38,14 +40,13 @@ AttendCase::AttendCase(const CaseShape& shape)
   queries_ = random_rows(random, shape.query_tokens, query_heads(), shape.head_dim);
   keys_ = random_rows(random, shape.key_tokens, shape.key_heads, shape.head_dim);
   values_ = random_rows(random, shape.key_tokens, shape.key_heads, shape.value_dim);
-  const float factor = static_cast<float>(scale() * std::numbers::log2e);
   for (int unit = 0; unit < query_units_.count(); ++unit) {
     const Range range = query_units_.range(unit);
     for (int head = 0; head < shape.key_heads; ++head) {
       query_cells_.emplace_back(cell_bytes(Role::query, cell_shape_, range.size())).fill(kNan);
       partials_.emplace_back(cell_bytes(Role::partial, cell_shape_, range.size()));
       pack_query(cell_shape_, rows(queries_, shape.query_tokens, query_heads(), shape.head_dim), range.begin, range.size(), head,
-                 factor, query_cells_.back().data());
+                 query_cells_.back().data());
     }
   }
   for (int unit = 0; unit < key_units_.count(); ++unit) {
@@ -60,8 +61,8 @@ AttendCase::AttendCase(const CaseShape& shape)
   clear();
 }
 
-double AttendCase::scale() const {
-  return 1 / std::sqrt(static_cast<double>(shape_.head_dim));
+ScoreRule AttendCase::score() const {
+  return {.scale = 1 / std::sqrt(static_cast<double>(shape_.head_dim))};
 }
 
 void AttendCase::clear() {
@@ -74,7 +75,7 @@ void AttendCase::clear() {
 }
 
 AttendWork AttendCase::work(const std::vector<int>& query_units, const std::vector<int>& key_units) const {
-  AttendWork work{.shape = cell_shape_, .bands = &mask_.bands(), .heads = {}};
+  AttendWork work{.shape = cell_shape_, .score = score(), .bands = &mask_.bands(), .heads = {}};
   for (int head = 0; head < shape_.key_heads; ++head) {
     AttendWork::Head& list = work.heads.emplace_back();
     for (const int unit : query_units) {
@@ -125,7 +126,7 @@ std::vector<float> AttendCase::partial_bits() const {
 ReferencePartial AttendCase::reference(std::int64_t token, int head) const {
   return reference_partial(rows(queries_, shape_.query_tokens, query_heads(), shape_.head_dim).row(token, head),
                            token + shape_.query_offset, rows(keys_, shape_.key_tokens, shape_.key_heads, shape_.head_dim),
-                           rows(values_, shape_.key_tokens, shape_.key_heads, shape_.value_dim), head / shape_.group, 0, scale(),
+                           rows(values_, shape_.key_tokens, shape_.key_heads, shape_.value_dim), head / shape_.group, 0, score(),
                            mask_.bands());
 }
 
@@ -144,7 +145,11 @@ std::vector<float> AttendCase::random_rows(std::mt19937_64& random, std::int64_t
   for (std::int64_t token = 0; token < tokens; ++token) {
     for (int head = 0; head < heads; ++head) {
       float* const row = data.data() + (view.row(token, head) - data.data());
-      for (int d = 0; d < dim; ++d) row[d] = static_cast<float>(normal(random));
+      for (int d = 0; d < dim; ++d) {
+        row[d] = static_cast<float>(normal(random));
+        if (shape_.type == Type::bf16) row[d] = to_float(to_bf16(row[d]));
+        if (shape_.type == Type::f16) row[d] = to_float(to_f16(row[d]));
+      }
     }
   }
   return data;

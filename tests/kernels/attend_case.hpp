@@ -41,7 +41,8 @@ struct CaseShape {
   std::int64_t query_tokens = 100, key_tokens = 100, query_unit = 64, key_unit = 64;
   std::int64_t query_offset = 0;
   std::string mask = "full";
-  double size = 1.5;  // standard deviation of queries, keys and values
+  double size = 1.5;      // standard deviation of queries, keys and values
+  Type type = Type::f32;  // of cells; the rows are fp32, rounded to it
   std::uint64_t seed = 1;
 
   std::string text() const;
@@ -54,7 +55,9 @@ struct Finished {
 
 class AttendCase {
  public:
-  explicit AttendCase(const CaseShape& shape);
+  explicit AttendCase(const CaseShape& shape) : AttendCase(shape, shape.type) {}
+  /// Rows of shape.type in cells of another.
+  AttendCase(const CaseShape& shape, Type cells);
 
   const CaseShape& shape() const { return shape_; }
   const CellShape& cells() const { return cell_shape_; }
@@ -62,7 +65,7 @@ class AttendCase {
   const Units& key_units() const { return key_units_; }
   const Mask& mask() const { return mask_; }
   int query_heads() const { return shape_.group * shape_.key_heads; }
-  double scale() const;
+  ScoreRule score() const;
 
   void clear();  // partials
   AttendWork work(const std::vector<int>& query_units, const std::vector<int>& key_units) const;

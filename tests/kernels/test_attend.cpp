@@ -1,5 +1,6 @@
 // Attend against the float64 reference.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <thread>
@@ -88,6 +89,7 @@ CaseShape random_shape(std::uint64_t seed) {
   shape.query_unit = pick<std::int64_t>(random, {1 + static_cast<std::int64_t>(random() % 130), 16, 64, 512});
   shape.key_unit = pick<std::int64_t>(random, {1 + static_cast<std::int64_t>(random() % 130), 16, 64, 512});
   shape.query_offset = pick<std::int64_t>(random, {0, shape.key_tokens - shape.query_tokens, -40, 17});
+  shape.type = pick(random, {Type::f32, Type::bf16, Type::f16});
   const std::int64_t cut = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(shape.key_tokens));
   const std::string documents =
       cut == 0 ? "full" : "documents(" + std::to_string(cut) + "," + std::to_string(shape.key_tokens - cut) + ")";
@@ -112,10 +114,14 @@ TEST_CASE("scores of two hundred and more neither overflow nor leave the bounds"
   }
 }
 
-TEST_CASE("each head dim works, each value dim works, up to the largest") {
+TEST_CASE("each head dim works, each value dim works, up to the largest, in every type") {
+  int next = 0;
   for (const int dim : {1, 2, 7, 8, 9, 15, 16, 17, 31, 127, 128, 129, 255, 257, 576}) {
-    check({.head_dim = dim, .value_dim = 24, .query_tokens = 20, .key_tokens = 70, .mask = "causal", .seed = 7});
-    check({.head_dim = 24, .value_dim = dim, .query_tokens = 20, .key_tokens = 70, .mask = "causal", .seed = 8});
+    CaseShape keys{.head_dim = dim, .value_dim = 24, .query_tokens = 20, .key_tokens = 70, .mask = "causal", .seed = 7};
+    CaseShape values{.head_dim = 24, .value_dim = dim, .query_tokens = 20, .key_tokens = 70, .mask = "causal", .seed = 8};
+    keys.type = values.type = std::array{Type::f32, Type::bf16, Type::f16}[next++ % 3];
+    check(keys);
+    check(values);
   }
 }
 
@@ -190,19 +196,20 @@ TEST_CASE("the caller's thread polls after each of its tiles, and no other threa
 }
 
 TEST_CASE("running grows no scratch memory, and attends that share it need it once") {
-  for (const char* mask : {"full", "dilated(30,7)", "documents(1,2,3,4,100,200,290) & causal", "strided(3)"}) {
-    AttendCase attend({.head_dim = 8, .value_dim = 8, .query_tokens = 600, .key_tokens = 600, .mask = mask});
-    const auto scratch = std::make_shared<AttendScratch>(2);
-    Attend first(attend.work(), select_kernels(), 2, 0, scratch);
-    const std::size_t bytes = scratch->bytes();
-    Attend second(attend.work(), select_kernels(), 2, 0, scratch);
-    Team team(2);
-    first.run(team, [] {});
-    second.run(team, [] {});
-    CHECK(bytes > 0);
-    CHECK(first.scratch_bytes() == bytes);
-    CHECK(second.scratch_bytes() == bytes);
-  }
+  for (const Type type : {Type::f32, Type::bf16})
+    for (const char* mask : {"full", "dilated(30,7)", "documents(1,2,3,4,100,200,290) & causal", "strided(3)"}) {
+      AttendCase attend({.head_dim = 8, .value_dim = 8, .query_tokens = 600, .key_tokens = 600, .mask = mask, .type = type});
+      const auto scratch = std::make_shared<AttendScratch>(2);
+      Attend first(attend.work(), select_kernels(), 2, 0, scratch);
+      const std::size_t bytes = scratch->bytes();
+      Attend second(attend.work(), select_kernels(), 2, 0, scratch);
+      Team team(2);
+      first.run(team, [] {});
+      second.run(team, [] {});
+      CHECK(bytes > 0);
+      CHECK(first.scratch_bytes() == bytes);
+      CHECK(second.scratch_bytes() == bytes);
+    }
 }
 
 TEST_CASE("attend refuses what it cannot run, by value, limit and remedy") {

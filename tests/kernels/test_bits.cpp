@@ -15,6 +15,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 std::vector<CaseShape> shapes() {
   std::vector<CaseShape> list;
   std::uint64_t seed = 1;
+  constexpr Type kTypes[] = {Type::f32, Type::bf16, Type::f16};
   for (const char* mask : {"full", "causal", "window(33) | sinks(5)", "documents(90,1,209) & causal", "dilated(40,3)"}) {
     for (const double size : {1.5, 30.0}) {
       list.push_back({.head_dim = 40,
@@ -28,6 +29,7 @@ std::vector<CaseShape> shapes() {
                       .query_offset = -5,
                       .mask = mask,
                       .size = size,
+                      .type = kTypes[seed % 3],
                       .seed = seed++});
       list.push_back({.head_dim = 16,
                       .value_dim = 8,
@@ -40,6 +42,7 @@ std::vector<CaseShape> shapes() {
                       .query_offset = 149,
                       .mask = mask,
                       .size = size,
+                      .type = kTypes[seed % 3],
                       .seed = seed++});
     }
   }
@@ -159,6 +162,18 @@ TEST_CASE("a row that sees nothing of a unit keeps its partial bit for bit") {
     INFO(kernels->name);
     CHECK(std::memcmp(before.data() + 8 * row, after.data() + 8 * row, 8 * row * sizeof(float)) == 0);
     CHECK(std::memcmp(before.data(), after.data(), 8 * row * sizeof(float)) != 0);
+  }
+}
+
+TEST_CASE("cells of 16 bits give the bits that fp32 cells of the same numbers give") {
+  for (CaseShape shape : shapes()) {
+    if (shape.type == Type::f32) continue;
+    AttendCase narrow(shape);
+    AttendCase wide(shape, Type::f32);
+    for (const KernelTable* kernels : available_kernels()) {
+      INFO(kernels->name << ": " << shape.text());
+      CHECK(same_bits(bits_of(narrow, *kernels, 1, 0), bits_of(wide, *kernels, 1, 0)));
+    }
   }
 }
 

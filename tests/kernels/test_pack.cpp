@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/attend_case.hpp"
+#include "kernels/convert.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/partial.hpp"
 #include "support/catch.hpp"
@@ -13,77 +14,126 @@
 namespace gyre::testing {
 namespace {
 
-/// Element (token, head, dim) is a number that says so.
+/// Element (token, head, dim) is a number that says so, as well as one that every type holds can.
 float mark(std::int64_t token, int head, int dim) {
-  return static_cast<float>(1 + token * 10000 + head * 1000 + dim);
+  const std::uint64_t key = (static_cast<std::uint64_t>(token) * 1000 + static_cast<std::uint64_t>(head)) * 1000 + dim + 1;
+  const std::uint64_t bits = key * 0x9e3779b97f4a7c15U >> 40;
+  const float value = std::ldexp(static_cast<float>(128 + bits % 128), static_cast<int>(bits / 128 % 16) - 10);
+  return bits / 2048 % 2 == 0 ? value : -value;
 }
 
-std::vector<float> marked(std::int64_t tokens, int heads, int dim) {
-  std::vector<float> data;
-  for (std::int64_t token = 0; token < tokens; ++token) {
-    for (int head = 0; head < heads; ++head) {
-      for (int d = 0; d < dim; ++d) data.push_back(mark(token, head, d));
+/// Rows of marks in any type.
+struct Marked {
+  std::vector<std::byte> data;
+  TypedRows rows;
+
+  Marked(Type type, std::int64_t tokens, int heads, int dim) : data(tokens * heads * dim * type_bytes(type)) {
+    std::vector<float> marks;
+    for (std::int64_t token = 0; token < tokens; ++token) {
+      for (int head = 0; head < heads; ++head) {
+        for (int d = 0; d < dim; ++d) marks.push_back(mark(token, head, d));
+      }
     }
+    convert(marks.data(), Type::f32, data.data(), type, std::ssize(marks));
+    rows = TypedRows(data.data(), type, tokens, heads, dim);
   }
-  return data;
+};
+
+/// A cell's elements, one after the other.
+std::vector<float> elements(const Buffer& cell, Type type) {
+  std::vector<float> values(cell.bytes() / type_bytes(type));
+  convert(cell.data(), type, values.data(), Type::f32, std::ssize(values));
+  return values;
+}
+
+constexpr Type kTypes[] = {Type::f32, Type::bf16, Type::f16};
+
+void check_query_cell(int dim, int group, int tokens, Type from, Type to) {
+  const CellShape shape{.head_dim = dim, .value_dim = 1, .group = group, .type = to};
+  const int head = 1, first = 2;
+  const Marked queries(from, tokens + 4, 2 * group, dim);
+  const Buffer cell(cell_bytes(Role::query, shape, tokens));
+  cell.fill(-1);
+  pack_query(shape, queries.rows, first, tokens, head, cell.data());
+  const std::vector<float> found = elements(cell, to);
+  bool right = true;
+  for (std::int64_t i = 0; i < std::ssize(found); ++i) {
+    const std::int64_t strip = i / query_strip_elements(shape), j = i % query_strip_elements(shape);
+    const std::int64_t row = strip * kStrip + j % kStrip;
+    const bool there = j < kStrip * dim && row < tokens * group;
+    const float expected =
+        there ? mark(first + row / group, head * group + static_cast<int>(row % group), static_cast<int>(j / kStrip)) : 0;
+    right = right && found[i] == expected;
+  }
+  CHECK(right);
+}
+
+void check_key_value_cell(int dim, int value_dim, int tokens, Type from, Type to) {
+  const CellShape shape{.head_dim = dim, .value_dim = value_dim, .group = 4, .type = to};
+  const int head = 1, first = 3;
+  const Marked keys(from, tokens + 4, 3, dim), values(from, tokens + 4, 3, value_dim);
+  const Buffer cell(cell_bytes(Role::key_value, shape, tokens));
+  cell.fill(-1);
+  pack_key_value(shape, keys.rows, values.rows, first, tokens, head, cell.data());
+  const std::vector<float> found = elements(cell, to);
+  bool right = true;
+  const std::int64_t border = value_offset_elements(shape, tokens);
+  for (std::int64_t i = 0; i < border; ++i) {
+    const std::int64_t row = i / (kStrip * dim) * kStrip + i % kStrip;
+    right = right && found[i] == (row >= tokens ? 0 : mark(first + row, head, static_cast<int>(i / kStrip % dim)));
+  }
+  const std::int64_t rounded = round_up(tokens, kStrip);
+  for (std::int64_t i = border; i < std::ssize(found); ++i) {
+    const std::int64_t j = i - border, row = j / kChannels % rounded;
+    const int channel = static_cast<int>(j / (rounded * kChannels) * kChannels + j % kChannels);
+    right = right && found[i] == (row >= tokens || channel >= value_dim ? 0 : mark(first + row, head, channel));
+  }
+  CHECK(right);
 }
 
 }  // namespace
 
-TEST_CASE("a query cell holds row token * group + member, times the factor, in strips of 16 with zeros behind") {
-  for (const auto& [dim, group, tokens] : {std::tuple{5, 3, 7}, {16, 1, 16}, {17, 2, 20}, {40, 8, 1}, {1, 1, 1}}) {
-    const CellShape shape{.head_dim = dim, .value_dim = 1, .group = group};
-    const int head = 1, first = 2;
-    const std::vector<float> data = marked(tokens + 4, 2 * group, dim);
-    const Buffer cell(cell_bytes(Role::query, shape, tokens));
-    cell.fill(-1);
-    pack_query(shape, Rows<const float>(data.data(), tokens + 4, 2 * group, dim), first, tokens, head, 0.5F, cell.data());
-    bool right = true;
-    for (std::int64_t i = 0; i < cell.bytes() / 4; ++i) {
-      const std::int64_t row = i / (kStrip * dim) * kStrip + i % kStrip;
-      const int d = static_cast<int>(i / kStrip % dim);
-      const float expected =
-          row >= tokens * group ? 0 : 0.5F * mark(first + row / group, head * group + static_cast<int>(row % group), d);
-      right = right && cell.floats()[i] == expected;
+TEST_CASE("a query cell holds row token * group + member in strips of 16 with zeros behind, of and in every type") {
+  for (const auto& [dim, group, tokens] : {std::tuple{5, 3, 7}, {16, 1, 16}, {17, 2, 20}, {40, 8, 1}, {1, 1, 1}, {131, 1, 18}}) {
+    for (const Type from : kTypes) {
+      for (const Type to : kTypes) check_query_cell(dim, group, tokens, from, to);
     }
-    CHECK(right);
   }
 }
 
-TEST_CASE("a key/value cell holds keys in strips and values in blocks of 8 channels with zeros behind") {
-  for (const auto& [dim, value_dim, tokens] : {std::tuple{5, 3, 7}, {16, 8, 16}, {17, 20, 33}, {64, 64, 1}, {1, 1, 31}}) {
-    const CellShape shape{.head_dim = dim, .value_dim = value_dim, .group = 4};
-    const int head = 1, first = 3;
-    const std::vector<float> keys = marked(tokens + 4, 3, dim);
-    const std::vector<float> values = marked(tokens + 4, 3, value_dim);
-    const Buffer cell(cell_bytes(Role::key_value, shape, tokens));
-    cell.fill(-1);
-    pack_key_value(shape, Rows<const float>(keys.data(), tokens + 4, 3, dim),
-                   Rows<const float>(values.data(), tokens + 4, 3, value_dim), first, tokens, head, cell.data());
-    bool right = true;
-    const std::int64_t border = value_offset_floats(shape, tokens);
-    for (std::int64_t i = 0; i < border; ++i) {
-      const std::int64_t row = i / (kStrip * dim) * kStrip + i % kStrip;
-      right = right && cell.floats()[i] == (row >= tokens ? 0 : mark(first + row, head, static_cast<int>(i / kStrip % dim)));
+TEST_CASE("a key/value cell holds keys in strips and values in blocks of 8 channels with zeros behind, of and in every type") {
+  for (const auto& [dim, value_dim, tokens] :
+       {std::tuple{5, 3, 7}, {16, 8, 16}, {17, 20, 33}, {64, 64, 1}, {1, 1, 31}, {3, 139, 18}}) {
+    for (const Type from : kTypes) {
+      for (const Type to : kTypes) check_key_value_cell(dim, value_dim, tokens, from, to);
     }
-    const std::int64_t rounded = round_up(tokens, kStrip);
-    for (std::int64_t i = border; i < cell.bytes() / 4; ++i) {
-      const std::int64_t j = i - border, row = j / kChannels % rounded;
-      const int channel = static_cast<int>(j / (rounded * kChannels) * kChannels + j % kChannels);
-      right = right && cell.floats()[i] == (row >= tokens || channel >= value_dim ? 0 : mark(first + row, head, channel));
-    }
-    CHECK(right);
+  }
+}
+
+TEST_CASE("cells round to nearest even what their type cannot hold") {
+  for (const Type to : {Type::bf16, Type::f16}) {
+    const CellShape shape{.head_dim = 70, .value_dim = 1, .type = to};
+    std::vector<float> row(70);
+    for (int d = 0; d < 70; ++d) row[d] = static_cast<float>(std::exp(0.1 * d) / 7);
+    const Buffer cell(cell_bytes(Role::query, shape, 1));
+    pack_query(shape, Rows<const float>(row.data(), 1, 1, 70), 0, 1, 0, cell.data());
+    const std::vector<float> found = elements(cell, to);
+    for (int d = 0; d < 70; ++d)
+      CHECK(found[d * kStrip] == (to == Type::bf16 ? to_float(to_bf16(row[d])) : to_float(to_f16(row[d]))));
   }
 }
 
 TEST_CASE("cells are multiples of their alignment, and rows have none") {
   for (const int dim : {1, 3, 8, 40, 576}) {
     for (const std::int64_t tokens : {0, 1, 15, 16, 17, 512}) {
-      const CellShape shape{.head_dim = dim, .value_dim = dim, .group = 3};
-      for (const Role role : {Role::query, Role::key_value, Role::partial}) {
-        const std::int64_t bytes = cell_bytes(role, shape, tokens);
-        CHECK(bytes % kAlignment == 0);
-        CHECK((bytes == 0) == (tokens == 0));
+      for (const Type type : kTypes) {
+        const CellShape shape{.head_dim = dim, .value_dim = dim, .group = 3, .type = type};
+        for (const Role role : {Role::query, Role::key_value, Role::partial}) {
+          const std::int64_t bytes = cell_bytes(role, shape, tokens);
+          CHECK(bytes % kAlignment == 0);
+          CHECK((bytes == 0) == (tokens == 0));
+        }
+        CHECK(value_offset_elements(shape, tokens) * type_bytes(type) % kAlignment == 0);
       }
     }
   }
@@ -126,6 +176,24 @@ TEST_CASE("finishing divides by the sum, takes the natural logarithm, and writes
   finish_partial(shape, cell.data(), tokens, head, Rows<float>(out.data(), 11, 6, 20), nullptr, first);
 }
 
+TEST_CASE("finished rows of 16 bits are the fp32 rows, rounded once") {
+  for (const int dim : {3, 64, 70, 131}) {
+    AttendCase attend({.head_dim = 8, .value_dim = dim, .group = 3, .query_tokens = 21, .query_unit = 21});
+    attend.run(select_kernels());
+    const Finished finished = attend.finish();
+    std::vector<bf16> bf16_out(finished.out.size() + 1, bf16{0x5a5a});
+    std::vector<f16> f16_out(finished.out.size() + 1, f16{0x5a5a});
+    const std::byte* const partial = attend.work().heads[0].queries[0].partial;
+    finish_partial(attend.cells(), partial, 21, 0, {bf16_out.data(), 21, 3, dim}, nullptr, 0);
+    finish_partial(attend.cells(), partial, 21, 0, {f16_out.data(), 21, 3, dim}, nullptr, 0);
+    bool right = bf16_out.back().bits == 0x5a5a && f16_out.back().bits == 0x5a5a;
+    for (std::size_t i = 0; i < finished.out.size(); ++i) {
+      right = right && bf16_out[i].bits == to_bf16(finished.out[i]).bits && f16_out[i].bits == to_f16(finished.out[i]).bits;
+    }
+    CHECK(right);
+  }
+}
+
 TEST_CASE("reference partials over parts of the keys merge to the whole") {
   const CaseShape shape{.query_tokens = 5, .key_tokens = 60, .query_offset = 55, .mask = "causal"};
   std::mt19937_64 random(3);
@@ -137,7 +205,7 @@ TEST_CASE("reference partials over parts of the keys merge to the whole") {
   const Bands bands = Mask::causal().bands();
   const auto part = [&](std::int64_t begin, std::int64_t end) {
     return reference_partial(query.data(), 40, Rows<const float>(keys.data() + begin * 64, end - begin, 1, 64),
-                             Rows<const float>(values.data() + begin * 64, end - begin, 1, 64), 0, begin, 0.125, bands);
+                             Rows<const float>(values.data() + begin * 64, end - begin, 1, 64), 0, begin, {.scale = 0.125}, bands);
   };
   const ReferencePartial whole = part(0, 60);
   ReferencePartial merged(64);

@@ -1,11 +1,13 @@
 // The body of each instruction set, called directly.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <vector>
 
 #include "kernels/attend_case.hpp"
+#include "kernels/convert.hpp"
 #include "kernels/partial.hpp"
 #include "support/catch.hpp"
 
@@ -121,6 +123,33 @@ TEST_CASE("maxima are whole numbers and scores far from zero round to them") {
       CHECK(small.maximum(lane) == std::nearbyint(scores[lane]));
       CHECK(std::isfinite(small.sum(lane)));
     }
+  }
+}
+
+TEST_CASE("every instruction set expands each 16-bit number to its value times the factor") {
+  for (const KernelTable* kernels : available_kernels()) {
+    const Buffer narrow(2 * 0x10000), wide(4 * 0x10000);
+    std::uint16_t* const bits = reinterpret_cast<std::uint16_t*>(narrow.data());
+    for (int i = 0; i < 0x10000; ++i) bits[i] = static_cast<std::uint16_t>(i);
+    for (const Type type : {Type::bf16, Type::f16}) {
+      for (const float factor : {1.0F, 0.18033688F}) {
+        kernels->expand(type, narrow.data(), 0x10000, factor, wide.floats());
+        int wrong = 0;
+        for (int i = 0; i < 0x10000; ++i) {
+          const float expected = (type == Type::bf16 ? to_float(bf16{bits[i]}) : to_float(f16{bits[i]})) * factor;
+          const float found = wide.floats()[i];
+          wrong += std::isnan(expected) ? !std::isnan(found)
+                                        : std::bit_cast<std::uint32_t>(found) != std::bit_cast<std::uint32_t>(expected);
+        }
+        INFO(kernels->name << ", " << to_string(type));
+        CHECK(wrong == 0);
+      }
+    }
+    const float source[kStrip] = {0, -0.0F, 1, -2, 3, 1e-40F, 7, 8};
+    const Buffer in(64), out(64);
+    std::copy_n(source, kStrip, in.floats());
+    kernels->expand(Type::f32, in.data(), kStrip, 3, out.floats());
+    for (int i = 0; i < kStrip; ++i) CHECK(out.floats()[i] == source[i] * 3);
   }
 }
 

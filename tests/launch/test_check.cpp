@@ -44,7 +44,7 @@ struct Solved {
     for (std::int64_t row = 0; row < kQueries * 4; ++row) {
       const ReferencePartial partial =
           reference_partial(queries.data() + row * 6, row / 4 - 2, Rows<const float>(keys.data(), kKeys, 2, 6),
-                            Rows<const float>(values.data(), kKeys, 2, 3), static_cast<int>(row % 4 / 2), 0, problem.score_scale(),
+                            Rows<const float>(values.data(), kKeys, 2, 3), static_cast<int>(row % 4 / 2), 0, problem.score_rule(),
                             problem.mask.bands());
       for (int channel = 0; channel < 3; ++channel) out.push_back(static_cast<float>(partial.out(channel)));
       lse.push_back(static_cast<float>(partial.lse()));

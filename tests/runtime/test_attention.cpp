@@ -9,6 +9,7 @@
 #include "comm/error.hpp"
 #include "comm/faulty_transport.hpp"
 #include "comm/loopback_transport.hpp"
+#include "kernels/convert.hpp"
 #include "support/catch.hpp"
 #include "support/count_allocations.hpp"
 #include "support/problems.hpp"
@@ -49,6 +50,66 @@ TEST_CASE("large scores stay within the bound that grows with them") {
     INFO(job.text);
     const Tensors tensors = random_tensors(job.problem, random(), 12);
     CHECK(compare(job.problem, tensors, run_loopback_job(job, tensors, 3), 3).share_of_bound <= 1);
+  }
+}
+
+TEST_CASE("cells of 16 bits cost what rounding the inputs costs, and nothing beyond that") {
+  Job job;
+  job.problem.query_tokens = job.problem.key_tokens = 700;
+  job.problem.query_heads = job.problem.key_heads = 2;
+  job.problem.mask = Mask::causal();
+  const Tensors tensors = random_tensors(job.problem, 11, 1.5);
+  for (const Type type : {Type::bf16, Type::f16}) {
+    job.problem.type = Type::f32;
+    const Result of_rounded = run_loopback_job(job, rounded(tensors, type), 3);
+    job.problem.type = type;
+    const Result result = run_loopback_job(job, tensors, 3);
+    CHECK(result == of_rounded);
+    Problem unrounded = job.problem;
+    unrounded.type = Type::f32;
+    const Errors errors = compare(unrounded, tensors, result);
+    CHECK(errors.out < (type == Type::bf16 ? 1.5e-2 : 2e-3));
+    CHECK(errors.out > 1e-5);
+  }
+}
+
+TEST_CASE("operands of any type give what fp32 copies of them give, and a narrow output is rounded once") {
+  Job job;
+  job.problem.query_tokens = job.problem.key_tokens = 130;
+  job.problem.query_heads = 4, job.problem.key_heads = 2;
+  job.problem.head_dim = 20, job.problem.value_dim = 9;
+  job.problem.mask = Mask::causal();
+  for (const Type cells : {Type::f32, Type::bf16}) {
+    job.problem.type = cells;
+    const Tensors tensors = rounded(random_tensors(job.problem, 12, 1.5), Type::bf16);
+    const Result expected = run_loopback_job(job, tensors, 3);
+    std::vector<int> wrong(3, 1);  // [rank]
+    run_loopback(3, [&](Transport& transport) {
+      const RankRows rows(job, tensors, transport);
+      Operands operands = rows.operands();
+      std::vector<std::vector<bf16>> narrow;
+      const auto narrowed = [&](const TypedRows& wide) {
+        auto& copy = narrow.emplace_back(wide.tokens * wide.heads * wide.dim);
+        convert(wide.data, Type::f32, copy.data(), Type::bf16, std::ssize(copy));
+        return TypedRows(copy.data(), wide.tokens, wide.heads, wide.dim);
+      };
+      operands.queries = narrowed(operands.queries);
+      operands.keys = narrowed(operands.keys);
+      operands.values = narrowed(operands.values);
+      const TypedOutRows wide_out = operands.out;
+      std::vector<f16> out(wide_out.tokens * 4 * 9);
+      Attention attention(transport, job.problem, job.options);
+      attention.forward(operands);
+      operands.out = {out.data(), wide_out.tokens, 4, 9};
+      attention.forward(operands);
+      Result mine = expected;  // with this rank's rows written again
+      rows.write_to(mine);
+      wrong[transport.rank()] = mine == expected ? 0 : 1;
+      for (std::size_t i = 0; i < out.size(); ++i) {
+        wrong[transport.rank()] += out[i].bits != to_f16(static_cast<const float*>(wide_out.data)[i]).bits;
+      }
+    });
+    CHECK(wrong == std::vector<int>(3, 0));
   }
 }
 

@@ -1,11 +1,13 @@
 #include "support/problems.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "comm/loopback_transport.hpp"
+#include "kernels/convert.hpp"
 #include "kernels/reference.hpp"
 
 namespace gyre::test {
@@ -72,6 +74,7 @@ Job random_job(Random& random) {
   constexpr int kDims[] = {1, 3, 8, 16, 20, 33, 64};
   problem.head_dim = kDims[draw(random, 0, 6)];
   problem.value_dim = draw(random, 0, 1) ? problem.head_dim : kDims[draw(random, 0, 6)];
+  problem.type = std::array{Type::f32, Type::bf16, Type::f16}[draw(random, 0, 2)];
   const std::string mask = random_mask(random, problem.key_tokens);
   problem.mask = Mask::parse(mask);
   const char* kPartitions[] = {"contiguous", "zigzag", "striped", "striped(7)", "balanced", "auto"};
@@ -83,10 +86,10 @@ Job random_job(Random& random) {
   job.options.prefetch = static_cast<int>(draw(random, 1, 4));
   job.text = std::to_string(problem.query_tokens) + " queries, " + std::to_string(problem.key_tokens) + " keys, heads " +
              std::to_string(problem.query_heads) + "/" + std::to_string(problem.key_heads) + ", dims " +
-             std::to_string(problem.head_dim) + "/" + std::to_string(problem.value_dim) + ", first query at " +
-             std::to_string(problem.first_query_position()) + ", unit " + std::to_string(job.options.unit_tokens) + ", " +
-             partition + ", " + to_string(job.options.strategy) + ", " + std::to_string(job.options.prefetch) + " ahead, mask " +
-             mask;
+             std::to_string(problem.head_dim) + "/" + std::to_string(problem.value_dim) + ", " + to_string(problem.type) +
+             ", first query at " + std::to_string(problem.first_query_position()) + ", unit " +
+             std::to_string(job.options.unit_tokens) + ", " + partition + ", " + to_string(job.options.strategy) + ", " +
+             std::to_string(job.options.prefetch) + " ahead, mask " + mask;
   return job;
 }
 
@@ -181,7 +184,19 @@ Result run_loopback_job(const Job& job, const Tensors& tensors, int ranks) {
   return result;
 }
 
-Errors compare(const Problem& p, const Tensors& tensors, const Result& result, std::span<const Range> rows, std::int64_t step) {
+Tensors rounded(const Tensors& tensors, Type type) {
+  Tensors result = tensors;
+  for (std::vector<float>* tensor : {&result.queries, &result.keys, &result.values}) {
+    for (float& value : *tensor) {
+      if (type == Type::bf16) value = to_float(to_bf16(value));
+      if (type == Type::f16) value = to_float(to_f16(value));
+    }
+  }
+  return result;
+}
+
+Errors compare(const Problem& p, const Tensors& unrounded, const Result& result, std::span<const Range> rows, std::int64_t step) {
+  const Tensors tensors = rounded(unrounded, p.type);
   const Rows<const float> keys(tensors.keys.data(), p.key_tokens, p.key_heads, p.head_dim);
   const Rows<const float> values(tensors.values.data(), p.key_tokens, p.key_heads, p.value_dim);
   Errors errors;
@@ -194,7 +209,7 @@ Errors compare(const Problem& p, const Tensors& tensors, const Result& result, s
         const std::int64_t row = token * p.query_heads + head;
         const ReferencePartial expected =
             reference_partial(tensors.queries.data() + row * p.head_dim, p.first_query_position() + token, keys, values,
-                              head / p.group(), 0, p.score_scale(), p.mask.bands());
+                              head / p.group(), 0, p.score_rule(), p.mask.bands());
         const double lse = result.lse[row];
         const double lse_error = expected.lse() == lse ? 0 : std::abs(expected.lse() - lse);
         worse(errors.lse, lse_error);

@@ -33,6 +33,9 @@ struct Tensors {
 };
 Tensors random_tensors(const Problem& problem, std::uint64_t seed, double size);
 
+/// The tensors as cells of that type hold them.
+Tensors rounded(const Tensors& tensors, Type type);
+
 /// All ranks' results.
 struct Result {
   std::vector<float> out;  // [query tokens, query heads, value dim]
@@ -67,7 +70,8 @@ struct Errors {
   double lse = 0;             // largest
   double share_of_bound = 0;  // largest error over its own bound, outputs and log-sum-exp
 };
-/// Over the given token ranges of `result`, every `step`-th row.
+/// Over the given token ranges of `result`, every `step`-th row. The reference reads the tensors as kernels do, rounded to
+/// problem.type.
 Errors compare(const Problem& problem, const Tensors& tensors, const Result& result, std::span<const Range> rows,
                std::int64_t step = 1);
 Errors compare(const Problem& problem, const Tensors& tensors, const Result& result, std::int64_t step = 1);
