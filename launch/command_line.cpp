@@ -48,7 +48,8 @@ po::options_description describe_options() {
                           "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), dilated(L,D), "
                           "strided(S), joined by & and | and parentheses")(
       "query-offset", value("N"), "position of query 0 on the key axis (key tokens minus query tokens)")(
-      "scale", value("X"), "of scores, before the softmax (1/sqrt(head dim))")("dtype", value("TYPE"), "f32");
+      "scale", value("X"), "of scores, before the softmax (1/sqrt(head dim))")(
+      "dtype", value("TYPE"), "f32 (default), bf16 or f16: what is held, read and sent");
   po::options_description work("How it is done");
   work.add_options()("partition", value("NAME"), "contiguous, zigzag, striped, striped(B), balanced or auto (default)")(
       "strategy", value("NAME"), "ring or auto (default)")("unit", value("N"), "tokens of a unit; it fixes the bits of the result")(
@@ -118,11 +119,15 @@ FileType out_type_of(const Given& given) {
   return found->second;
 }
 
+Type type_of(const Given& given) {
+  const std::string text = given.text("dtype", "f32");
+  for (const Type type : {Type::f32, Type::bf16, Type::f16})
+    if (text == to_string(type)) return type;
+  refuse("--dtype is '" + text + "'; use f32, bf16 or f16");
+}
+
 /// Values of the contract that are still to come, and those that are the only ones there are.
 void require_built(const Given& given) {
-  const std::string dtype = given.text("dtype", "f32");
-  if (dtype == "bf16" || dtype == "f16") refuse("--dtype " + dtype + " is not built yet; use f32 or remove it");
-  if (dtype != "f32") refuse("--dtype is '" + dtype + "'; use f32");
   const std::string device = given.text("device", "auto");
   if (device == "cuda") refuse("--device cuda is not built yet; use cpu or auto");
   if (device != "cpu" && device != "auto") refuse("--device is '" + device + "'; use cpu or auto");
@@ -152,6 +157,7 @@ RunRequest run_request(const Given& given, bool launched) {
   request.mask = Mask::parse(given.text("mask", "full"));
   request.query_offset = given.integer<std::int64_t>("query-offset", std::numeric_limits<std::int64_t>::min());
   request.scale = given.real("scale");
+  request.type = type_of(given);
   request.options = options_of(given);
   request.threads = given.integer("threads", 1, kMostThreads);
   request.ranks = given.integer("ranks", 1, kMostRanksInProcess).value_or(1);

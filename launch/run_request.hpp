@@ -31,6 +31,7 @@ struct RunRequest {
   Mask mask;
   std::optional<std::int64_t> query_offset;
   std::optional<double> scale;
+  Type type = Type::f32;           // of the rows that a rank holds, and of cells
   Options options;                 // threads are resolved when it runs
   std::optional<int> threads;      // nothing: this rank's share of its cores
   int ranks = 1;                   // inside this process; without a launcher

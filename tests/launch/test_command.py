@@ -202,6 +202,22 @@ class Results(CommandTest):
             case = Case(self.folder, 13, 13, 4, 2, 6, 5, descr)
             self.compare(case, "documents(5,8)", lambda i, j: (i < 5) == (j < 5), "--ranks", 3, "--unit", 3)
 
+    def test_16_bits_on_the_wire_give_the_attention_of_the_rounded_inputs(self):
+        for dtype in ("BF16", "F16"):
+            case = Case(self.folder, 23, 23, 4, 2, 7, 5)
+            case.tensors = {name: unpack(pack(values, dtype), dtype) for name, values in case.tensors.items()}
+            for ranks in RANKS:
+                self.compare(case, "causal", lambda i, j: j <= i, "--dtype", dtype.lower(), "--ranks", ranks, "--unit", 3)
+        report = self.path("report.json")
+        sent = {}
+        for dtype in ("f32", "bf16"):
+            text = self.succeed("run", "--synthetic", 64, "--dtype", dtype, "--ranks", 4, "--unit", 16, "--strategy", "ring",
+                                "--check", 9, "--report", report)  # fmt: skip
+            with open(report, encoding="utf-8") as file:
+                sent[dtype] = json.load(file)["bytes_sent"]
+            self.assertEqual("of inputs as bf16 holds them" in text, dtype == "bf16", text)
+        self.assertEqual(sent["f32"], 2 * sent["bf16"])
+
     def test_every_instruction_set_and_several_threads_agree_with_the_definition(self):
         case = Case(self.folder, 21, 21, 2, 1, 17, 7)
         self.compare(case, "causal", lambda i, j: j <= i, "--isa", "portable")
@@ -376,7 +392,7 @@ class WrongInput(CommandTest):
     def test_masks_and_choices_that_do_not_parse(self):
         for option, value in (("--mask", "causal &"), ("--mask", "blocks(b.npy,4)"), ("--mask", "window(-1)"), ("--mask", "documents(4,4)"),
                               ("--partition", "diagonal"), ("--strategy", "tree"), ("--isa", "sse9"), ("--unit", "100000"),
-                              ("--device", "cuda"), ("--dtype", "bf16"), ("--query-offset", "99999999999999999")):  # fmt: skip
+                              ("--device", "cuda"), ("--dtype", "fp8"), ("--query-offset", "99999999999999999")):  # fmt: skip
             self.refuse_everywhere("--synthetic", 9, option, value)
 
     def test_files_that_are_missing_or_not_tensors(self):
@@ -421,6 +437,11 @@ class WrongInput(CommandTest):
         values[4 * 6 + 1 * 3 + 2] = 1e300
         save(self.path("large.npy"), (6, 2, 3), values, "<f8")
         self.refuse_everywhere(*self.files(k=self.path("large.npy")), "--unit", 2, saying="channel 2 is inf as float32")
+        values[4 * 6 + 1 * 3 + 2] = -65520.0
+        save(self.path("large.npy"), (6, 2, 3), values)
+        self.succeed("run", *self.files(k=self.path("large.npy")), "--dtype", "bf16")
+        self.refuse_everywhere(*self.files(k=self.path("large.npy")), "--unit", 2, "--dtype", "f16",
+                               saying="large.npy: token 4, head 1, channel 2 is -inf as f16; give values in its range, or --dtype f32")  # fmt: skip
 
     def test_outputs_that_cannot_be_written_or_would_overwrite_an_input(self):
         nowhere = self.path("no/such/folder/out.npy")
