@@ -18,7 +18,7 @@ import unittest
 
 GYRE, MPIEXEC = sys.argv[1:3]
 RANKS = (1, 2, 3, 4, 5, 8)
-CODES = {"<f2": "e", "<f4": "f", "<f8": "d"}
+CODES = {"<f2": "e", "<f4": "f", "<f8": "d", "<i8": "q", "<u2": "H", "|u1": "B", "|b1": "?"}
 SAFE_CODES = {"F16": "e", "F32": "f", "F64": "d", "U8": "B"}
 
 
@@ -293,6 +293,30 @@ class Files(CommandTest):
         arguments = ("run", "--input", self.path("in.safetensors"), "--out", self.path("out.npy"))
         self.refuse(*arguments, "--out-dtype", "f16", "--unit", 2, "--ranks", 3, saying=("out.npy", "beyond f16", "choose --out-dtype f32"))
         self.succeed(*arguments)
+
+    def test_documents_of_a_file_are_those_that_were_written_out(self):
+        case = Case(self.folder, 13, 13, 2, 1, 4, 3)
+        for descr, mpi in (("<i8", 0), ("<u2", 0), ("|u1", 3)):
+            save(self.path("lengths.npy"), (3,), [5, 1, 7], descr)
+            document = [0] * 5 + [1] + [2] * 7
+            mask = f"causal & documents({self.path('lengths.npy')})"
+            ranks = () if mpi else ("--ranks", 3)
+            self.compare(case, mask, lambda i, j: j <= i and document[i] == document[j], "--unit", 2, *ranks, mpi=mpi)
+
+    def test_files_of_masks_that_are_wrong_are_refused_on_every_rank(self):
+        path = self.path("m.npy")
+        for shape, values, descr, saying in (
+            ((2,), [5, 5], "<i8", ("add up to 10", "13")),
+            ((2,), [13, 0], "<i8", ("m.npy: element 1 is 0", "at least 1")),
+            ((1, 1), [13], "<i8", "m.npy: has shape [1, 1]"),
+            ((1,), [13.0], "<f4", "m.npy: has elements of type '<f4'"),
+        ):
+            save(path, shape, values, descr)
+            self.refuse("run", "--synthetic", 13, "--mask", f"causal & documents({path})", "--ranks", 3, saying=saying)
+        self.refuse("run", "--synthetic", 13, "--mask", "documents(no.npy)", saying=("column 11", "no.npy", "No such file"))
+        self.refuse("run", "--synthetic", 13, "--mask", "blocks(no.npy,4)", mpi=3, saying=("column 8", "no.npy", "No such file"))
+        save(path, (1,), [13], "<i8")
+        self.refuse("run", "--synthetic", 13, "--mask", f"documents({path})", "--out", path, saying="--out and a file of --mask")
 
     def test_a_safetensors_file_that_lies_is_refused_on_every_rank(self):
         path = self.path("in.safetensors")
