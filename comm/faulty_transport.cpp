@@ -49,6 +49,11 @@ class FaultyTransport final : public Transport {
   std::span<const int> nodes() const override { return inner_.nodes(); }
   std::unique_ptr<SharedMemory> share(std::size_t bytes) override;
 
+  void tell(int peer, const Signal& signal) override { inner_.tell(peer, signal); }
+  bool hear(Signal& signal) override { return inner_.hear(signal); }
+  bool gone(int rank) override { return inner_.gone(rank); }
+  Heartbeat& heartbeat() override { return inner_.heartbeat(); }
+
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override;
   void broadcast(std::span<std::byte> bytes, int root) override;
   void barrier() override;
@@ -76,6 +81,7 @@ class FaultyTransport final : public Transport {
   std::mt19937_64 random_;
   TicketSlots<Transfer> transfers_;
   std::map<Key, Queue> held_;
+  std::int64_t postings_ = 0;
 };
 
 /// Ranks of one seed draw different delays.
@@ -90,7 +96,9 @@ Ticket FaultyTransport::hold(Transfer transfer) {
   transfer.posting_delay = draw_delay();
   transfer.completion_delay = draw_delay();
   const Ticket ticket = transfers_.acquire();
+  const bool stalled = postings_++ == faults_.stall_after;
   transfers_[ticket] = transfer;
+  if (stalled) return ticket;  // the inner transport never hears of it
   held_[{transfer.peer, transfer.lane, transfer.kind}].push_back(ticket);
   return ticket;
 }

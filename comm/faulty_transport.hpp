@@ -1,4 +1,4 @@
-// A transport for tests: delays and reorders what another transport delivers, by seed.
+// A transport for tests: delays and reorders what another transport delivers, by seed; loses a message for ever.
 //
 // Order within a (peer, lane, direction) is a promise of every transport and is kept; everything else (which lane moves first,
 // when a posting takes effect, when and in which order completions are reported) is drawn from the seed.
@@ -14,6 +14,8 @@ namespace gyre {
 struct Faults {
   std::uint64_t seed = 1;
   int longest_delay = 20;  // calls of test() or progress() that a posting or a completion may be held back
+  /// This posting of the rank (counted from 0) never takes effect: the transfer or loan stays incomplete on both sides. -1: none.
+  std::int64_t stall_after = -1;
 };
 
 /// Wraps `inner`. Local.

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -13,6 +15,7 @@
 
 #include "comm/agreement.hpp"
 #include "comm/error.hpp"
+#include "comm/heartbeat.hpp"
 #include "comm/lending.hpp"
 #include "comm/shared_file.hpp"
 #include "comm/ticket_slots.hpp"
@@ -63,11 +66,23 @@ struct Unmatched {
 
 enum class Collective : std::uint8_t { all_gather, broadcast, barrier };
 
+struct Mailbox {
+  std::mutex mutex;
+  std::deque<Signal> signals;
+  std::atomic<std::size_t> count = 0;  // of signals, to be looked at without the mutex
+};
+
 }  // namespace
 
 struct LoopbackWorld::State {
   State(int count, int ranks_per_node)
-      : ranks(count), unmatched(std::size_t(count) * count), gone(count), lent(std::size_t(count) * count), offered(count) {
+      : ranks(count),
+        unmatched(std::size_t(count) * count),
+        gone(count),
+        lent(std::size_t(count) * count),
+        offered(count),
+        mailboxes(count),
+        arrived(count) {
     for (int rank = 0; rank < count; ++rank) nodes.push_back(ranks_per_node > 0 ? rank / ranks_per_node : 0);
   }
 
@@ -95,15 +110,20 @@ struct LoopbackWorld::State {
   std::vector<LendingPair> lent;              // [lender * ranks + borrower]; no mutex
   std::vector<SharedMemory::Region> offered;  // by rank, while a share() goes on
 
+  std::vector<Mailbox> mailboxes;  // by rank
+
   // The collective that is going on: ranks put their share on the board, and when all have, read it.
   std::condition_variable changed;
   Collective kind = Collective::barrier;
   std::vector<std::byte> board;
   int present = 0;
   bool reading = false;
+  std::vector<bool> arrived;  // by rank, in the collective that is going on
 };
 
 namespace {
+
+constexpr std::chrono::milliseconds kBetweenHeartbeats{5};  // of a rank that sleeps in a collective
 
 class LoopbackTransport final : public Transport {
  public:
@@ -125,6 +145,10 @@ class LoopbackTransport final : public Transport {
   std::span<const int> nodes() const override { return world_->nodes; }
   std::unique_ptr<SharedMemory> share(std::size_t bytes) override;
 
+  void tell(int peer, const Signal& signal) override;
+  bool hear(Signal& signal) override;
+  bool gone(int rank) override { return world_->gone[rank].load(std::memory_order_acquire); }
+
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override;
   void broadcast(std::span<std::byte> bytes, int root) override;
   void barrier() override { meet(Collective::barrier, {}, 0, {}); }
@@ -137,6 +161,7 @@ class LoopbackTransport final : public Transport {
   Ticket lend(const Loan& loan);
   bool test_loan(Ticket ticket, const Loan& loan);
   void meet(Collective kind, std::span<const std::byte> mine, std::size_t offset, std::span<std::byte> board);
+  void wait_for_all(std::unique_lock<std::mutex>& lock);
   void require_rank(int peer) const;
   bool failed() const { return world_->failed.load(std::memory_order_acquire); }
   void settle();
@@ -377,6 +402,23 @@ void LoopbackTransport::abort(int status, std::string_view message) {
   lose();
 }
 
+void LoopbackTransport::tell(int peer, const Signal& signal) {
+  Mailbox& mailbox = world_->mailboxes[peer];
+  const std::lock_guard lock(mailbox.mutex);
+  mailbox.signals.push_back(signal);
+  mailbox.count.store(mailbox.signals.size(), std::memory_order_release);
+}
+
+bool LoopbackTransport::hear(Signal& signal) {
+  Mailbox& mailbox = world_->mailboxes[rank_];
+  if (mailbox.count.load(std::memory_order_acquire) == 0) return false;
+  const std::lock_guard lock(mailbox.mutex);
+  signal = mailbox.signals.front();
+  mailbox.signals.pop_front();
+  mailbox.count.store(mailbox.signals.size(), std::memory_order_release);
+  return true;
+}
+
 void LoopbackTransport::all_gather(std::span<const std::byte> mine, std::span<std::byte> all) {
   if (all.size() != mine.size() * ranks()) {
     throw std::invalid_argument("all_gather of " + std::to_string(mine.size()) + " bytes from each of " + std::to_string(ranks()) +
@@ -390,13 +432,32 @@ void LoopbackTransport::broadcast(std::span<std::byte> bytes, int root) {
   meet(Collective::broadcast, rank_ == root ? bytes : std::span<std::byte>(), 0, bytes);
 }
 
+/// Until all have arrived, or one is gone. Waits for the lowest rank that is missing.
+void LoopbackTransport::wait_for_all(std::unique_lock<std::mutex>& lock) {
+  LoopbackWorld::State& world = *world_;
+  const auto over = [&] {
+    return world.failed || world.reading || std::find(world.gone.begin(), world.gone.end(), true) != world.gone.end();
+  };
+  while (!over()) {
+    const auto missing = static_cast<int>(std::find(world.arrived.begin(), world.arrived.end(), false) - world.arrived.begin());
+    Waiting waiting(heartbeat(), missing);
+    while (!over() && !world.arrived[missing]) {
+      if (world.changed.wait_for(lock, kBetweenHeartbeats) != std::cv_status::timeout) continue;
+      lock.unlock();
+      waiting.fruitless();
+      lock.lock();
+    }
+  }
+}
+
 /// Puts `mine` at `offset` of the shared board, waits for everyone, and copies the whole board out. The last rank to have read
 /// opens the board for the next collective.
 void LoopbackTransport::meet(Collective kind, std::span<const std::byte> mine, std::size_t offset, std::span<std::byte> board) {
   LoopbackWorld::State& world = *world_;
   std::unique_lock lock(world.mutex);
-  world.changed.wait(lock, [&] { return world.failed || !world.reading; });
+  world.changed.wait(lock, [&] { return world.failed || !world.reading; });  // for ranks that have only to copy
   if (!world.failed && world.present == 0) {
+    std::fill(world.arrived.begin(), world.arrived.end(), false);
     world.kind = kind;
     world.board.resize(board.size());
   }
@@ -411,13 +472,13 @@ void LoopbackTransport::meet(Collective kind, std::span<const std::byte> mine, s
   }
   if (!world.failed) {
     std::copy(mine.begin(), mine.end(), world.board.begin() + offset);
+    world.arrived[rank_] = true;
     if (++world.present == world.ranks) {
       world.reading = true;
       world.changed.notify_all();
     }
   }
-  const auto somebody_gone = [&] { return std::find(world.gone.begin(), world.gone.end(), true) != world.gone.end(); };
-  world.changed.wait(lock, [&] { return world.failed || world.reading || somebody_gone(); });
+  wait_for_all(lock);
   if (!world.failed && !world.reading) world.fail_locked("a rank has ended while others wait for it in a collective");
   if (world.failed) {
     lock.unlock();

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <limits>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -15,7 +14,9 @@
 
 #include "comm/communicator.hpp"
 #include "comm/error.hpp"
+#include "comm/heartbeat.hpp"
 #include "comm/lending.hpp"
+#include "comm/mpi_service.hpp"
 #include "comm/node.hpp"
 #include "comm/ticket_slots.hpp"
 
@@ -23,6 +24,7 @@ namespace gyre {
 namespace {
 
 constexpr std::chrono::seconds kGraceOfPendingSends{1};
+constexpr std::chrono::seconds kGraceOfTheSpeaker{5};
 
 struct Transfer {
   bool sending = false;
@@ -37,7 +39,7 @@ struct Transfer {
 
 class MpiTransport final : public Transport {
  public:
-  MpiTransport(Communicator communicator, std::size_t piece_bytes, int ranks_per_node);
+  MpiTransport(Communicator communicator, Communicator service, std::size_t piece_bytes, int ranks_per_node);
   ~MpiTransport() override;
 
   int rank() const override { return rank_; }
@@ -57,7 +59,12 @@ class MpiTransport final : public Transport {
 
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override;
   void broadcast(std::span<std::byte> bytes, int root) override;
-  void barrier() override { check_mpi(MPI_Barrier(communicator_.get()), "MPI_Barrier"); }
+  void barrier() override { service_.barrier(heartbeat()); }
+
+  void tell(int peer, const Signal& signal) override { service_.tell(peer, signal); }
+  bool hear(Signal& signal) override { return service_.hear(signal); }
+  bool gone(int rank) override { return !processes_.empty() && processes_[rank].gone(); }
+
   [[noreturn]] void abort(int status, std::string_view message) override;
   Traffic traffic() const override { return traffic_; }
 
@@ -73,6 +80,7 @@ class MpiTransport final : public Transport {
   void require(int peer, int lane) const;
 
   Communicator communicator_;
+  MpiService service_;
   const std::size_t piece_bytes_;
   int rank_ = 0;
   int ranks_ = 1;
@@ -80,6 +88,7 @@ class MpiTransport final : public Transport {
   TicketSlots<Transfer> transfers_;
   Traffic traffic_;
   std::vector<int> nodes_;
+  std::vector<ProcessId> processes_;
   std::vector<SharedMemory::Region> counters_;  // of every rank of the node: a LendingPair for each borrower of the node
   Lending lending_;
   unsigned fruitless_ = 0;
@@ -91,8 +100,9 @@ class MpiTransport final : public Transport {
   std::vector<MPI_Status> statuses_;
 };
 
-MpiTransport::MpiTransport(Communicator communicator, std::size_t piece_bytes, int ranks_per_node)
+MpiTransport::MpiTransport(Communicator communicator, Communicator service, std::size_t piece_bytes, int ranks_per_node)
     : communicator_(std::move(communicator)),
+      service_(std::move(service)),
       piece_bytes_(piece_bytes),
       rank_(communicator_.rank()),
       ranks_(communicator_.size()),
@@ -106,6 +116,7 @@ MpiTransport::MpiTransport(Communicator communicator, std::size_t piece_bytes, i
   check_mpi(MPI_Comm_get_attr(communicator_.get(), MPI_TAG_UB, &limit, &found), "MPI_Comm_get_attr");
   largest_tag_ = found ? *limit : 32767;  // what the standard guarantees
   nodes_ = discover_nodes(*this, ranks_per_node);
+  processes_ = gather_processes(*this);
   try {
     connect_mates();
   } catch (const std::invalid_argument&) {  // on every rank: somewhere not even the counters have room
@@ -273,6 +284,7 @@ void MpiTransport::reap(int completed, bool errors) {
     MPI_Get_count(&statuses_[index], MPI_BYTE, &bytes);
     transfer.arrived_bytes += bytes > 0 ? bytes : 0;
   }
+  heartbeat().progressed();
   drop_completed_requests();
 }
 
@@ -304,25 +316,26 @@ void MpiTransport::raise(const Transfer& transfer) const {
 }
 
 void MpiTransport::all_gather(std::span<const std::byte> mine, std::span<std::byte> all) {
-  if (all.size() != mine.size() * ranks_ || mine.size() > std::size_t(std::numeric_limits<int>::max())) {
+  if (all.size() != mine.size() * ranks_) {
     throw std::invalid_argument("all_gather of " + std::to_string(mine.size()) + " bytes from each of " + std::to_string(ranks_) +
-                                " ranks into " + std::to_string(all.size()) + " bytes; give room for all, at most 2 GiB each");
+                                " ranks into " + std::to_string(all.size()) + " bytes; give room for all");
   }
-  const int count = static_cast<int>(mine.size());
-  check_mpi(MPI_Allgather(mine.data(), count, MPI_BYTE, all.data(), count, MPI_BYTE, communicator_.get()), "MPI_Allgather");
+  service_.all_gather(heartbeat(), mine, all);
 }
 
 void MpiTransport::broadcast(std::span<std::byte> bytes, int root) {
   require(root, 0);
-  for (std::size_t offset = 0; offset < bytes.size(); offset += piece_bytes_) {
-    const int count = static_cast<int>(std::min(piece_bytes_, bytes.size() - offset));
-    check_mpi(MPI_Bcast(bytes.data() + offset, count, MPI_BYTE, root, communicator_.get()), "MPI_Bcast");
-  }
+  service_.broadcast(heartbeat(), bytes, root);
 }
 
+/// Who is not the one to speak waits to be ended by the one who is.
 void MpiTransport::abort(int status, std::string_view message) {
-  std::fprintf(stderr, "gyre: error: %.*s\n", static_cast<int>(message.size()), message.data());
-  std::fflush(stderr);
+  if (heartbeat().take_last_word()) {
+    std::fprintf(stderr, "gyre: error: %.*s\n", static_cast<int>(message.size()), message.data());
+    std::fflush(stderr);
+  } else {
+    std::this_thread::sleep_for(kGraceOfTheSpeaker);
+  }
   MPI_Abort(communicator_.get(), status);
   std::_Exit(status);
 }
@@ -346,7 +359,9 @@ std::unique_ptr<Transport> mpi_transport(int fortran_communicator, std::size_t p
   if (!mpi_stands()) {
     throw std::invalid_argument("an MPI transport outside of MPI_Init and MPI_Finalize; make an MpiSession first");
   }
-  return std::make_unique<MpiTransport>(Communicator::duplicate(MPI_Comm_f2c(fortran_communicator)), piece_bytes, ranks_per_node);
+  const MPI_Comm communicator = MPI_Comm_f2c(fortran_communicator);
+  return std::make_unique<MpiTransport>(Communicator::duplicate(communicator), Communicator::duplicate(communicator), piece_bytes,
+                                        ranks_per_node);
 }
 
 std::unique_ptr<Transport> mpi_world_transport(std::size_t piece_bytes, int ranks_per_node) {

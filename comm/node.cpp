@@ -1,10 +1,12 @@
 #include "comm/node.hpp"
 
+#include <signal.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <fstream>
 #include <optional>
 #include <stdexcept>
@@ -82,7 +84,31 @@ void require_room(const SharedFile::Room& room, std::uint64_t wanted_bytes, int 
                               " free; make it larger (mount -o remount,size=..., docker --shm-size) or use more nodes");
 }
 
+std::uint64_t process_space() {
+  std::array<char, 64> name{};  // "pid:[4026531836]"
+  const ssize_t length = ::readlink("/proc/self/ns/pid", name.data(), name.size());
+  if (length <= 0) return 0;
+  return XXH3_64bits_withSeed(name.data(), static_cast<std::size_t>(length), kernel_and_host());
+}
+
 }  // namespace
+
+bool ProcessId::gone() const {
+  if (space == 0) return false;
+  if (::kill(static_cast<pid_t>(number), 0) != 0) return errno == ESRCH;
+  std::string text;
+  std::getline(std::ifstream("/proc/" + std::to_string(number) + "/stat"), text);
+  const std::size_t name_end = text.rfind(')');  // "123 (gyre) Z ..."
+  return name_end != std::string::npos && name_end + 2 < text.size() && (text[name_end + 2] == 'Z' || text[name_end + 2] == 'X');
+}
+
+std::vector<ProcessId> gather_processes(Transport& transport) {
+  const ProcessId mine{.space = process_space(), .number = ::getpid()};
+  std::vector<ProcessId> processes(transport.ranks());
+  all_gather_value(transport, mine, std::span(processes));
+  for (ProcessId& process : processes) process.space = process.space == mine.space ? process.space : 0;
+  return processes;
+}
 
 std::vector<int> discover_nodes(Transport& transport, int ranks_per_node) {
   const int rank = transport.rank();

@@ -6,6 +6,7 @@
 // killed job leaves at most an empty file behind, and its pages are reserved before anybody writes.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "comm/shared_file.hpp"
@@ -17,6 +18,18 @@ namespace gyre {
 /// files there. A rank that has no /dev/shm is a node of its own. ranks_per_node (for tests): ranks further apart than
 /// that are of different nodes; 0 is any number. Uses the transport's collectives alone. Collective.
 std::vector<int> discover_nodes(Transport& transport, int ranks_per_node);
+
+/// A process on this kernel; of other kernels or process-id namespaces: nothing is known.
+struct ProcessId {
+  std::uint64_t space = 0;  // kernel and process-id namespace; 0: not this process's own
+  std::int64_t number = 0;
+
+  /// Dead, or a zombie that its parent has not looked at yet.
+  bool gone() const;
+};
+
+/// The process of every rank. Collective.
+std::vector<ProcessId> gather_processes(Transport& transport);
 
 /// `bytes` (each rank its own number) of every rank of this rank's node, this rank's own among them. Own pages can always be
 /// written, others' according to `access`. Throws std::invalid_argument on every rank if there is no room. Collective.

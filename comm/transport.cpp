@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "comm/heartbeat.hpp"
+
 namespace gyre {
 namespace {
 
@@ -17,6 +19,14 @@ Value fold_over_ranks(Transport& transport, Value mine, Fold&& fold) {
 }
 
 }  // namespace
+
+Transport::Transport() = default;
+Transport::~Transport() = default;
+
+Heartbeat& Transport::heartbeat() {
+  if (!heartbeat_) heartbeat_ = std::make_unique<Heartbeat>(*this);
+  return *heartbeat_;
+}
 
 double maximum_over_ranks(Transport& transport, double value) {
   return fold_over_ranks(transport, value, [](double a, double b) { return std::max(a, b); });

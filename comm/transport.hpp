@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "comm/shared_memory.hpp"
+#include "comm/signal.hpp"
 
 namespace gyre {
 
@@ -28,9 +29,11 @@ struct Traffic {
   std::uint64_t bytes_borrowed = 0;
 };
 
+class Heartbeat;
+
 class Transport {
  public:
-  virtual ~Transport() = default;
+  virtual ~Transport();
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
 
@@ -72,18 +75,33 @@ class Transport {
   /// blocks.
   virtual std::unique_ptr<SharedMemory> share(std::size_t bytes) = 0;
 
-  // Small collectives, for agreement and reports: every rank calls the same ones in the same order. They block.
+  // Small collectives, for agreement and reports: every rank calls the same ones in the same order. They block, under the deadline
+  // of heartbeat(): Stall, LostPeer.
   virtual void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) = 0;  // all: ranks() x mine.size()
   virtual void broadcast(std::span<std::byte> bytes, int root) = 0;
   virtual void barrier() = 0;
 
-  /// Ends the job on every rank with this status. Does not return (loopback: throws LostPeer here and in every other rank).
+  /// A message outside of lanes' order, to be heard whenever the peer listens. Best effort; never blocks; throws nothing.
+  virtual void tell(int peer, const Signal& signal) = 0;
+  /// The next signal that has come in from anybody, if there is one. Never blocks.
+  virtual bool hear(Signal& signal) = 0;
+  /// Whether this rank is known to be gone for ever (on the same node: its process is no more). False where it cannot be known.
+  virtual bool gone(int rank) = 0;
+
+  /// Who waits on this transport shows it here (Waiting), who computes beats.
+  virtual Heartbeat& heartbeat();
+
+  /// Ends the job on every rank with this status. One rank's message is printed, whoever else aborts. Does not return (loopback:
+  /// throws LostPeer here and in every other rank).
   [[noreturn]] virtual void abort(int status, std::string_view message) = 0;
 
   virtual Traffic traffic() const = 0;
 
  protected:
-  Transport() = default;
+  Transport();
+
+ private:
+  std::unique_ptr<Heartbeat> heartbeat_;  // made when it is first asked for
 };
 
 /// all_gather of one value per rank; all: ranks() entries.

@@ -318,6 +318,10 @@ class BreakingTransport : public Transport {
   void release(int peer) override { inner_.release(peer); }
   std::span<const int> nodes() const override { return inner_.nodes(); }
   std::unique_ptr<SharedMemory> share(std::size_t bytes) override { return inner_.share(bytes); }
+  void tell(int peer, const Signal& signal) override { inner_.tell(peer, signal); }
+  bool hear(Signal& signal) override { return inner_.hear(signal); }
+  bool gone(int rank) override { return inner_.gone(rank); }
+  Heartbeat& heartbeat() override { return inner_.heartbeat(); }
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override { inner_.all_gather(mine, all); }
   void broadcast(std::span<std::byte> bytes, int root) override { inner_.broadcast(bytes, root); }
   void barrier() override { inner_.barrier(); }

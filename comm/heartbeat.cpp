@@ -1,0 +1,239 @@
+#include "comm/heartbeat.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <stdexcept>
+#include <tuple>
+
+#include "comm/error.hpp"
+#include "comm/transport.hpp"
+
+namespace gyre {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+constexpr std::chrono::milliseconds kBetweenLooks{2};
+constexpr Seconds kFirstQuestion{1};
+/// Without a deadline nobody is asked, but a process that is gone is still seen.
+constexpr Seconds kIntervalWithoutDeadline{1};
+
+// Longer than a signal takes between ranks that share a core; shorter together than the second that mpirun leaves between SIGTERM
+// and SIGKILL.
+constexpr Seconds kListenBeforeStall{0.3};
+constexpr Seconds kListenBeforeEnding{0.2};
+constexpr Seconds kPatienceForWitnesses{0.35};  // of a rank that is ended and knows of nobody gone
+constexpr Seconds kHush{10};
+constexpr Seconds kLastWordTravels{0.05};
+
+// Who speaks before whom.
+constexpr int kDecided = -1;   // it speaks already
+constexpr int kSawItGone = 0;  // its peer's process is no more
+constexpr int kPeerIsSilent = 1;
+constexpr int kPeerAnswers = 2;
+constexpr int kKnowsNothing = 3;
+
+std::string in_seconds(Seconds duration) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.1f seconds", duration.count());
+  return text;
+}
+
+std::string in_seconds(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%g seconds", seconds);
+  return text;
+}
+
+template <class Time>
+Time after(Time time, Seconds duration) {
+  return time + std::chrono::duration_cast<typename Time::duration>(duration);
+}
+
+}  // namespace
+
+Heartbeat::Heartbeat(Transport& transport)
+    : transport_(transport), own_life_(Clock::now()), newest_(transport.ranks()), asked_(transport.ranks()) {}
+
+void Heartbeat::set_deadline(double seconds) {
+  if (!(seconds >= 0) || std::isinf(seconds)) {
+    throw std::invalid_argument("a deadline of " + std::to_string(seconds) + " seconds; give more than 0, or 0 for none");
+  }
+  deadline_seconds_ = seconds;
+}
+
+Seconds Heartbeat::interval() const {
+  return deadline_seconds_ > 0 ? Seconds(deadline_seconds_ / 8) : kIntervalWithoutDeadline;
+}
+
+void Heartbeat::beat() {
+  progressed_ = true;
+  const Time now = Clock::now();
+  if (now - looked_at_ >= kBetweenLooks) listen(now);
+}
+
+void Heartbeat::begin_wait(int peer) {
+  peer_ = peer;
+  started_ = {};
+  peer_is_gone_ = false;
+}
+
+void Heartbeat::end_wait() {
+  peer_ = -1;
+  progressed_ = true;
+  if (ending_since_ == Time{}) bid_at_ = {};
+}
+
+void Heartbeat::fruitless() {
+  const Time now = Clock::now();
+  if (started_ == Time{}) {
+    started_ = last_try_ = heard_peer_ = alive_ = now;
+    origin_ = -1;
+    next_ask_ = after(now, std::min(kFirstQuestion, interval()));
+  }
+  // A rank that was stopped itself (a debugger, a suspended job) has not waited meanwhile.
+  if (const auto gap = now - last_try_; gap > std::min(kFirstQuestion, interval())) {
+    alive_ += gap;
+    heard_peer_ += gap;
+  }
+  last_try_ = now;
+  if (now - looked_at_ < kBetweenLooks) return;
+  listen(now);
+  judge(now);
+}
+
+void Heartbeat::listen(Time now) {
+  looked_at_ = now;
+  if (progressed_) {
+    progressed_ = false;
+    ++number_;
+    own_life_ = now;
+  }
+  Signal signal;
+  while (transport_.hear(signal)) handle(signal, now);
+  if (ended_ && ended_->load(std::memory_order_relaxed)) judge_ending(now);
+}
+
+void Heartbeat::handle(const Signal& signal, Time now) {
+  switch (signal.kind) {
+    case Signal::Kind::ask:
+      asked_[signal.from] = now;
+      return answer(signal.from, now);
+    case Signal::Kind::alive:
+      return learn(signal, now);
+    case Signal::Kind::last_word:
+      if (bid_at_ != Time{} &&
+          std::tie(bid_urgency_, static_cast<const std::int32_t&>(transport_.rank())) < std::tie(signal.urgency, signal.from)) {
+        return;
+      }
+      hushed_until_ = after(now, kHush);
+      bid_at_ = {};
+  }
+}
+
+/// The newest sign of life that this rank knows: its own, or one that came along its own chain.
+void Heartbeat::answer(int rank, Time now) {
+  Signal sign{.kind = Signal::Kind::alive, .from = transport_.rank(), .origin = transport_.rank(), .number = number_};
+  Time life = own_life_;
+  if (peer_ >= 0 && origin_ >= 0 && alive_ > own_life_) {
+    sign.origin = origin_;
+    sign.number = origin_number_;
+    life = alive_;
+  }
+  sign.age_seconds = std::max(0.0, Seconds(now - life).count());
+  transport_.tell(rank, sign);
+}
+
+void Heartbeat::learn(const Signal& sign, Time now) {
+  if (sign.from != peer_) return;  // an answer to a wait that is over
+  heard_peer_ = now;
+  if (sign.origin == transport_.rank() || sign.number <= newest_[sign.origin]) return;
+  newest_[sign.origin] = sign.number;
+  const Time life = after(now, -Seconds(sign.age_seconds));
+  if (life <= alive_) return;
+  alive_ = life;
+  origin_ = sign.origin;
+  origin_number_ = sign.number;
+  for (int rank = 0; rank < int(asked_.size()); ++rank) {
+    if (asked_[rank] != Time{} && now - asked_[rank] < 3 * interval()) answer(rank, now);
+  }
+}
+
+void Heartbeat::ask(Time now) {
+  next_ask_ = after(now, interval());
+  if (deadline_seconds_ > 0) transport_.tell(peer_, {.kind = Signal::Kind::ask, .from = transport_.rank()});
+}
+
+void Heartbeat::judge(Time now) {
+  if (now >= next_ask_) {
+    ask(now);
+    peer_is_gone_ = transport_.gone(peer_);
+  }
+  if (peer_is_gone_ && may_speak(kSawItGone, now, kListenBeforeEnding)) {
+    throw LostPeer("rank " + std::to_string(peer_) + " is gone: its process has ended; " + where(now));
+  }
+  if (deadline_seconds_ == 0) return;
+  const bool silent = now - heard_peer_ > 2.5 * interval();
+  if (now - std::max(alive_, own_life_) < Seconds(deadline_seconds_ * (silent ? 1 : 1.25))) return;
+  if (!may_speak(silent ? kPeerIsSilent : kPeerAnswers, now, kListenBeforeStall)) return;
+  throw Stall(where(now) +
+              (silent ? "; rank " + std::to_string(peer_) + " does not answer"
+                      : "; rank " + std::to_string(peer_) + " answers, but nothing moves") +
+              " (deadline " + in_seconds(deadline_seconds_) + ")");
+}
+
+/// Whoever ends the job from outside kills soon: there is time for a look at who is gone, and for a word.
+void Heartbeat::judge_ending(Time now) {
+  if (ending_since_ == Time{}) ending_since_ = now;
+  int gone = 0;
+  while (gone < transport_.ranks() && !transport_.gone(gone)) ++gone;
+  if (gone < transport_.ranks()) {
+    if (may_speak(kSawItGone, now, kListenBeforeEnding)) {
+      throw LostPeer("rank " + std::to_string(gone) + " is gone: its process has ended; " + where(now));
+    }
+  } else if (now - ending_since_ > kPatienceForWitnesses && may_speak(kKnowsNothing, now, kListenBeforeEnding)) {
+    throw LostPeer("the job is ended from outside (SIGTERM); " + where(now));
+  }
+}
+
+bool Heartbeat::may_speak(int urgency, Time now, Seconds listening) {
+  if (now < hushed_until_) return false;
+  if (bid_at_ == Time{}) {
+    bid_at_ = now;
+    bid_urgency_ = urgency;
+    tell_all(urgency);
+  }
+  return now - bid_at_ >= listening;
+}
+
+void Heartbeat::tell_all(int urgency) {
+  for (int rank = 0; rank < transport_.ranks(); ++rank) {
+    if (rank == transport_.rank()) continue;
+    transport_.tell(rank, {.kind = Signal::Kind::last_word, .from = transport_.rank(), .urgency = urgency});
+  }
+}
+
+bool Heartbeat::take_last_word() {
+  const Time begin = Clock::now();
+  Signal signal;
+  while (transport_.hear(signal)) handle(signal, begin);
+  if (begin < hushed_until_) return false;
+  bid_at_ = begin;
+  bid_urgency_ = kDecided;
+  tell_all(kDecided);
+  for (Time now = begin; now - begin < kLastWordTravels; now = Clock::now()) {
+    while (transport_.hear(signal)) handle(signal, now);
+  }
+  return bid_at_ != Time{};
+}
+
+std::string Heartbeat::where(Time now) const {
+  const std::string stage =
+      std::string(", stage ") + stage_.name + (stage_.number >= 0 ? (*stage_.name ? " " : "") + std::to_string(stage_.number) : "");
+  const std::string self = "rank " + std::to_string(transport_.rank());
+  if (peer_ < 0) return self + " computes" + stage;
+  return self + " waits for rank " + std::to_string(peer_) + stage + ", for " + in_seconds(Seconds(now - started_));
+}
+
+}  // namespace gyre
