@@ -25,7 +25,9 @@ struct Block {
 struct BlockRows {
   std::array<const std::byte*, Tile::kMostStrips> strips;  // of query cells
   std::array<std::int64_t, kMostLanes> lanes;              // positions; kNoPosition past the end of a cell
+  std::array<std::int32_t, kMostLanes> heads;              // query heads of the lanes
   Range hull;                                              // of the positions
+  Range group;                                             // of the heads: all that read this key/value head
 };
 
 void require(bool condition, const std::string& message) {
@@ -71,7 +73,12 @@ void append_blocks(const AttendWork& work, int head, int strips_per_block, std::
 /// Finds out where a block's rows lie and stand, and fills in the tile's partials.
 BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
   const std::vector<QueryCell>& cells = work.heads[block.head].queries;
-  BlockRows rows{.strips = {}, .lanes = {}, .hull = {kNoPosition, -kNoPosition}};
+  const int group = work.shape.group, first_head = block.head * group;
+  BlockRows rows{.strips = {},
+                 .lanes = {},
+                 .heads = {},
+                 .hull = {kNoPosition, -kNoPosition},
+                 .group = {first_head, first_head + group}};
   tile.strip_count = block.strips;
   std::int32_t cell = block.cell;
   std::int32_t strip = block.strip;
@@ -81,9 +88,11 @@ BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
     rows.strips[s] = from.query + strip * query_strip_elements(work.shape) * type_bytes(work.shape.type);
     tile.strips[s].partial = reinterpret_cast<float*>(from.partial) + strip * partial_strip_floats(work.shape);
     for (int lane = 0; lane < kStrip; ++lane) {
-      const std::int64_t position = from.positions.begin + (std::int64_t{strip} * kStrip + lane) / work.shape.group;
+      const std::int64_t pair = std::int64_t{strip} * kStrip + lane;  // (token, head of the group)
+      const std::int64_t position = from.positions.begin + pair / group;
       const bool row = position < from.positions.end;
       rows.lanes[s * kStrip + lane] = row ? position : kNoPosition;
+      rows.heads[s * kStrip + lane] = first_head + static_cast<std::int32_t>(pair % group);
       if (row) rows.hull = {std::min(rows.hull.begin, position), std::max(rows.hull.end, position + 1)};
     }
   }
@@ -245,7 +254,7 @@ void Attend::State::take_keys(const KeyCell& cell, Range strips, AttendScratch::
 
 /// False if the block sees nothing of the cell.
 bool Attend::State::run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const {
-  const Cover cover = work.bands->cover(rows.hull, cell.positions);
+  const Cover cover = work.bands->cover(rows.hull, cell.positions, rows.group);
   if (cover == Cover::empty) return false;
   const std::size_t keys = static_cast<std::size_t>(cell.positions.size());
   const std::size_t lanes = static_cast<std::size_t>(tile.strip_count) * kStrip;
@@ -256,7 +265,7 @@ bool Attend::State::run_tile(const BlockRows& rows, const KeyCell& cell, AttendS
   if (cover == Cover::partial || keys != rounded) {
     const std::span<std::uint64_t> visible(worker.visible);
     if (cover == Cover::partial) {
-      work.bands->mark(std::span(rows.lanes).first(lanes), cell.positions, visible.first(keys));
+      work.bands->mark(std::span(rows.lanes).first(lanes), std::span(rows.heads).first(lanes), cell.positions, visible.first(keys));
     } else {
       std::fill_n(visible.begin(), keys, ~std::uint64_t{0} >> (kMostLanes - lanes));
     }

@@ -50,7 +50,7 @@ struct AttendWork {
   CellShape shape;
   ScoreRule score{};
   const Bands* bands = nullptr;
-  std::vector<Head> heads;
+  std::vector<Head> heads;  // head h serves the query heads [h group, (h + 1) group) of the bands
 };
 
 /// Scratch memory of a team's workers. Attends that never run at the same time may share one, so that a ring of a thousand stages

@@ -59,7 +59,7 @@ double ReferencePartial::lse_bound() const {
 }
 
 ReferencePartial reference_partial(const float* query, std::int64_t query_position, TypedRows keys, TypedRows values, int head,
-                                   std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands) {
+                                   std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands, int query_head) {
   std::vector<float> key(keys.dim), value(values.dim);
   std::vector<std::int64_t> seen;
   std::vector<double> scores;
@@ -68,7 +68,7 @@ ReferencePartial reference_partial(const float* query, std::int64_t query_positi
   ReferencePartial partial(values.dim);
   for (const Range range : touched) {
     for (std::int64_t position = range.begin; position < range.end; ++position) {
-      if (!bands.visible(query_position, position)) continue;
+      if (!bands.visible(query_position, position, query_head)) continue;
       seen.push_back(position - keys_begin);
       convert(keys.row(position - keys_begin, head), keys.type, key.data(), Type::f32, keys.dim);
       const Score score = score_of(query, key.data(), keys.dim, rule);

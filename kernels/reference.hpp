@@ -30,8 +30,9 @@ struct ReferencePartial {
   double lse_bound() const;  // 4 eps (1 + max_j |s_j|) + eps |lse|: the result itself is rounded
 };
 
-/// query: [head_dim]. keys, values: rows of which `head` is read; row r stands at position keys_begin + r.
+/// query: [head_dim]. keys, values: rows of which `head` is read; row r stands at position keys_begin + r. query_head: for bands
+/// that tell query heads apart.
 ReferencePartial reference_partial(const float* query, std::int64_t query_position, TypedRows keys, TypedRows values, int head,
-                                   std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands);
+                                   std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands, int query_head = 0);
 
 }  // namespace gyre

@@ -89,8 +89,8 @@ ReferencePartial unflatten(int value_dim, const double* from) {
   return partial;
 }
 
-ReferencePartial over_own_keys(const Problem& problem, std::span<const Range> key_rows, const Operands& operands,
-                               const float* query, std::int64_t position, int head) {
+ReferencePartial over_own_keys(const Problem& problem, const Bands& bands, std::span<const Range> key_rows,
+                               const Operands& operands, const float* query, std::int64_t position, int head) {
   ReferencePartial partial(problem.value_dim);
   std::int64_t first = 0;
   const auto part = [&](TypedRows rows, std::int64_t tokens) {
@@ -100,7 +100,7 @@ ReferencePartial over_own_keys(const Problem& problem, std::span<const Range> ke
   };
   for (const Range range : key_rows) {
     partial.merge(reference_partial(query, position, part(operands.keys, range.size()), part(operands.values, range.size()),
-                                    head / problem.group(), range.begin, problem.score_rule(), problem.mask.bands()));
+                                    head / problem.group(), range.begin, problem.score_rule(), bands, head));
     first += range.size();
   }
   return partial;
@@ -111,10 +111,12 @@ std::vector<ReferencePartial> reference(Transport& transport, Team& team, const 
                                         const Operands& operands, const Batch& batch) {
   const std::size_t width = partial_doubles(batch.value_dim), rows = batch.row_count();
   std::vector<double> mine(rows * width), all(mine.size() * static_cast<std::size_t>(transport.ranks()));
+  const Bands bands = problem.bands();
   const auto compute = [&](int task, int) {
     const auto row = static_cast<std::size_t>(task);
     const std::int64_t position = batch.tokens[row / static_cast<std::size_t>(batch.heads)] + problem.first_query_position();
-    flatten(over_own_keys(problem, key_rows, operands, batch.query(row), position, task % batch.heads), mine.data() + row * width);
+    flatten(over_own_keys(problem, bands, key_rows, operands, batch.query(row), position, task % batch.heads),
+            mine.data() + row * width);
   };
   team.run(static_cast<int>(rows), compute, [&] { transport.progress(); });
   transport.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));

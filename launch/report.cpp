@@ -48,9 +48,9 @@ std::string seconds_text(double seconds) {
 
 std::string problem_text(const Problem& problem) {
   const std::string mask = problem.mask.text().size() > 80 ? problem.mask.text().substr(0, 77) + "..." : problem.mask.text();
-  return format("  problem    %lld queries x %lld keys, %d heads (%d key/value), head dim %d, value dim %d, %s\n",
+  return format("  problem    %lld queries x %lld keys, %d heads (%d key/value), head dim %d, value dim %d\n",
                 static_cast<long long>(problem.query_tokens), static_cast<long long>(problem.key_tokens), problem.query_heads,
-                problem.key_heads, problem.head_dim, problem.value_dim, to_string(problem.type).c_str()) +
+                problem.key_heads, problem.head_dim, problem.value_dim) +
          format("  mask       %s; query 0 at key position %lld; scale %.6g\n", mask.c_str(),
                 static_cast<long long>(problem.first_query_position()), problem.score_scale());
 }
@@ -107,7 +107,7 @@ nlohmann::ordered_json per_rank_json(const Report& report) {
 }  // namespace
 
 double Report::flops() const {
-  return 2.0 * static_cast<double>(visible_pairs) * problem.query_heads * (problem.head_dim + problem.value_dim);
+  return 2 * visible_pairs * (problem.head_dim + problem.value_dim);
 }
 
 double Report::gflops_per_rank() const {
@@ -136,11 +136,9 @@ std::string to_text(const Report& report) {
                  bytes_text(static_cast<double>(report.arena_bytes)).c_str(),
                  bytes_text(static_cast<double>(report.scratch_bytes)).c_str(),
                  bytes_text(static_cast<double>(report.peak_memory_bytes)).c_str());
-  const Type type = report.problem.type;
-  const std::string inputs = type == Type::f32 ? "" : ", of inputs as " + to_string(type) + " holds them";
   if (report.check)
-    text += format("  check      %s in float64%s: output off by %.2g of the largest, log-sum-exp by %.2g; %.1f%% of the bound\n",
-                   plural(report.check->rows, "row").c_str(), inputs.c_str(), report.check->out_error, report.check->lse_error,
+    text += format("  check      %s in float64: output off by %.2g of the largest, log-sum-exp by %.2g; %.1f%% of the bound\n",
+                   plural(report.check->rows, "row").c_str(), report.check->out_error, report.check->lse_error,
                    100 * report.check->share_of_bound);
   return text;
 }
@@ -162,7 +160,6 @@ std::string to_json(const Report& report) {
       {"kv_heads", problem.key_heads},
       {"head_dim", problem.head_dim},
       {"value_dim", problem.value_dim},
-      {"dtype", to_string(problem.type)},
       {"mask", problem.mask.text()},
       {"query_offset", problem.first_query_position()},
       {"scale", problem.score_scale()},

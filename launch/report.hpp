@@ -17,14 +17,14 @@ struct Report {
   int ranks = 1, nodes = 1;
   int threads = 1;  // of all ranks together
   Measurement measured;
-  double peak_flops = 0;  // FLOP/s of all ranks together
-  std::int64_t visible_pairs = 0;
+  double peak_flops = 0;               // FLOP/s of all ranks together
+  double visible_pairs = 0;            // summed over query heads
   std::int64_t arena_bytes = 0;        // of the rank with most
   std::int64_t scratch_bytes = 0;      // of the rank with most
   std::int64_t peak_memory_bytes = 0;  // of the process with most
   std::optional<CheckResult> check;
 
-  /// 2 x visible pairs x query heads x (head dim + value dim): a multiplication and an addition each for Q K^T and P V.
+  /// 2 x visible pairs of all query heads x (head dim + value dim): a multiplication and an addition each for Q K^T and P V.
   double flops() const;
   double gflops_per_rank() const;
   double tokens_per_second() const;  // queries

@@ -55,7 +55,7 @@ bool wider_first(const Band& a, const Band& b) {
   };
   const auto strip = [](const Band& band) {
     const Diagonals seen = diagonals_of(band);
-    return std::tuple(seen.first, -seen.last, band.modulus);
+    return std::tuple(seen.first, -seen.last, band.modulus, band.blocks != nullptr);
   };
   const auto a_rectangle = rectangle(a), b_rectangle = rectangle(b);
   return a_rectangle != b_rectangle ? a_rectangle < b_rectangle : strip(a) < strip(b);
@@ -80,6 +80,7 @@ Range Band::keys_of(std::int64_t query) const {
 
 Band operator&(const Band& a, const Band& b) {
   Band both{a.queries & b.queries, a.keys & b.keys, std::max(a.lower, b.lower), std::min(a.upper, b.upper)};
+  both.blocks = a.blocks != nullptr ? a.blocks : b.blocks;
   if (a.modulus == 1 || b.modulus == 1) {
     both.modulus = std::max(a.modulus, b.modulus);
     both.residue = std::max(a.residue, b.residue);
@@ -104,6 +105,7 @@ Band clipped(Band band, Range queries, Range keys) {
 }
 
 bool contains(const Band& outer, const Band& inner) {
+  if (outer.blocks != nullptr && outer.blocks != inner.blocks) return false;
   if (!outer.queries.contains(inner.queries) || !outer.keys.contains(inner.keys)) return false;
   const Diagonals seen = diagonals_of(inner);
   if (seen.first < outer.lower || outer.upper < seen.last) return false;
@@ -125,6 +127,12 @@ Band normal_form(Band band) {
   band.lower = seen.first <= uncut.first ? -kUnbounded : seen.first;
   band.upper = seen.last >= uncut.last ? kUnbounded : seen.last;
   return band;
+}
+
+Range reach(const Band& band) {
+  const Diagonals seen = diagonals_of(band);
+  if (seen.empty()) return {};
+  return band.keys & Range{band.queries.begin + seen.first, band.queries.end + seen.last};
 }
 
 // The pairs on a diagonal grow by one per diagonal up to the lower of the two inner corners, stay level between them and shrink

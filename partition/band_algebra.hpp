@@ -1,4 +1,5 @@
-// The algebra of single bands, which the set of bands is built from. Internal to this room.
+// The algebra of single bands, which the set of bands is built from: rectangles and strips; tables of blocks are carried along and
+// compared, not looked into. Internal to this room.
 //
 // All of it stands on one fact: between the diagonals of a rectangle's two outer corners, every diagonal d = j - i meets the
 // rectangle in at least one pair. So what a band sees of a rectangle is told by its first and its last diagonal in there:
@@ -32,6 +33,9 @@ bool contains(const Band& outer, const Band& inner);
 
 /// The same pairs in the tightest rectangle, limits only where they cut, modulus 1 for a single diagonal. The band is not empty.
 Band normal_form(Band band);
+
+/// The keys that the band reaches; empty if it sees none. With modulus 1, each is seen by some query.
+Range reach(const Band& band);
 
 /// Visible pairs of one band, in closed form. Its queries or its keys are bounded.
 std::int64_t count_pairs(const Band& band);

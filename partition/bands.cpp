@@ -1,12 +1,15 @@
 #include "partition/bands.hpp"
 
 #include <algorithm>
-#include <array>
 #include <bit>
+#include <map>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "partition/band_algebra.hpp"
+#include "partition/band_count.hpp"
+#include "partition/band_tile.hpp"
 
 namespace gyre {
 namespace {
@@ -29,87 +32,83 @@ void require_few(std::size_t bands) {
   }
 }
 
-// |A_0 or A_1 or ...| = sum over k of |A_k| - |(A_k & A_0) or ... or (A_k & A_(k-1))|. Bands are closed under `&`, each is counted
-// in closed form, and dropping bands inside another keeps the recursion shallow. No band is inside another here.
-std::int64_t count_union(const std::vector<Band>& bands) {
-  std::int64_t pairs = 0;
-  for (std::size_t k = 0; k < bands.size(); ++k) {
-    pairs += count_pairs(bands[k]);
-    std::vector<Band> counted;
-    for (std::size_t earlier = 0; earlier < k; ++earlier) {
-      const Band both = bands[k] & bands[earlier];
-      if (!both.empty()) counted.push_back(both);
+/// Heads of all tables together.
+int common_heads(const Bands::Tables& tables) {
+  int heads = 1;
+  for (const auto& table : tables) {
+    const int its = table->shape().heads;
+    if (heads != 1 && its != 1 && heads != its) {
+      throw std::invalid_argument("the mask has a block table of " + std::to_string(heads) + " and one of " + std::to_string(its) +
+                                  " heads: give both one head, or the same number");
     }
-    if (!counted.empty()) pairs -= count_union(without_contained(std::move(counted)));
+    heads = std::max(heads, its);
   }
-  return pairs;
+  return heads;
 }
 
-// Modulus 1: toggle a lane's bit where its interval begins and where it ends; the running XOR over keys is then the set of lanes
-// that see the key. In pieces, so that the toggles fit on the stack.
-void mark_intervals(const Band& band, std::span<const std::int64_t> lanes, Range seen, Range keys, std::span<std::uint64_t> out) {
-  constexpr std::int64_t kPiece = 256;
-  for (std::int64_t begin = seen.begin; begin < seen.end; begin += kPiece) {
-    const Range piece{begin, std::min(begin + kPiece, seen.end)};
-    std::array<std::uint64_t, kPiece + 1> toggles{};
-    for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-      const Range interval = band.keys_of(lanes[lane]) & piece;
-      if (interval.empty()) continue;
-      toggles[interval.begin - begin] ^= std::uint64_t{1} << lane;
-      toggles[interval.end - begin] ^= std::uint64_t{1} << lane;
-    }
-    std::uint64_t seeing = 0;
-    for (std::int64_t key = 0; key < piece.size(); ++key) {
-      seeing ^= toggles[key];
-      out[begin - keys.begin + key] |= seeing;
-    }
+/// Those of `tables` that bands point to.
+Bands::Tables tables_used(const std::vector<Band>& bands, const Bands::Tables& tables) {
+  Bands::Tables used;
+  const auto points_to = [](const auto& table) { return [&table](const Band& band) { return band.blocks == table.get(); }; };
+  for (const auto& table : tables) {
+    if (std::any_of(bands.begin(), bands.end(), points_to(table))) used.push_back(table);
   }
-}
-
-void mark_strided(const Band& band, std::span<const std::int64_t> lanes, Range keys, std::span<std::uint64_t> out) {
-  for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-    const Diagonals seen = diagonals_of(clipped(band, {lanes[lane], lanes[lane] + 1}, keys));
-    for (std::int64_t diagonal = seen.first; diagonal <= seen.last; diagonal += band.modulus) {
-      out[lanes[lane] + diagonal - keys.begin] |= std::uint64_t{1} << lane;
-    }
-  }
-}
-
-// The keys that a band's clipped part reaches; empty if it sees none.
-Range reach(const Band& part) {
-  const Diagonals seen = diagonals_of(part);
-  if (seen.empty()) return {};
-  return part.keys & Range{part.queries.begin + seen.first, part.queries.end + seen.last};
+  return used;
 }
 
 }  // namespace
 
-Bands::Bands(std::vector<Band> bands) {
-  for (const Band& band : bands) require_well_formed(band);
-  bands_ = without_contained(std::move(bands));
-  require_few(bands_.size());
-  if (bands_.empty()) return;
+const std::shared_ptr<const Bands::Contents>& Bands::nothing() {
+  static const auto contents = std::make_shared<const Contents>();
+  return contents;
+}
 
-  const std::size_t leaves = std::bit_ceil(bands_.size());
-  latest_end_.assign(2 * leaves, -kUnbounded);
-  for (std::size_t k = 0; k < bands_.size(); ++k) latest_end_[leaves + k] = bands_[k].queries.end;
-  for (std::size_t node = leaves - 1; node > 0; --node)
-    latest_end_[node] = std::max(latest_end_[2 * node], latest_end_[2 * node + 1]);
+Bands::Bands(std::vector<Band> given, const Tables& tables) {
+  for (const Band& band : given) require_well_formed(band);
+  auto contents = std::make_shared<Contents>();
+  contents->bands = without_contained(std::move(given));
+  contents->tables = tables_used(contents->bands, tables);
+  contents->heads = common_heads(contents->tables);
+  const std::vector<Band>& bands = contents->bands;
+  require_few(bands.size());
+  if (!bands.empty()) {
+    const std::size_t leaves = std::bit_ceil(bands.size());
+    std::vector<std::int64_t>& latest_end = contents->latest_end;
+    latest_end.assign(2 * leaves, -kUnbounded);
+    for (std::size_t k = 0; k < bands.size(); ++k) latest_end[leaves + k] = bands[k].queries.end;
+    for (std::size_t node = leaves - 1; node > 0; --node)
+      latest_end[node] = std::max(latest_end[2 * node], latest_end[2 * node + 1]);
+  }
+  contents_ = std::move(contents);
+}
+
+Bands Bands::at(std::int64_t first_query_position) const {
+  Bands bound(*this);
+  bound.first_query_ = first_query_position;
+  return bound;
+}
+
+std::int64_t Bands::common_position(const Bands& a, const Bands& b) {
+  if (a.tables().empty() || b.tables().empty()) return a.tables().empty() ? b.first_query_ : a.first_query_;
+  if (a.first_query_ == b.first_query_) return a.first_query_;
+  throw std::invalid_argument("block tables whose first queries are at positions " + std::to_string(a.first_query_) + " and " +
+                              std::to_string(b.first_query_) + " are combined: bind them to one position, or afterwards");
 }
 
 // Depth first through the tree, leaving out what ends too early. An odd node is a right child: after it, go up to the nearest left
 // child and over to its sibling. The first leaf that begins too late ends the search, since bands ascend in queries.begin.
 template <class Visit>
 void Bands::each_touching(Range queries, Visit&& visit) const {
-  if (bands_.empty() || queries.empty()) return;
-  const std::size_t leaves = latest_end_.size() / 2;
+  const auto& [bands, latest_end, tables, heads] = *contents_;
+  if (bands.empty() || queries.empty()) return;
+  const std::size_t leaves = latest_end.size() / 2;
   for (std::size_t node = 1; node != 0;) {
-    if (latest_end_[node] > queries.begin) {
+    if (latest_end[node] > queries.begin) {
       if (node < leaves) {
         node *= 2;
         continue;
       }
-      const Band& band = bands_[node - leaves];
+      const Band& band = bands[node - leaves];
       if (band.queries.begin >= queries.end || !visit(band)) return;
     }
     node >>= std::countr_one(node);
@@ -117,45 +116,54 @@ void Bands::each_touching(Range queries, Visit&& visit) const {
   }
 }
 
-bool Bands::visible(std::int64_t query, std::int64_t key) const {
+bool Bands::visible(std::int64_t query, std::int64_t key, int head) const {
   bool seen = false;
-  each_touching({query, query + 1}, [&](const Band& band) { return !(seen = band.visible(query, key)); });
+  each_touching({query, query + 1}, [&](const Band& band) {
+    seen = band.visible(query, key);
+    if (seen && band.blocks != nullptr) seen = TableAt{*band.blocks, first_query_}.visible(head, query, key);
+    return !seen;
+  });
   return seen;
 }
 
-Cover Bands::cover(Range queries, Range keys) const {
+Cover Bands::cover(Range queries, Range keys, Range heads) const {
   if (queries.empty() || keys.empty()) return Cover::empty;
-  const Diagonals corners{keys.begin - (queries.end - 1), keys.end - 1 - queries.begin};
   Cover cover = Cover::empty;
   each_touching(queries, [&](const Band& band) {
-    const Band part = clipped(band, queries, keys);
-    const Diagonals seen = diagonals_of(part);
-    if (seen.empty()) return true;
-    const bool every_diagonal =
-        seen.first == corners.first && seen.last == corners.last && (band.modulus == 1 || seen.first == seen.last);
-    cover = every_diagonal && part.queries == queries && part.keys == keys ? Cover::full : Cover::partial;
+    cover = std::max(cover, cover_of(band, queries, keys, heads & Range{0, this->heads()}, first_query_));
     return cover != Cover::full;
   });
   return cover;
 }
 
-// n bands cost at most 2^n closed forms, mostly far fewer. Where that may be more than there are rows, the rows are split in two:
-// most sets of many bands (documents) fall apart, and in a single row the overlaps of intervals are nested, which leaves n^2.
-std::int64_t Bands::count(Range queries, Range keys) const {
-  constexpr int kFewBands = 16;
+std::vector<Band> Bands::parts_in(Range queries, Range keys) const {
   std::vector<Band> parts;
   each_touching(queries, [&](const Band& band) {
     const Band part = clipped(band, queries, keys);
     if (!part.empty()) parts.push_back(part);
     return true;
   });
-  if (parts.size() <= 1) return parts.empty() ? 0 : count_pairs(parts.front());
-  parts = without_contained(std::move(parts));
-  const std::int64_t rows = queries.size();
-  const int few = std::max(kFewBands, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(rows))));
-  if (rows == 1 || parts.size() <= static_cast<std::size_t>(few)) return count_union(parts);
-  const std::int64_t middle = queries.begin + rows / 2;
-  return count({queries.begin, middle}, keys) + count({middle, queries.end}, keys);
+  return parts;
+}
+
+std::int64_t Bands::row_border_after(std::int64_t query) const {
+  std::int64_t border = kUnbounded;
+  for (const auto& table : tables()) {
+    const TableAt at{*table, first_query_};
+    const std::int64_t row = std::max<std::int64_t>(at.row_of(query), -1);
+    if (row < table->shape().rows) border = std::min(border, at.queries_of(row).end);
+  }
+  return border;
+}
+
+std::int64_t Bands::count(Range queries, Range keys) const {
+  if (tables().empty()) return count_strips(parts_in(queries, keys), queries);
+  std::int64_t pairs = 0;
+  for (std::int64_t begin = queries.begin, end = 0; begin < queries.end; begin = end) {
+    end = std::min(queries.end, row_border_after(begin));
+    pairs += count_row_of_blocks(parts_in({begin, end}, keys), {begin, end}, first_query_, heads());
+  }
+  return pairs;
 }
 
 void Bands::keys_touched(Range queries, Range keys, std::vector<Range>& out) const {
@@ -177,7 +185,8 @@ void Bands::keys_touched(Range queries, Range keys, std::vector<Range>& out) con
   out.resize(merged);
 }
 
-void Bands::mark(std::span<const std::int64_t> lanes, Range keys, std::span<std::uint64_t> out) const {
+void Bands::mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range keys,
+                 std::span<std::uint64_t> out) const {
   if (lanes.size() > 64) throw std::invalid_argument("a tile has " + std::to_string(lanes.size()) + " lanes: at most 64 fit");
   std::fill_n(out.begin(), keys.size(), std::uint64_t{0});
   Range queries{kNoPosition, -kNoPosition};
@@ -186,33 +195,72 @@ void Bands::mark(std::span<const std::int64_t> lanes, Range keys, std::span<std:
     queries = {std::min(queries.begin, lane), std::max(queries.end, lane + 1)};
   }
   each_touching(queries, [&](const Band& band) {
-    const Range seen = reach(clipped(band, queries, keys));
-    if (band.modulus == 1) {
-      mark_intervals(band, lanes, seen, keys, out);
-    } else if (!seen.empty()) {
-      mark_strided(band, lanes, keys, out);
-    }
+    mark_band(band, lanes, queries, heads, first_query_, keys, out);
     return true;
   });
 }
 
+namespace {
+
+/// The tables of two sets in one list: what says the same is kept once, and bands point to that.
+class JoinedTables {
+ public:
+  explicit JoinedTables(const Bands::Tables& tables) : tables_(tables) {}
+
+  const BlockTable* adopt(const std::shared_ptr<const BlockTable>& table) {
+    for (const auto& mine : tables_) {
+      if (mine == table || *mine == *table) return mine.get();
+    }
+    tables_.push_back(table);
+    return table.get();
+  }
+  /// The table that shows what both show; the same for the same two.
+  const BlockTable* both(const BlockTable* a, const BlockTable* b) {
+    if (a == nullptr || b == nullptr || a == b) return a != nullptr ? a : b;
+    const BlockTable*& combined = combined_[{a, b}];
+    if (combined == nullptr) combined = adopt(std::make_shared<const BlockTable>(*a & *b));
+    return combined;
+  }
+  const Bands::Tables& list() const { return tables_; }
+
+ private:
+  Bands::Tables tables_;
+  std::map<std::pair<const BlockTable*, const BlockTable*>, const BlockTable*> combined_;
+};
+
+/// The second set's tables, found again among the first one's.
+std::map<const BlockTable*, const BlockTable*> adopt_all(JoinedTables& joined, const Bands::Tables& tables) {
+  std::map<const BlockTable*, const BlockTable*> adopted{{nullptr, nullptr}};
+  for (const auto& table : tables) adopted[table.get()] = joined.adopt(table);
+  return adopted;
+}
+
+}  // namespace
+
 Bands operator&(const Bands& a, const Bands& b) {
+  JoinedTables tables(a.tables());
+  const auto adopted = adopt_all(tables, b.tables());
   std::vector<Band> result;
   for (const Band& left : a.all()) {
     b.each_touching(left.queries, [&](const Band& right) {
-      const Band both = left & right;
-      if (!both.empty()) result.push_back(both);
+      Band both = left & right;
+      if (both.empty()) return true;
+      if (right.blocks != nullptr) both.blocks = tables.both(left.blocks, adopted.at(right.blocks));
+      result.push_back(both);
       require_few(result.size());
       return true;
     });
   }
-  return Bands(std::move(result));
+  return Bands(std::move(result), tables.list()).at(Bands::common_position(a, b));
 }
 
 Bands operator|(const Bands& a, const Bands& b) {
-  std::vector<Band> result(a.bands_);
-  result.insert(result.end(), b.bands_.begin(), b.bands_.end());
-  return Bands(std::move(result));
+  JoinedTables tables(a.tables());
+  const auto adopted = adopt_all(tables, b.tables());
+  std::vector<Band> result(a.all().begin(), a.all().end());
+  result.insert(result.end(), b.all().begin(), b.all().end());
+  for (auto band = result.begin() + std::ssize(a.all()); band != result.end(); ++band) band->blocks = adopted.at(band->blocks);
+  return Bands(std::move(result), tables.list()).at(Bands::common_position(a, b));
 }
 
 }  // namespace gyre

@@ -4,6 +4,8 @@
 //
 //   visible(i, j)  <=>  i in queries, j in keys, lower <= j - i <= upper, (j - i) mod modulus == residue
 //
+// A band may also carry a table of blocks, which then has to show the pair as well. Nothing but a table tells query heads apart.
+//
 // A mask is an OR of bands. Bands are closed under AND (the residues by the Chinese remainder theorem), so masks compose:
 //
 //   causal            any query, any key, j - i in [-inf, 0]
@@ -11,14 +13,17 @@
 //   documents(a, b)   queries [0,a) x keys [0,a)  OR  queries [a,a+b) x keys [a,a+b)
 //   dilated(L, D)     j - i in [-(L-1)D, 0], modulus D, residue 0
 //
-// Positions are those of the key axis; the query's own offset has been added by the caller.
+// Positions are those of the key axis; the query's own offset has been added by the caller. Tables alone count queries from the
+// first one, so bands that have some are bound to its position: at().
 #pragma once
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "partition/block_table.hpp"
 #include "partition/units.hpp"
 
 namespace gyre {
@@ -31,10 +36,11 @@ inline constexpr std::int64_t kNoPosition = std::int64_t{1} << 61;
 struct Band {
   Range queries{-kUnbounded, kUnbounded};
   Range keys{-kUnbounded, kUnbounded};
-  std::int64_t lower = -kUnbounded;  // of j - i, inclusive
-  std::int64_t upper = kUnbounded;   // of j - i, inclusive
-  std::int64_t modulus = 1;          // at least 1
-  std::int64_t residue = 0;          // of j - i, in [0, modulus)
+  std::int64_t lower = -kUnbounded;    // of j - i, inclusive
+  std::int64_t upper = kUnbounded;     // of j - i, inclusive
+  std::int64_t modulus = 1;            // at least 1
+  std::int64_t residue = 0;            // of j - i, in [0, modulus)
+  const BlockTable* blocks = nullptr;  // owned by the Bands that it is in; what a band says of itself leaves it out
 
   bool visible(std::int64_t query, std::int64_t key) const;
   bool empty() const;
@@ -43,52 +49,81 @@ struct Band {
   bool operator==(const Band&) const = default;
 };
 
-/// The pairs visible in both. May be empty().
+/// The pairs visible in both. May be empty(). Keeps the table of one of them: at most one has one, or both the same.
 Band operator&(const Band& a, const Band& b);
 
 /// How much of a tile is visible. A tile that is full only as a union of several bands may be called partial.
 enum class Cover : std::uint8_t { empty, partial, full };
 
-/// A set of pairs: the union of bands, indexed by query range so that ten thousand documents cost a binary search.
+/// Query heads of a tile; nothing less than all of them.
+inline constexpr Range kEveryHead{0, std::int64_t{1} << 30};
+
+/// A set of pairs: the union of bands, indexed by query range so that ten thousand documents cost a binary search. Immutable, and
+/// shared by its copies.
 class Bands {
  public:
+  using Tables = std::vector<std::shared_ptr<const BlockTable>>;
+
   Bands() = default;  // sees nothing
   /// Every band is put in its tightest rectangle, without limits that do not cut; empty bands and bands inside another are dropped.
-  /// Throws std::invalid_argument on a malformed band or more than kMostBands.
-  explicit Bands(std::vector<Band> bands);
+  /// `tables`: those that bands point to. Throws std::invalid_argument on a malformed band, on more than kMostBands and on tables
+  /// whose numbers of heads differ (1 goes with any).
+  explicit Bands(std::vector<Band> bands, const Tables& tables = {});
 
-  std::span<const Band> all() const { return bands_; }  // ascending in queries.begin
+  std::span<const Band> all() const { return contents_->bands; }  // ascending in queries.begin
+  const Tables& tables() const { return contents_->tables; }
+  /// 1 if every query head sees the same, else the number of query heads that the tables were made for.
+  int heads() const { return contents_->heads; }
+  /// The same bands with row 0 of their tables at this position. Until then it is at 0.
+  Bands at(std::int64_t first_query_position) const;
 
-  bool visible(std::int64_t query, std::int64_t key) const;
-  /// Empty is exact: never a tile in which a pair is visible, always one in which none is.
-  Cover cover(Range queries, Range keys) const;
+  /// head: of queries; any where heads() is 1.
+  bool visible(std::int64_t query, std::int64_t key, int head = 0) const;
+  /// Empty is exact: never a tile in which a pair is visible for one of the heads, always one in which none is. Full is full for
+  /// all.
+  Cover cover(Range queries, Range keys, Range heads = kEveryHead) const;
 
-  /// Exact number of visible pairs in the rectangle (bounded queries or keys): in closed form while few bands overlap, whatever the
-  /// number of rows; else by intervals per query row; never pair by pair.
+  /// Exact number of visible pairs in the rectangle (bounded queries or keys), summed over heads(): in closed form while few bands
+  /// overlap, whatever the number of rows; else by intervals per query row; never pair by pair. Tables add a step for each row of
+  /// blocks, and for each block that a band cuts.
   std::int64_t count(Range queries, Range keys) const;
 
   /// Intervals, ascending, disjoint and within `keys`, outside of which no query of the range sees a key: a superset of what is
-  /// seen, so that loops touch what is visible and not everything. `out` is overwritten; allocates only to grow it.
+  /// seen, so that loops touch what is visible and not everything; tables are left to cover(). `out` is overwritten; allocates only
+  /// to grow it.
   void keys_touched(Range queries, Range keys, std::vector<Range>& out) const;
 
   /// The tile interface of kernels: for up to 64 lanes at the given query positions and every key of the range, bit `lane` of
   /// out[key - keys.begin] tells whether the lane sees the key. Costs O(lanes + keys) per band that touches the tile (a modulus
-  /// adds its visible pairs). Lanes in any order; a lane at kNoPosition sees nothing. out has at least keys.size() entries, of
-  /// which those are overwritten. Allocates nothing.
-  void mark(std::span<const std::int64_t> lanes, Range keys, std::span<std::uint64_t> out) const;
+  /// adds its visible pairs). Lanes in any order; a lane at kNoPosition sees nothing. heads: of the lanes, may be left out where
+  /// heads() is 1. out has at least keys.size() entries, of which those are overwritten. Allocates nothing.
+  void mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range keys,
+            std::span<std::uint64_t> out) const;
 
-  /// Throws std::invalid_argument when the result would need more than kMostBands bands.
+  /// Throws std::invalid_argument when the result would need more than kMostBands bands, or too large a table. Both must be bound
+  /// to the same position if both have tables.
   friend Bands operator&(const Bands& a, const Bands& b);
   friend Bands operator|(const Bands& a, const Bands& b);
 
   static constexpr std::size_t kMostBands = 1'000'000;
 
  private:
+  struct Contents {
+    std::vector<Band> bands;
+    std::vector<std::int64_t> latest_end;  // a binary heap's layout: greatest queries.end below each node, bands at the leaves
+    Tables tables;
+    int heads = 1;
+  };
+  static const std::shared_ptr<const Contents>& nothing();
+
   template <class Visit>
   void each_touching(Range queries, Visit&& visit) const;  // visit(const Band&) -> bool: false stops
+  static std::int64_t common_position(const Bands& a, const Bands& b);
+  std::vector<Band> parts_in(Range queries, Range keys) const;
+  std::int64_t row_border_after(std::int64_t query) const;  // of all tables the next
 
-  std::vector<Band> bands_;
-  std::vector<std::int64_t> latest_end_;  // a binary heap's layout: greatest queries.end below each node, bands at the leaves
+  std::shared_ptr<const Contents> contents_ = nothing();
+  std::int64_t first_query_ = 0;  // the position of the tables' row 0
 };
 
 }  // namespace gyre

@@ -10,6 +10,7 @@ namespace gyre {
 namespace {
 
 constexpr std::int64_t kWordBits = 64;
+constexpr std::int64_t kLongestBlock = std::int64_t{1} << 40;  // so that positions of blocks fit in 64 bits
 
 std::string to_string(const BlockShape& shape) {
   return '[' + std::to_string(shape.heads) + ", " + std::to_string(shape.rows) + ", " + std::to_string(shape.columns) +
@@ -17,8 +18,8 @@ std::string to_string(const BlockShape& shape) {
 }
 
 void require_shape(const BlockShape& shape) {
-  if (shape.block_tokens < 1 || shape.block_tokens > std::int64_t{1} << 60) {
-    throw std::invalid_argument("a block has " + std::to_string(shape.block_tokens) + " tokens: it must have 1 to 2^60");
+  if (shape.block_tokens < 1 || shape.block_tokens > kLongestBlock) {
+    throw std::invalid_argument("a block has " + std::to_string(shape.block_tokens) + " tokens: it must have 1 to 2^40");
   }
   if (shape.heads < 1 || shape.rows < 0 || shape.columns < 0) {
     throw std::invalid_argument("a block table is " + to_string(shape) +
@@ -37,12 +38,13 @@ std::uint64_t bits(std::int64_t from, std::int64_t to) {
   return (~std::uint64_t{0} >> (kWordBits - (to - from))) << from;
 }
 
-/// Visits the words of a row that hold the columns, as (word, mask of the columns in it); false stops.
+/// Visits the columns of a row as (first column of a word, the word without others, mask of the columns in it); false stops.
 template <class Visit>
 void each_word(const std::uint64_t* words, Range columns, Visit&& visit) {
   for (std::int64_t begin = columns.begin; begin < columns.end;) {
-    const std::int64_t index = begin / kWordBits, end = std::min(columns.end, (index + 1) * kWordBits);
-    if (!visit(words[index], bits(begin - index * kWordBits, end - index * kWordBits))) return;
+    const std::int64_t first = begin / kWordBits * kWordBits, end = std::min(columns.end, first + kWordBits);
+    const std::uint64_t mask = bits(begin - first, end - first);
+    if (!visit(first, words[first / kWordBits] & mask, mask)) return;
     begin = end;
   }
 }
@@ -106,17 +108,20 @@ std::uint64_t BlockTable::word(int head, std::int64_t row, std::int64_t column) 
   return words[index] >> shift | high;
 }
 
-bool BlockTable::any(Range heads, std::int64_t row, Range columns) const {
-  columns = columns & Range{0, shape_.columns};
-  if (row < 0 || row >= shape_.rows || columns.empty() || heads.empty()) return false;
+std::int64_t BlockTable::first_visible(Range heads, std::int64_t row, Range columns) const {
+  const Range inside = columns & Range{0, shape_.columns};
+  if (row < 0 || row >= shape_.rows) return columns.end;
   const bool everyone = shape_.heads > 1 && heads.contains(Range{0, shape_.heads});
   const Range planes = shape_.heads == 1 ? Range{0, 1} : everyone ? Range{shape_.heads, shape_.heads + 1} : heads;
-  bool found = false;
-  for (std::int64_t plane = planes.begin; plane < planes.end && !found; ++plane) {
-    each_word(row_words(static_cast<int>(plane), row), columns,
-              [&](std::uint64_t word, std::uint64_t mask) { return !(found = (word & mask) != 0); });
+  std::int64_t first = columns.end;
+  for (std::int64_t plane = planes.begin; plane < planes.end; ++plane) {
+    each_word(row_words(static_cast<int>(plane), row), {inside.begin, std::min(inside.end, first)},
+              [&](std::int64_t column, std::uint64_t word, std::uint64_t) {
+                if (word != 0) first = column + std::countr_zero(word);
+                return word == 0;
+              });
   }
-  return found;
+  return first;
 }
 
 bool BlockTable::all(Range heads, std::int64_t row, Range columns) const {
@@ -125,7 +130,7 @@ bool BlockTable::all(Range heads, std::int64_t row, Range columns) const {
   bool full = true;
   for (std::int64_t plane = planes.begin; plane < planes.end && full; ++plane) {
     each_word(row_words(static_cast<int>(plane), row), columns,
-              [&](std::uint64_t word, std::uint64_t mask) { return full = (word & mask) == mask; });
+              [&](std::int64_t, std::uint64_t word, std::uint64_t mask) { return full = word == mask; });
   }
   return full;
 }
@@ -134,8 +139,8 @@ std::int64_t BlockTable::count(int head, std::int64_t row, Range columns) const 
   columns = columns & Range{0, shape_.columns};
   if (row < 0 || row >= shape_.rows) return 0;
   std::int64_t blocks = 0;
-  each_word(row_words(plane(head), row), columns, [&](std::uint64_t word, std::uint64_t mask) {
-    blocks += std::popcount(word & mask);
+  each_word(row_words(plane(head), row), columns, [&](std::int64_t, std::uint64_t word, std::uint64_t) {
+    blocks += std::popcount(word);
     return true;
   });
   return blocks;

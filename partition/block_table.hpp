@@ -17,7 +17,7 @@
 namespace gyre {
 
 struct BlockShape {
-  std::int64_t block_tokens = 1;  // B, of queries and of keys
+  std::int64_t block_tokens = 1;  // B, of queries and of keys; at most 2^40
   int heads = 1;                  // 1: the same for every query head
   std::int64_t rows = 0;          // ceil(query tokens / B)
   std::int64_t columns = 0;       // ceil(key tokens / B)
@@ -43,11 +43,13 @@ class BlockTable {
   /// 64 columns of a row from `column` on, the first in the lowest bit; 0 outside of the table.
   std::uint64_t word(int head, std::int64_t row, std::int64_t column) const;
 
-  bool any(Range heads, std::int64_t row, Range columns) const;         // for one head at least
+  /// The first column that is visible for one of the heads, columns.end if none is.
+  std::int64_t first_visible(Range heads, std::int64_t row, Range columns) const;
   bool all(Range heads, std::int64_t row, Range columns) const;         // for every head; false outside of the table
   std::int64_t count(int head, std::int64_t row, Range columns) const;  // visible blocks
   std::span<const std::uint64_t> words() const { return words_; }       // all that it says, beside its shape
 
+  bool operator==(const BlockTable&) const = default;
   /// The blocks visible in both, at the greatest common divisor of both block lengths. A table of one head serves every head of the
   /// other. Throws std::invalid_argument on heads that differ otherwise, and where the result would pass kMostBits.
   friend BlockTable operator&(const BlockTable& a, const BlockTable& b);

@@ -32,6 +32,12 @@ std::vector<std::int64_t> merged(const std::vector<std::int64_t>& a, const std::
   return borders;
 }
 
+template <class Element>
+std::vector<Element> joined(std::vector<Element> a, const std::vector<Element>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
 std::optional<std::int64_t> agreed(std::optional<std::int64_t> a, std::optional<std::int64_t> b) {
   if (a && b && *a != *b) {
     throw std::invalid_argument("the documents of a mask add up to " + std::to_string(*a) + " tokens in one place and to " +
@@ -106,8 +112,11 @@ Mask Mask::documents(std::span<const std::int64_t> lengths, const std::string& f
 }
 
 Mask Mask::blocks(BlockTable table, const std::string& file) {
-  throw std::invalid_argument("blocks(" + file_name(file) + ',' + std::to_string(table.shape().block_tokens) +
-                              ") is not built yet: use documents, windows, dilated or strided");
+  const auto shared = std::make_shared<const BlockTable>(std::move(table));
+  Mask mask{Bands({Band{.blocks = shared.get()}}, {shared}),
+            "blocks(" + file_name(file) + ',' + std::to_string(shared->shape().block_tokens) + ')'};
+  mask.tables_.push_back({file, shared->shape()});
+  return mask;
 }
 
 Mask Mask::dilated(std::int64_t count, std::int64_t step) {
@@ -128,6 +137,7 @@ Mask operator&(const Mask& a, const Mask& b) {
   Mask mask{a.bands_ & b.bands_, parenthesised(a.text_, a.union_) + " & " + parenthesised(b.text_, b.union_)};
   mask.borders_ = merged(a.borders_, b.borders_);
   mask.key_tokens_ = key_tokens;
+  mask.tables_ = joined(a.tables_, b.tables_);
   return mask;
 }
 
@@ -136,6 +146,7 @@ Mask operator|(const Mask& a, const Mask& b) {
   Mask mask{a.bands_ | b.bands_, a.text_ + " | " + b.text_};
   mask.borders_ = merged(a.borders_, b.borders_);
   mask.key_tokens_ = key_tokens;
+  mask.tables_ = joined(a.tables_, b.tables_);
   mask.union_ = true;
   return mask;
 }
@@ -144,6 +155,23 @@ void Mask::require_key_tokens(std::int64_t key_tokens) const {
   if (!key_tokens_ || *key_tokens_ == key_tokens) return;
   throw std::invalid_argument("the documents of the mask add up to " + std::to_string(*key_tokens_) + " tokens, but there are " +
                               std::to_string(key_tokens) + " keys: give lengths that sum to the key tokens");
+}
+
+void Mask::require_tables(std::int64_t query_tokens, std::int64_t key_tokens, int query_heads) const {
+  for (const auto& [file, shape] : tables_) {
+    const std::int64_t block = shape.block_tokens;
+    const auto blocks = [&](std::int64_t tokens) { return tokens / block + (tokens % block != 0); };
+    if (shape.heads != 1 && shape.heads != query_heads) {
+      throw std::invalid_argument(file + " has blocks of " + std::to_string(shape.heads) + " heads, but there are " +
+                                  std::to_string(query_heads) + " query heads: give blocks for each, or one table for all");
+    }
+    if (shape.rows != blocks(query_tokens) || shape.columns != blocks(key_tokens)) {
+      throw std::invalid_argument(file + " is [" + std::to_string(shape.rows) + ", " + std::to_string(shape.columns) +
+                                  "] blocks of " + std::to_string(block) + " tokens: for " + std::to_string(query_tokens) +
+                                  " queries and " + std::to_string(key_tokens) + " keys it must be [" +
+                                  std::to_string(blocks(query_tokens)) + ", " + std::to_string(blocks(key_tokens)) + "]");
+    }
+  }
 }
 
 }  // namespace gyre

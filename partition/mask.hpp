@@ -4,7 +4,7 @@
 //   Mask same = Mask::parse("window(4096) | sinks(4)");
 //
 // A mask is kept in normal form (bands) from the start; it also remembers the document borders, where units are cut, and the
-// number of key tokens that its documents add up to.
+// numbers of tokens that its documents add up to and that its block tables were made for.
 #pragma once
 
 #include <cstdint>
@@ -57,8 +57,14 @@ class Mask {
   Bands bands() && { return std::move(bands_); }
   const std::string& text() const { return text_; }                   // an expression that parses to the same mask
   std::span<const std::int64_t> borders() const { return borders_; }  // document borders on the key axis, ascending
+  /// The bands with query 0 at this position: tables of blocks count queries from there. Cheap.
+  Bands bands_at(std::int64_t first_query_position) const { return bands_.at(first_query_position); }
+
   /// Throws std::invalid_argument unless the documents, where there are some, add up to this many keys.
   void require_key_tokens(std::int64_t key_tokens) const;
+  /// Throws std::invalid_argument unless every block table is [ceil(query tokens / B), ceil(key tokens / B)] or that per query
+  /// head.
+  void require_tables(std::int64_t query_tokens, std::int64_t key_tokens, int query_heads) const;
 
  private:
   Mask(Bands bands, std::string text) : bands_(std::move(bands)), text_(std::move(text)) {}
@@ -67,7 +73,12 @@ class Mask {
   std::string text_;
   std::vector<std::int64_t> borders_;
   std::optional<std::int64_t> key_tokens_;
-  bool union_ = false;  // the text's outermost operator is `|`, so it wants parentheses under `&`
+  struct Table {
+    std::string file;
+    BlockShape shape;
+  };
+  std::vector<Table> tables_;  // as read: bands may have combined them
+  bool union_ = false;         // the text's outermost operator is `|`, so it wants parentheses under `&`
 };
 
 }  // namespace gyre

@@ -29,6 +29,11 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
+/// The quotient rounded down; divisor at least 1.
+constexpr std::int64_t floor_divide(std::int64_t value, std::int64_t divisor) {
+  return value / divisor - (value % divisor < 0);
+}
+
 /// The units of one token axis. Immutable; queries and keys have a table each.
 class Units {
  public:

@@ -1,6 +1,7 @@
 #include "runtime/attention.hpp"
 
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <chrono>
@@ -18,6 +19,26 @@
 
 namespace gyre {
 namespace {
+
+/// Of what the mask says, where its text names files: every band and every table.
+std::uint64_t hash_of(const Bands& bands) {
+  std::uint64_t hash = 0;
+  const auto add = [&](const void* data, std::size_t bytes) { hash = XXH3_64bits_withSeed(data, bytes, hash); };
+  for (const Band& band : bands.all()) {
+    const std::int64_t numbers[] = {band.queries.begin, band.queries.end, band.keys.begin, band.keys.end,
+                                    band.lower,         band.upper,       band.modulus,    band.residue};
+    add(numbers, sizeof numbers);
+    for (std::int64_t table = 0; table < std::ssize(bands.tables()); ++table)
+      if (bands.tables()[table].get() == band.blocks) add(&table, sizeof table);
+  }
+  for (const auto& table : bands.tables()) {
+    const auto [block_tokens, heads, rows, columns] = table->shape();
+    const std::int64_t numbers[] = {block_tokens, heads, rows, columns};
+    add(numbers, sizeof numbers);
+    add(table->words().data(), table->words().size_bytes());
+  }
+  return hash;
+}
 
 /// Everything that `build` depends on, and what else has to be the same for ranks to compute one result.
 Statement statement_of(const Problem& problem, const Options& options, const KernelTable& kernels) {
@@ -37,6 +58,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"scale", text(problem.score_scale())},
           {"dtype", to_string(problem.type)},
           {"mask", problem.mask.text()},
+          {"mask's files", text(hash_of(problem.mask.bands()))},
           {"partition", options.partition.text()},
           {"strategy", to_string(options.strategy)},
           {"unit", text(options.unit_tokens)},

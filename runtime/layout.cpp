@@ -79,7 +79,8 @@ Layout::Layout(const Problem& given, const Options& options, int rank_count)
       ranks(rank_count),
       partition(options.partition),
       query_units(make_units(given, options, given.query_tokens, given.first_query_position(), rank_count)),
-      key_units(make_units(given, options, given.key_tokens, 0, rank_count)) {
+      key_units(make_units(given, options, given.key_tokens, 0, rank_count)),
+      bands_(given.bands()) {
   using Kind = PartitionChoice::Kind;
   std::vector<std::int64_t> work;
   if (partition.kind == Kind::automatic || partition.kind == Kind::balanced) {

@@ -25,7 +25,7 @@ struct Layout {
 
   Layout(const Problem& problem, const Options& options, int ranks);
 
-  const Bands& bands() const { return problem.mask.bands(); }
+  const Bands& bands() const { return bands_; }
   Range query_positions(int unit) const { return query_units.range(unit) + problem.first_query_position(); }
   std::vector<int> query_units_of(int rank) const;  // ascending
   std::vector<int> key_units_of(int rank) const;    // ascending
@@ -49,6 +49,7 @@ struct Layout {
   const std::vector<std::int64_t>& cell_begin(Role role) const {
     return role == Role::query ? query_begin_ : role == Role::key_value ? key_begin_ : partial_begin_;
   }
+  Bands bands_;                                                        // bound to the first query's position
   std::vector<std::int64_t> query_begin_, key_begin_, partial_begin_;  // [units + 1] bytes of one head's cells before a unit
 };
 

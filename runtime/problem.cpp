@@ -44,10 +44,17 @@ void Problem::validate() const {
     refuse(text.str());
   }
   mask.require_key_tokens(key_tokens);
+  mask.require_tables(query_tokens, key_tokens, query_heads);
 }
 
 double Problem::score_scale() const {
   return scale.value_or(1 / std::sqrt(static_cast<double>(head_dim)));
+}
+
+double Problem::visible_pairs() const {
+  const Bands seen = bands();
+  const Range queries = Range{0, query_tokens} + first_query_position();
+  return static_cast<double>(seen.count(queries, {0, key_tokens})) * (query_heads / seen.heads());
 }
 
 Strategy parse_strategy(const std::string& text) {

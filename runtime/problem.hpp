@@ -32,6 +32,9 @@ struct Problem {
   double score_scale() const;
   ScoreRule score_rule() const { return {.scale = score_scale()}; }
   std::int64_t first_query_position() const { return query_offset.value_or(key_tokens - query_tokens); }
+  Bands bands() const { return mask.bands_at(first_query_position()); }
+  /// Visible pairs, summed over query heads.
+  double visible_pairs() const;
   bool self_attention() const { return query_tokens == key_tokens && first_query_position() == 0; }
 };
 

@@ -7,6 +7,7 @@
 
 #include "kernels/convert.hpp"
 #include "kernels/pack.hpp"
+#include "support/drawn_blocks.hpp"
 
 namespace gyre::testing {
 namespace {
@@ -35,7 +36,8 @@ AttendCase::AttendCase(const CaseShape& shape, Type cells)
       cell_shape_{.head_dim = shape.head_dim, .value_dim = shape.value_dim, .group = shape.group, .type = cells},
       query_units_(shape.query_tokens, shape.query_unit),
       key_units_(shape.key_tokens, shape.key_unit),
-      mask_(Mask::parse(shape.mask)) {
+      mask_(Mask::parse(shape.mask, test::drawn_files())),
+      bands_(mask_.bands_at(shape.query_offset)) {
   std::mt19937_64 random(shape.seed);
   queries_ = random_rows(random, shape.query_tokens, query_heads(), shape.head_dim);
   keys_ = random_rows(random, shape.key_tokens, shape.key_heads, shape.head_dim);
@@ -75,7 +77,7 @@ void AttendCase::clear() {
 }
 
 AttendWork AttendCase::work(const std::vector<int>& query_units, const std::vector<int>& key_units) const {
-  AttendWork work{.shape = cell_shape_, .score = score(), .bands = &mask_.bands(), .heads = {}};
+  AttendWork work{.shape = cell_shape_, .score = score(), .bands = &bands_, .heads = {}};
   for (int head = 0; head < shape_.key_heads; ++head) {
     AttendWork::Head& list = work.heads.emplace_back();
     for (const int unit : query_units) {
@@ -127,7 +129,7 @@ ReferencePartial AttendCase::reference(std::int64_t token, int head) const {
   return reference_partial(rows(queries_, shape_.query_tokens, query_heads(), shape_.head_dim).row(token, head),
                            token + shape_.query_offset, rows(keys_, shape_.key_tokens, shape_.key_heads, shape_.head_dim),
                            rows(values_, shape_.key_tokens, shape_.key_heads, shape_.value_dim), head / shape_.group, 0, score(),
-                           mask_.bands());
+                           bands_, head);
 }
 
 Rows<const float> AttendCase::rows(const std::vector<float>& data, std::int64_t tokens, int heads, int dim) const {

@@ -88,6 +88,7 @@ class AttendCase {
   CellShape cell_shape_;
   Units query_units_, key_units_;
   Mask mask_;
+  Bands bands_;  // bound to the first query
   std::vector<float> queries_, keys_, values_;
   std::vector<Buffer> query_cells_, key_cells_, partials_;  // [unit][key/value head]
 };

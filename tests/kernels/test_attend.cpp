@@ -97,6 +97,8 @@ CaseShape random_shape(std::uint64_t seed) {
       pick<std::string>(random, {"full", "causal", "window(20)", "window(9,30)", "window(30) | sinks(4)", "causal & prefix(50)",
                                  "dilated(9,5)", "strided(7) & causal", documents, documents + " & causal",
                                  "(" + documents + " | prefix(3)) & causal", "window(1) | strided(16)"});
+  if (seed % 7 == 0) shape.mask = "blocks(drawn 3 1 9 20,16)";
+  if (seed % 7 == 1) shape.mask = "blocks(drawn 4 " + std::to_string(shape.group * shape.key_heads) + " 40 90,3) & causal";
   return shape;
 }
 

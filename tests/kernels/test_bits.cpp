@@ -13,10 +13,16 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 
 /// Shapes with blocks that run over cells, ragged ends, rows that see nothing, and (size 30) weights that underflow.
 std::vector<CaseShape> shapes() {
+  const auto for_heads = [](std::string mask, int heads) {
+    const std::size_t at = mask.find("HEADS");
+    return at == std::string::npos ? mask : mask.replace(at, 5, std::to_string(heads));
+  };
   std::vector<CaseShape> list;
   std::uint64_t seed = 1;
   constexpr Type kTypes[] = {Type::f32, Type::bf16, Type::f16};
-  for (const char* mask : {"full", "causal", "window(33) | sinks(5)", "documents(90,1,209) & causal", "dilated(40,3)"}) {
+  for (const char* mask :
+       {"full", "causal", "window(33) | sinks(5)", "documents(90,1,209) & causal", "dilated(40,3)", "blocks(drawn 7 1 12 8,40)",
+        "blocks(drawn 8 HEADS 30 30,11) & causal | blocks(drawn 9 1 9 9,33) & strided(3)"}) {
     for (const double size : {1.5, 30.0}) {
       list.push_back({.head_dim = 40,
                       .value_dim = 24,
@@ -27,7 +33,7 @@ std::vector<CaseShape> shapes() {
                       .query_unit = 64,
                       .key_unit = 48,
                       .query_offset = -5,
-                      .mask = mask,
+                      .mask = for_heads(mask, 2),
                       .size = size,
                       .type = kTypes[seed % 3],
                       .seed = seed++});
@@ -40,7 +46,7 @@ std::vector<CaseShape> shapes() {
                       .query_unit = 37,
                       .key_unit = 100,
                       .query_offset = 149,
-                      .mask = mask,
+                      .mask = for_heads(mask, 3),
                       .size = size,
                       .type = kTypes[seed % 3],
                       .seed = seed++});

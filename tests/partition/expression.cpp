@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "support/drawn_blocks.hpp"
+
 namespace gyre::test {
 namespace {
 
@@ -16,9 +18,19 @@ bool same_document(const std::vector<std::int64_t>& lengths, std::int64_t query,
 }
 
 const char* name_of(Expression::Kind kind) {
-  static constexpr const char* kNames[] = {"full",      "causal",  "window",  "sinks", "prefix",
-                                           "documents", "dilated", "strided", "&",     "|"};
+  static constexpr const char* kNames[] = {"full",    "causal",  "window", "sinks", "prefix", "documents",
+                                           "dilated", "strided", "blocks", "&",     "|"};
   return kNames[static_cast<int>(kind)];
+}
+
+DrawnBlocks drawn_from(const std::vector<std::int64_t>& numbers) {
+  return {static_cast<std::uint64_t>(numbers[1]), static_cast<int>(numbers[2]), numbers[3], numbers[4]};
+}
+
+std::int64_t block_of(std::int64_t token, std::int64_t block_tokens) {
+  std::int64_t block = 0;
+  for (; token >= (block + 1) * block_tokens; ++block) continue;
+  return token < 0 ? -1 : block;
 }
 
 }  // namespace
@@ -36,7 +48,7 @@ std::vector<std::int64_t> random_lengths(std::mt19937_64& random, std::int64_t t
   return lengths;
 }
 
-bool Expression::visible(std::int64_t query, std::int64_t key) const {
+bool Expression::visible(std::int64_t query, std::int64_t key, int head, std::int64_t first_query) const {
   const std::int64_t behind = query - key;
   const auto number = [&](std::size_t k) { return k < numbers.size() ? numbers[k] : 0; };
   switch (kind) {
@@ -59,10 +71,12 @@ bool Expression::visible(std::int64_t query, std::int64_t key) const {
       return false;
     case Kind::strided:
       return behind % number(0) == 0;
+    case Kind::blocks:
+      return drawn_from(numbers).visible(head, block_of(query - first_query, number(0)), block_of(key, number(0)));
     case Kind::both:
-      return operands[0].visible(query, key) && operands[1].visible(query, key);
+      return operands[0].visible(query, key, head, first_query) && operands[1].visible(query, key, head, first_query);
     case Kind::either:
-      return operands[0].visible(query, key) || operands[1].visible(query, key);
+      return operands[0].visible(query, key, head, first_query) || operands[1].visible(query, key, head, first_query);
   }
   return false;
 }
@@ -85,6 +99,8 @@ Mask Expression::mask() const {
       return Mask::dilated(numbers[0], numbers[1]);
     case Kind::strided:
       return Mask::strided(numbers[0]);
+    case Kind::blocks:
+      return Mask::blocks(drawn_table(drawn_from(numbers).name(), numbers[0]), drawn_from(numbers).name());
     case Kind::both:
       return operands[0].mask() & operands[1].mask();
     case Kind::either:
@@ -95,22 +111,30 @@ Mask Expression::mask() const {
 
 std::string Expression::text() const {
   if (!operands.empty()) return "(" + operands[0].text() + " " + name_of(kind) + " " + operands[1].text() + ")";
+  if (kind == Kind::blocks) return "blocks( " + drawn_from(numbers).name() + " , " + std::to_string(numbers[0]) + " )";
   std::string text = name_of(kind);
   for (std::size_t k = 0; k < numbers.size(); ++k) text += (k == 0 ? "( " : " ,") + std::to_string(numbers[k]);
   return numbers.empty() ? text : text + " )";
 }
 
-Expression random_expression(std::mt19937_64& random, int primitives, std::int64_t key_tokens) {
+Expression random_expression(std::mt19937_64& random, int primitives, std::int64_t key_tokens, int heads) {
   using Kind = Expression::Kind;
   if (primitives > 1) {
     const int left = static_cast<int>(draw(random, 1, primitives - 1));
     Expression expression{draw(random, 0, 1) == 0 ? Kind::both : Kind::either, {}, {}};
-    expression.operands.push_back(random_expression(random, left, key_tokens));
-    expression.operands.push_back(random_expression(random, primitives - left, key_tokens));
+    expression.operands.push_back(random_expression(random, left, key_tokens, heads));
+    expression.operands.push_back(random_expression(random, primitives - left, key_tokens, heads));
     return expression;
   }
   // Full swallows what it meets, so it is the rare one.
-  const auto kind = draw(random, 0, 19) == 0 ? Kind::full : static_cast<Kind>(draw(random, 1, 7));
+  const auto kind = draw(random, 0, 19) == 0 ? Kind::full : static_cast<Kind>(draw(random, 1, heads == 0 ? 7 : 9));
+  if (kind >= Kind::blocks) {  // twice as often as the others
+    const std::int64_t block = draw(random, 0, 2) == 0 ? 4 : draw(random, 1, 12);
+    return {Kind::blocks,
+            {block, draw(random, 0, 1'000'000), draw(random, 0, 1) == 0 ? 1 : heads, draw(random, 0, 40 / block + 1),
+             draw(random, 0, 40 / block + 1)},
+            {}};
+  }
   const auto number = [&](std::int64_t least) { return draw(random, least, key_tokens / 2 + 2); };
   switch (kind) {
     case Kind::window:

@@ -12,18 +12,20 @@
 namespace gyre::test {
 
 struct Expression {
-  enum class Kind { full, causal, window, sinks, prefix, documents, dilated, strided, both, either };
+  enum class Kind { full, causal, window, sinks, prefix, documents, dilated, strided, blocks, both, either };
   Kind kind = Kind::full;
-  std::vector<std::int64_t> numbers;
-  std::vector<Expression> operands;  // two, of both and either
+  std::vector<std::int64_t> numbers;  // of blocks: B, and what the table is drawn from
+  std::vector<Expression> operands;   // two, of both and either
 
-  bool visible(std::int64_t query, std::int64_t key) const;
+  /// head and first_query (the position of the first query) are for blocks.
+  bool visible(std::int64_t query, std::int64_t key, int head = 0, std::int64_t first_query = 0) const;
   Mask mask() const;         // by the factories and operators
   std::string text() const;  // every operator in parentheses
 };
 
-/// A tree with that many primitives. Documents add up to key_tokens.
-Expression random_expression(std::mt19937_64& random, int primitives, std::int64_t key_tokens);
+/// A tree with that many primitives. Documents add up to key_tokens. heads: 0 for none with blocks, else their tables are for one
+/// head or that many.
+Expression random_expression(std::mt19937_64& random, int primitives, std::int64_t key_tokens, int heads = 0);
 
 /// Uniform in [least, most].
 std::int64_t draw(std::mt19937_64& random, std::int64_t least, std::int64_t most);

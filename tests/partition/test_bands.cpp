@@ -147,7 +147,7 @@ TEST_CASE("marks agree with visible for lanes in any order, absent lanes and lon
     const std::int64_t begin = draw(random, 0, 40);
     const Range keys{begin, begin + draw(random, 0, 700)};
     std::vector<std::uint64_t> out(keys.size() + 2, 0x5a5a5a5a5a5a5a5a);
-    bands.mark(lanes, keys, out);
+    bands.mark(lanes, {}, keys, out);
     for (std::int64_t key = keys.begin; key < keys.end; ++key) {
       std::uint64_t expected = 0;
       for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
@@ -157,7 +157,7 @@ TEST_CASE("marks agree with visible for lanes in any order, absent lanes and lon
     }
     REQUIRE(out[keys.size()] == 0x5a5a5a5a5a5a5a5a);  // nothing past the range is written
   }
-  CHECK_THROWS_WITH(Bands().mark(std::vector<std::int64_t>(65), {0, 0}, {}), Catch::Contains("65 lanes"));
+  CHECK_THROWS_WITH(Bands().mark(std::vector<std::int64_t>(65), {}, {0, 0}, {}), Catch::Contains("65 lanes"));
 }
 
 TEST_CASE("and and or of two sets see what both and what either sees") {

@@ -4,6 +4,7 @@
 
 #include "expression.hpp"
 #include "support/catch.hpp"
+#include "support/drawn_blocks.hpp"
 
 using gyre::Bands;
 using gyre::Cover;
@@ -27,7 +28,7 @@ void check_tile(const Expression& expression, const Bands& bands, Range queries,
   std::vector<std::int64_t> lanes;
   for (std::int64_t query = queries.begin; query < queries.end; ++query) lanes.push_back(query);
   std::vector<std::uint64_t> marks(keys.size());
-  bands.mark(lanes, keys, marks);
+  bands.mark(lanes, {}, keys, marks);
   for (std::int64_t query = queries.begin; query < queries.end; ++query) {
     for (std::int64_t key = keys.begin; key < keys.end; ++key) {
       const bool expected = expression.visible(query, key);

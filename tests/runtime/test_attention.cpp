@@ -251,6 +251,30 @@ TEST_CASE("ranks that were given different problems all hear which input differs
   }
 }
 
+TEST_CASE("ranks that read different files of one name disagree about the mask's files") {
+  for (const bool tables : {true, false}) {
+    std::vector<std::string> heard(3);
+    run_loopback(3, [&](Transport& transport) {
+      Problem problem;
+      problem.query_tokens = problem.key_tokens = 100;
+      const bool odd = transport.rank() == 1;
+      std::vector<std::uint8_t> cells(16, 1);
+      cells[6] = odd;
+      problem.mask = tables ? Mask::blocks(BlockTable({.block_tokens = 25, .rows = 4, .columns = 4}, cells), "b.npy")
+                            : Mask::documents(std::vector<std::int64_t>{50 - odd, 50 + odd}, "lengths.npy");
+      try {
+        Attention(transport, problem, {});
+      } catch (const std::invalid_argument& error) {
+        heard[transport.rank()] = error.what();
+      }
+    });
+    for (const std::string& message : heard) {
+      CHECK(message == heard[0]);
+      CHECK(message.find("mask's files") != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("operands that do not fit on one rank are refused on every rank before anything is sent") {
   std::vector<std::uint64_t> sent(3, 1);  // [rank]; assertions are for the one thread that Catch2 knows
   std::vector<std::string> heard(3);
@@ -394,6 +418,8 @@ TEST_CASE("problems that cannot be are refused by value, limit and remedy") {
   CHECK(refusal([](Problem& p, Options&) { p.head_dim = 577; }).find("576") != std::string::npos);
   CHECK(refusal([](Problem& p, Options&) { p.value_dim = 0; }).find("value dim") != std::string::npos);
   CHECK(refusal([](Problem& p, Options&) { p.mask = Mask::parse("documents(5,5)"); }).find("10") != std::string::npos);
+  CHECK(refusal([](Problem& p, Options&) { p.mask = Mask::blocks(BlockTable({.block_tokens = 5, .rows = 3, .columns = 4}), "b"); })
+            .find("must be [4, 4]") != std::string::npos);
   CHECK(refusal([](Problem&, Options& o) { o.unit_tokens = kLongestUnit + 1; }).find("unit") != std::string::npos);
   CHECK(refusal([](Problem&, Options& o) { o.isa = "sse1"; }).find("portable") != std::string::npos);
   CHECK(refusal([](Problem&, Options& o) { o.prefetch = 5; }).find("prefetch") != std::string::npos);

@@ -10,6 +10,7 @@
 #include "runtime/verify.hpp"
 #include "support/brute_force.hpp"
 #include "support/catch.hpp"
+#include "support/drawn_blocks.hpp"
 #include "support/problems.hpp"
 
 using namespace gyre;
@@ -209,7 +210,7 @@ void judge_mutations(std::uint64_t seed, int rounds) {
     job.problem.query_tokens = std::min<std::int64_t>(job.problem.query_tokens, 60);
     job.problem.key_tokens = job.problem.query_tokens;
     job.problem.query_offset = 0;
-    job.problem.mask = Mask::parse(random_mask(random, job.problem.key_tokens));
+    job.problem.mask = Mask::parse(random_mask(random, job.problem), drawn_files());
     job.problem.head_dim = job.problem.value_dim = 4;
     job.options.unit_tokens = draw(random, 4, 12);
     const Layout layout(job.problem, job.options, static_cast<int>(draw(random, 2, 4)));

@@ -306,12 +306,20 @@ class Machine {
     }
   }
 
+  bool seen_by_group(std::int64_t query, std::int64_t key, int key_head) const {
+    const int group = layout_.problem.group();
+    for (int head = key_head * group; head < (key_head + 1) * group; ++head) {
+      if (layout_.bands().visible(query, key, head)) return true;
+    }
+    return false;
+  }
+
   /// Every visible pair exactly once.
   void judge(const Cell& query, const Covered& covered) const {
     const Range rows = layout_.query_positions(static_cast<int>(query.unit));
     for (std::int64_t i = rows.begin; i < rows.end; ++i) {
       for (std::int64_t j = 0; j < layout_.key_units.tokens(); ++j) {
-        if (!layout_.bands().visible(i, j)) continue;
+        if (!seen_by_group(i, j, query.head)) continue;
         const auto found = covered.find({static_cast<std::uint32_t>(layout_.key_units.unit_of(j)), query.head});
         if (found == covered.end() || found->second != 1) throw Wrong("a pair is missing or counted twice");
       }

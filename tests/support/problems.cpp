@@ -9,6 +9,7 @@
 #include "comm/loopback_transport.hpp"
 #include "kernels/convert.hpp"
 #include "kernels/reference.hpp"
+#include "support/drawn_blocks.hpp"
 
 namespace gyre::test {
 
@@ -28,9 +29,20 @@ std::string random_documents(Random& random, std::int64_t tokens) {
   return text + ")";
 }
 
-std::string random_primitive(Random& random, std::int64_t key_tokens) {
+std::string random_blocks(Random& random, const Problem& problem) {
+  const std::int64_t block = draw(random, 0, 1) == 0 ? draw(random, 1, 70) : 16;
+  const auto blocks = [&](std::int64_t tokens) { return (tokens + block - 1) / block; };
+  const DrawnBlocks drawn{.seed = static_cast<std::uint64_t>(draw(random, 0, 1'000'000)),
+                          .heads = draw(random, 0, 1) == 0 ? 1 : problem.query_heads,
+                          .rows = blocks(problem.query_tokens),
+                          .columns = blocks(problem.key_tokens)};
+  return "blocks(" + drawn.name() + "," + std::to_string(block) + ")";
+}
+
+std::string random_primitive(Random& random, const Problem& problem) {
+  const std::int64_t key_tokens = problem.key_tokens;
   const auto number = [&](std::int64_t least, std::int64_t most) { return std::to_string(draw(random, least, most)); };
-  switch (draw(random, 0, 9)) {
+  switch (draw(random, 0, 11)) {
     case 0:
       return "full";
     case 1:
@@ -45,6 +57,9 @@ std::string random_primitive(Random& random, std::int64_t key_tokens) {
       return "dilated(" + number(1, 30) + "," + number(1, 9) + ")";
     case 6:
       return "strided(" + number(1, 17) + ")";
+    case 8:
+    case 9:
+      return random_blocks(random, problem);
     case 7:
       return key_tokens > 0 ? random_documents(random, key_tokens) : "causal";
     default:
@@ -54,10 +69,10 @@ std::string random_primitive(Random& random, std::int64_t key_tokens) {
 
 }  // namespace
 
-std::string random_mask(Random& random, std::int64_t key_tokens) {
-  std::string text = random_primitive(random, key_tokens);
+std::string random_mask(Random& random, const Problem& problem) {
+  std::string text = random_primitive(random, problem);
   for (std::int64_t more = draw(random, 0, 2); more > 0; --more) {
-    text = "(" + text + ")" + (draw(random, 0, 1) ? " & " : " | ") + random_primitive(random, key_tokens);
+    text = "(" + text + ")" + (draw(random, 0, 1) ? " & " : " | ") + random_primitive(random, problem);
   }
   return text;
 }
@@ -75,8 +90,8 @@ Job random_job(Random& random) {
   problem.head_dim = kDims[draw(random, 0, 6)];
   problem.value_dim = draw(random, 0, 1) ? problem.head_dim : kDims[draw(random, 0, 6)];
   problem.type = std::array{Type::f32, Type::bf16, Type::f16}[draw(random, 0, 2)];
-  const std::string mask = random_mask(random, problem.key_tokens);
-  problem.mask = Mask::parse(mask);
+  const std::string mask = random_mask(random, problem);
+  problem.mask = Mask::parse(mask, drawn_files());
   const char* kPartitions[] = {"contiguous", "zigzag", "striped", "striped(7)", "balanced", "auto"};
   const std::string partition = kPartitions[draw(random, 0, 5)];
   job.options.partition = PartitionChoice::parse(partition);
@@ -199,6 +214,7 @@ Errors compare(const Problem& p, const Tensors& unrounded, const Result& result,
   const Tensors tensors = rounded(unrounded, p.type);
   const Rows<const float> keys(tensors.keys.data(), p.key_tokens, p.key_heads, p.head_dim);
   const Rows<const float> values(tensors.values.data(), p.key_tokens, p.key_heads, p.value_dim);
+  const Bands bands = p.bands();
   Errors errors;
   double largest_output = 0, largest_error = 0;
   // NaN is the worst error there is, and max() would drop it.
@@ -209,7 +225,7 @@ Errors compare(const Problem& p, const Tensors& unrounded, const Result& result,
         const std::int64_t row = token * p.query_heads + head;
         const ReferencePartial expected =
             reference_partial(tensors.queries.data() + row * p.head_dim, p.first_query_position() + token, keys, values,
-                              head / p.group(), 0, p.score_rule(), p.mask.bands());
+                              head / p.group(), 0, p.score_rule(), bands, head);
         const double lse = result.lse[row];
         const double lse_error = expected.lse() == lse ? 0 : std::abs(expected.lse() - lse);
         worse(errors.lse, lse_error);

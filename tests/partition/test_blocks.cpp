@@ -1,0 +1,203 @@
+// Masks with tables of blocks, against their trees pair by pair.
+#include <algorithm>
+
+#include "expression.hpp"
+#include "partition/work.hpp"
+#include "support/catch.hpp"
+#include "support/drawn_blocks.hpp"
+
+using gyre::Bands;
+using gyre::BlockTable;
+using gyre::Cover;
+using gyre::kNoPosition;
+using gyre::Mask;
+using gyre::Range;
+using gyre::test::draw;
+using gyre::test::drawn_files;
+using gyre::test::Expression;
+
+namespace {
+
+constexpr int kHeads = 3;
+
+struct Tile {
+  Range queries, keys, heads;
+};
+
+Tile random_tile(std::mt19937_64& random, std::int64_t key_tokens) {
+  const std::int64_t query = draw(random, -14, 45), key = draw(random, 0, key_tokens - 1), head = draw(random, 0, kHeads - 1);
+  return {{query, query + draw(random, 1, 12)}, {key, draw(random, key + 1, key_tokens)}, {head, draw(random, head + 1, kHeads)}};
+}
+
+void check_tile(const Expression& expression, const Bands& bands, std::int64_t first_query, const Tile& tile) {
+  std::vector<Range> touched;
+  bands.keys_touched(tile.queries, tile.keys, touched);
+  std::int64_t pairs = 0, of_tile = 0;
+  for (int head = 0; head < kHeads; ++head) {
+    for (std::int64_t query = tile.queries.begin; query < tile.queries.end; ++query) {
+      for (std::int64_t key = tile.keys.begin; key < tile.keys.end; ++key) {
+        const bool expected = expression.visible(query, key, head, first_query);
+        REQUIRE(bands.visible(query, key, head) == expected);
+        REQUIRE((!expected || std::any_of(touched.begin(), touched.end(), [&](Range range) { return range.contains(key); })));
+        pairs += expected && head < bands.heads();
+        of_tile += expected && tile.heads.contains(head);
+      }
+    }
+  }
+  REQUIRE(bands.count(tile.queries, tile.keys) == pairs);
+  REQUIRE((bands.cover(tile.queries, tile.keys) == Cover::empty) == (pairs == 0));
+  const Cover cover = bands.cover(tile.queries, tile.keys, tile.heads);
+  REQUIRE((cover == Cover::empty) == (of_tile == 0));
+  REQUIRE((cover != Cover::full || of_tile == tile.queries.size() * tile.keys.size() * tile.heads.size()));
+}
+
+}  // namespace
+
+TEST_CASE("random expressions with block tables see what their trees see, pair by pair and head by head") {
+  std::mt19937_64 random(51);
+  for (int round = 0; round < 1500; ++round) {
+    const std::int64_t key_tokens = draw(random, 1, 40), first_query = draw(random, -12, 12);
+    const Expression expression = gyre::test::random_expression(random, static_cast<int>(draw(random, 1, 6)), key_tokens, kHeads);
+    INFO(expression.text() << ", first query at " << first_query);
+    const Mask mask = expression.mask();
+    const Bands bands = mask.bands_at(first_query);
+    check_tile(expression, bands, first_query, {{-14, 45}, {0, key_tokens}, {0, kHeads}});
+    for (int tile = 0; tile < 4; ++tile) check_tile(expression, bands, first_query, random_tile(random, key_tokens));
+    const Mask parsed = Mask::parse(mask.text(), drawn_files());
+    REQUIRE(parsed.text() == mask.text());
+    check_tile(expression, parsed.bands_at(first_query), first_query, random_tile(random, key_tokens));
+  }
+}
+
+TEST_CASE("marks of blocks agree with visible for lanes of any head and position, and for long ranges of short blocks") {
+  std::mt19937_64 random(52);
+  for (int round = 0; round < 400; ++round) {
+    Expression expression = gyre::test::random_expression(random, static_cast<int>(draw(random, 1, 4)), 700, kHeads);
+    if (draw(random, 0, 1) == 0) {
+      const std::int64_t block = draw(random, 1, 9);
+      expression = {Expression::Kind::both,
+                    {},
+                    {Expression{Expression::Kind::blocks, {block, round, kHeads, 40 / block, 650 / block}, {}},
+                     draw(random, 0, 1) == 0 ? expression : Expression{Expression::Kind::window, {600, 500}, {}}}};
+    }
+    INFO(expression.text());
+    const std::int64_t first_query = draw(random, -9, 9);
+    const Bands bands = expression.mask().bands_at(first_query);
+    std::vector<std::int64_t> lanes(draw(random, 0, 64));
+    std::vector<std::int32_t> heads(lanes.size());
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+      lanes[lane] = draw(random, 0, 9) == 0 ? kNoPosition : draw(random, -15, 60);
+      heads[lane] = static_cast<std::int32_t>(draw(random, 0, kHeads - 1));
+    }
+    const std::int64_t begin = draw(random, 0, 90);
+    const Range keys{begin, begin + draw(random, 0, 600)};
+    std::vector<std::uint64_t> out(keys.size() + 1, 0x5a5a5a5a5a5a5a5a);
+    bands.mark(lanes, heads, keys, out);
+    bool right = out[keys.size()] == 0x5a5a5a5a5a5a5a5a;
+    for (std::int64_t key = keys.begin; key < keys.end; ++key) {
+      for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+        const bool expected = lanes[lane] != kNoPosition && bands.visible(lanes[lane], key, heads[lane]);
+        right = right && (out[key - keys.begin] >> lane & 1) == expected;
+      }
+    }
+    REQUIRE(right);
+  }
+}
+
+TEST_CASE("a full block is a full tile, for its own head only") {
+  const std::vector<std::uint8_t> cells{1, 1, 0, 1, /* head 1 */ 0, 1, 0, 0};
+  const Bands bands = Mask::blocks(BlockTable({.block_tokens = 8, .heads = 2, .rows = 2, .columns = 2}, cells), "t").bands_at(100);
+  CHECK(bands.heads() == 2);
+  CHECK(bands.cover({100, 108}, {0, 16}, {0, 1}) == Cover::full);
+  CHECK(bands.cover({100, 108}, {0, 16}, {0, 2}) == Cover::partial);
+  CHECK(bands.cover({100, 108}, {0, 8}, {1, 2}) == Cover::empty);
+  CHECK(bands.cover({108, 116}, {0, 8}) == Cover::empty);
+  CHECK(bands.cover({100, 117}, {8, 16}, {0, 1}) == Cover::partial);  // query 116 lies past the table
+  CHECK(bands.cover({0, 100}, {0, 16}) == Cover::empty);
+  CHECK(bands.count({100, 116}, {0, 16}) == 4 * 64);
+  CHECK(bands.count({103, 110}, {7, 9}) == (5 * 2 + 2 * 1) + 5 * 1);
+}
+
+TEST_CASE("tables of one block length stay at it, others meet at the greatest common divisor, and the same table is kept once") {
+  const auto blocks = [](const char* name, std::int64_t block) { return Mask::blocks(gyre::test::drawn_table(name, block), name); };
+  const Bands same = (blocks("drawn 1 1 9 9", 6) & blocks("drawn 2 3 9 9", 6)).bands();
+  REQUIRE(same.tables().size() == 1);
+  CHECK(same.tables()[0]->shape() == gyre::BlockShape{.block_tokens = 6, .heads = 3, .rows = 9, .columns = 9});
+  const Bands finer = (blocks("drawn 1 1 9 9", 6) & blocks("drawn 2 1 5 9", 9)).bands();
+  REQUIRE(finer.tables().size() == 1);
+  CHECK(finer.tables()[0]->shape() == gyre::BlockShape{.block_tokens = 3, .heads = 1, .rows = 15, .columns = 18});
+  const Mask twice = blocks("drawn 1 1 9 9", 6) & Mask::causal() | blocks("drawn 1 1 9 9", 6) & Mask::window(3, 3);
+  CHECK(twice.bands().tables().size() == 1);
+  CHECK((blocks("drawn 1 1 9 9", 6) | Mask::full()).bands().tables().empty());
+}
+
+TEST_CASE("many documents share one table, and counting them stays exact") {
+  std::mt19937_64 random(53);
+  const std::vector<std::int64_t> lengths = gyre::test::random_lengths(random, 3000, 9);
+  const Expression tree{
+      Expression::Kind::both,
+      {},
+      {Expression{Expression::Kind::documents, lengths, {}}, Expression{Expression::Kind::blocks, {64, 7, 1, 47, 47}, {}}}};
+  const Bands bands = tree.mask().bands();
+  CHECK(bands.tables().size() == 1);
+  std::int64_t pairs = 0;
+  for (std::int64_t begin = 0, document = 0; begin < 3000; begin += lengths[document++]) {
+    for (std::int64_t query = begin; query < begin + lengths[document]; ++query) {
+      for (std::int64_t key = begin; key < begin + lengths[document]; ++key) pairs += tree.operands[1].visible(query, key);
+    }
+  }
+  CHECK(bands.count({0, 3000}, {0, 3000}) == pairs);
+}
+
+TEST_CASE("a hundred thousand tokens of blocks are counted by their bits") {
+  const std::int64_t n = 100'000, block = 64, rows = 1563;
+  const Mask mask = Mask::blocks(gyre::test::drawn_table("drawn 4 2 1563 1563", block), "t") & Mask::causal();
+  const gyre::test::DrawnBlocks drawn{4, 2, rows, rows};
+  std::int64_t pairs = 0;
+  for (int head = 0; head < 2; ++head) {
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const std::int64_t height = std::min(block, n - row * block);
+      for (std::int64_t column = 0; column < row; ++column) pairs += drawn.visible(head, row, column) ? height * block : 0;
+      pairs += drawn.visible(head, row, row) ? height * (height + 1) / 2 : 0;
+    }
+  }
+  CHECK(mask.bands().count({0, n}, {0, n}) == pairs);
+}
+
+TEST_CASE("tables must fit tokens and heads, by name") {
+  const auto refusal = [](const Mask& mask, std::int64_t queries, std::int64_t keys, int heads) -> std::string {
+    try {
+      mask.require_tables(queries, keys, heads);
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  const Mask mask = Mask::parse("causal & blocks(drawn 1 4 3 5,8) | window(3)", drawn_files());
+  CHECK(refusal(mask, 17, 40, 4) == "no error");
+  CHECK(refusal(mask, 24, 33, 4) == "no error");
+  CHECK(refusal(mask, 25, 40, 4) == "drawn 1 4 3 5 is [3, 5] blocks of 8 tokens: for 25 queries and 40 keys it must be [4, 5]");
+  CHECK_THAT(refusal(mask, 17, 32, 4), Catch::Contains("must be [3, 4]"));
+  CHECK_THAT(refusal(mask, 17, 40, 8), Catch::Contains("blocks of 4 heads, but there are 8 query heads"));
+  CHECK(refusal(Mask::parse("blocks(drawn 1 1 3 5,8)", drawn_files()), 17, 40, 8) == "no error");
+  CHECK_THROWS_WITH(Mask::parse("blocks(drawn 1 2 3 5,8) | blocks(drawn 1 3 3 5,8)", drawn_files()),
+                    Catch::Contains("2 and one of 3 heads"));
+  CHECK_THROWS_WITH(Mask::parse("blocks(drawn 1 2 3 5,8) & blocks(drawn 1 3 3 5,8)", drawn_files()),
+                    Catch::Contains("of 2 and of 3 heads"));
+}
+
+TEST_CASE("tables without blocks, of a wrong size or too large are refused") {
+  const auto table = [](gyre::BlockShape shape, std::size_t cells) { return BlockTable(shape, std::vector<std::uint8_t>(cells)); };
+  CHECK_NOTHROW(table({.block_tokens = 3}, 0));
+  CHECK_THROWS_WITH(table({.block_tokens = 0, .rows = 1, .columns = 1}, 1), Catch::Contains("0 tokens"));
+  CHECK_THROWS_WITH(table({.block_tokens = 1, .heads = 0, .rows = 1, .columns = 1}, 1), Catch::Contains("at least 1 head"));
+  CHECK_THROWS_WITH(table({.block_tokens = 1, .rows = -1, .columns = 1}, 1), Catch::Contains("[1, -1, 1]"));
+  CHECK_THROWS_WITH(table({.block_tokens = 1, .rows = 2, .columns = 3}, 5), Catch::Contains("5 cells"));
+  CHECK_THROWS_WITH(BlockTable({.block_tokens = 1, .rows = 1 << 18, .columns = 1 << 18}), Catch::Contains("more than 2^34 bits"));
+  const BlockTable a({.block_tokens = 1 << 20, .rows = 1 << 10, .columns = 1 << 10}),
+      b({.block_tokens = (1 << 20) + 1, .rows = 1024, .columns = 1024});
+  CHECK_THROWS_WITH(a & b, Catch::Contains("divide each other"));
+  BlockTable filled({.block_tokens = 1, .rows = 2, .columns = 3});
+  CHECK_THROWS_WITH(filled.show(0, 2, std::vector<std::uint8_t>(3)), Catch::Contains("row 2"));
+  CHECK_THROWS_WITH(filled.show(0, 0, std::vector<std::uint8_t>(4)), Catch::Contains("4 columns"));
+}
