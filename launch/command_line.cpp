@@ -45,10 +45,11 @@ po::options_description describe_options() {
       "check", value("ROWS"), "recompute that many rows in float64; exit status 1 if the error is over its bound");
   po::options_description attention("Attention");
   attention.add_options()("mask", value("EXPR"),
-                          "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), dilated(L,D), "
-                          "strided(S), joined by & and | and parentheses")(
+                          "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), "
+                          "dilated(L,D), strided(S), blocks(FILE,B), joined by & and | and parentheses")(
       "query-offset", value("N"), "position of query 0 on the key axis (key tokens minus query tokens)")(
-      "scale", value("X"), "of scores, before the softmax (1/sqrt(head dim))")("dtype", value("TYPE"), "f32");
+      "scale", value("X"), "of scores, before the softmax (1/sqrt(head dim))")(
+      "dtype", value("TYPE"), "f32 (default), bf16 or f16: what is held, read and sent");
   po::options_description work("How it is done");
   work.add_options()("partition", value("NAME"), "contiguous, zigzag, striped, striped(B), balanced or auto (default)")(
       "strategy", value("NAME"), "ring or auto (default)")("unit", value("N"), "tokens of a unit; it fixes the bits of the result")(
@@ -118,11 +119,15 @@ FileType out_type_of(const Given& given) {
   return found->second;
 }
 
+Type type_of(const Given& given) {
+  const std::string text = given.text("dtype", "f32");
+  for (const Type type : {Type::f32, Type::bf16, Type::f16})
+    if (text == to_string(type)) return type;
+  refuse("--dtype is '" + text + "'; use f32, bf16 or f16");
+}
+
 /// Values of the contract that are still to come, and those that are the only ones there are.
 void require_built(const Given& given) {
-  const std::string dtype = given.text("dtype", "f32");
-  if (dtype == "bf16" || dtype == "f16") refuse("--dtype " + dtype + " is not built yet; use f32 or remove it");
-  if (dtype != "f32") refuse("--dtype is '" + dtype + "'; use f32");
   const std::string device = given.text("device", "auto");
   if (device == "cuda") refuse("--device cuda is not built yet; use cpu or auto");
   if (device != "cpu" && device != "auto") refuse("--device is '" + device + "'; use cpu or auto");
@@ -138,7 +143,23 @@ Options options_of(const Given& given) {
   return options;
 }
 
-RunRequest run_request(const Given& given, bool launched) {
+/// The same readers, which also keep the names of what they read.
+MaskFiles noting_names(const MaskFiles& files, std::vector<std::string>& names) {
+  MaskFiles noting;
+  if (files.lengths)
+    noting.lengths = [&](const std::string& path) {
+      names.push_back(path);
+      return files.lengths(path);
+    };
+  if (files.blocks)
+    noting.blocks = [&](const std::string& path, std::int64_t block_tokens) {
+      names.push_back(path);
+      return files.blocks(path, block_tokens);
+    };
+  return noting;
+}
+
+RunRequest run_request(const Given& given, bool launched, const MaskFiles& files) {
   if (launched && given.has("ranks")) refuse("--ranks is for runs without mpirun or srun, which say it themselves; remove it");
   require_one_kind_of_input(given);
   require_built(given);
@@ -149,9 +170,10 @@ RunRequest run_request(const Given& given, bool launched) {
   request.out_file = output_of(given, "out"), request.lse_file = output_of(given, "lse");
   request.out_type = out_type_of(given);
   request.report_file = given.text("report");
-  request.mask = Mask::parse(given.text("mask", "full"));
+  request.mask = Mask::parse(given.text("mask", "full"), noting_names(files, request.mask_files));
   request.query_offset = given.integer<std::int64_t>("query-offset", std::numeric_limits<std::int64_t>::min());
   request.scale = given.real("scale");
+  request.type = type_of(given);
   request.options = options_of(given);
   request.threads = given.integer("threads", 1, kMostThreads);
   request.ranks = given.integer("ranks", 1, kMostRanksInProcess).value_or(1);
@@ -171,7 +193,7 @@ std::string help() {
 
 }  // namespace
 
-Command parse_command_line(const std::vector<std::string>& arguments, bool launched) {
+Command parse_command_line(const std::vector<std::string>& arguments, bool launched, const MaskFiles& files) {
   const std::string first = arguments.empty() ? "" : arguments[0];
   if (first == "--help") return {.run = {}, .text = help()};
   if (first == "--version") return {.run = {}, .text = std::string("gyre ") + version() + "\n"};
@@ -182,7 +204,7 @@ Command parse_command_line(const std::vector<std::string>& arguments, bool launc
   const Given given("run", describe_options(), {arguments.begin() + 1, arguments.end()});
   if (given.has("help")) return {.run = {}, .text = help()};
   if (given.has("version")) return {.run = {}, .text = std::string("gyre ") + version() + "\n"};
-  return {.run = run_request(given, launched), .text = {}};
+  return {.run = run_request(given, launched, files), .text = {}};
 }
 
 }  // namespace gyre

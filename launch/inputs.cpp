@@ -4,25 +4,34 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "kernels/convert.hpp"
+
 namespace gyre {
 namespace {
 
-/// Attention of what is not finite is noise without a sign of it: a masked key of NaN still spoils the row.
-void require_finite(const std::string& path, std::span<const Range> ranges, int heads, int dim, const std::vector<float>& rows) {
-  const auto found = std::find_if(rows.begin(), rows.end(), [](float value) { return !std::isfinite(value); });
-  if (found == rows.end()) return;
-  const std::int64_t index = found - rows.begin();
-  std::int64_t row = index / dim / heads;
+/// The token of a row among those of `ranges`.
+std::int64_t token_of(std::span<const Range> ranges, std::int64_t row) {
   for (const Range range : ranges) {
-    if (row < range.size()) {
-      row += range.begin;
-      break;
-    }
+    if (row < range.size()) return range.begin + row;
     row -= range.size();
   }
-  throw std::invalid_argument(path + ": token " + std::to_string(row) + ", head " + std::to_string(index / dim % heads) +
-                              ", channel " + std::to_string(index % dim) + " is " + std::to_string(*found) +
-                              " as float32; give finite values");
+  return -1;
+}
+
+/// Attention of what is not finite is noise without a sign of it: a masked key of NaN still spoils the row.
+void require_finite(const std::string& path, std::span<const Range> ranges, const TypedRows& rows) {
+  std::vector<float> row(static_cast<std::size_t>(rows.dim));
+  for (std::int64_t index = 0; index < rows.tokens * rows.heads; ++index) {
+    const std::int64_t token = index / rows.heads;
+    const int head = static_cast<int>(index % rows.heads);
+    convert(rows.row(token, head), rows.type, row.data(), Type::f32, rows.dim);
+    const auto found = std::find_if(row.begin(), row.end(), [](float value) { return !std::isfinite(value); });
+    if (found == row.end()) continue;
+    throw std::invalid_argument(path + ": token " + std::to_string(token_of(ranges, token)) + ", head " + std::to_string(head) +
+                                ", channel " + std::to_string(found - row.begin()) + " is " + std::to_string(*found) + " as " +
+                                (rows.type == Type::f32 ? "float32; give finite values"
+                                                        : to_string(rows.type) + "; give values in its range, or --dtype f32"));
+  }
 }
 
 /// An error that says which option the file came from.
@@ -84,24 +93,45 @@ Problem Inputs::problem(const RunRequest& request) const {
   problem.head_dim = query.dim, problem.value_dim = value.dim;
   problem.query_offset = request.query_offset, problem.scale = request.scale;
   problem.mask = request.mask;
+  problem.type = request.type;
   problem.validate();
   return problem;
 }
 
-std::vector<float> Inputs::read(Tensor tensor, std::span<const Range> tokens, Team& team,
-                                const std::function<void()>& between_pieces) const {
+LoadedRows Inputs::read(Tensor tensor, std::span<const Range> tokens, Type type, Team& team,
+                        const std::function<void()>& between_pieces) const {
   const Shape whole = shape(tensor);
   std::int64_t rows = 0;
   for (const Range range : tokens) rows += range.size();
-  std::vector<float> values(static_cast<std::size_t>(rows * whole.heads * whole.dim));
+  LoadedRows loaded{.elements = std::vector<std::byte>(static_cast<std::size_t>(rows * whole.heads * whole.dim * type_bytes(type))),
+                    .rows = {}};
+  loaded.rows = TypedRows(loaded.elements.data(), type, rows, whole.heads, whole.dim);
   if (synthetic_) {
-    fill_synthetic(seed_, tensor, tokens, whole.heads, whole.dim, team, values.data());
-    return values;
+    make_synthetic(tensor, tokens, team, loaded);
+    return loaded;
   }
   const TensorReader& file = files_[static_cast<std::size_t>(tensor)];
-  file.read(tokens, Type::f32, values.data(), between_pieces);
-  require_finite(file.name(), tokens, whole.heads, whole.dim, values);
-  return values;
+  file.read(tokens, type, loaded.elements.data(), between_pieces);
+  require_finite(file.name(), tokens, loaded.rows);
+  return loaded;
+}
+
+/// In fp32 first, in pieces of 16 MiB.
+void Inputs::make_synthetic(Tensor tensor, std::span<const Range> tokens, Team& team, LoadedRows& into) const {
+  const TypedRows& rows = into.rows;
+  const std::int64_t width = std::int64_t{rows.heads} * rows.dim;
+  const std::int64_t most = std::max<std::int64_t>(1, (std::int64_t{4} << 20) / width);
+  std::vector<float> piece;
+  std::byte* to = into.elements.data();
+  for (const Range range : tokens) {
+    for (std::int64_t begin = range.begin; begin < range.end; begin += most) {
+      const Range part{begin, std::min(begin + most, range.end)};
+      piece.resize(static_cast<std::size_t>(part.size() * width));
+      fill_synthetic(seed_, tensor, std::span(&part, 1), rows.heads, rows.dim, team, piece.data());
+      convert(piece.data(), Type::f32, to, rows.type, std::ssize(piece));
+      to += std::ssize(piece) * type_bytes(rows.type);
+    }
+  }
 }
 
 }  // namespace gyre

@@ -13,6 +13,12 @@
 
 namespace gyre {
 
+/// Rows that a rank holds, [tokens, heads, dim], in the type that the kernels read.
+struct LoadedRows {
+  std::vector<std::byte> elements;
+  TypedRows rows;  // of them
+};
+
 class Inputs {
  public:
   /// Local. Opens the files and reads their headers. Throws std::invalid_argument naming the file.
@@ -21,11 +27,11 @@ class Inputs {
   /// The problem that the shapes and the request make. Throws std::invalid_argument where shapes contradict each other.
   Problem problem(const RunRequest& request) const;
 
-  /// Rows of one tensor for token ranges one after the other, [sum of ranges, heads, dim]. Local. Throws std::invalid_argument on
-  /// a value that is not finite, std::runtime_error if the file cannot be read.
+  /// Rows of one tensor for token ranges one after the other, rounded to `type` piece by piece. Local. Throws std::invalid_argument
+  /// on a value that is not finite in that type, std::runtime_error if the file cannot be read.
   /// `between_pieces` is called after every 8 MiB of a file.
-  std::vector<float> read(Tensor tensor, std::span<const Range> tokens, Team& team,
-                          const std::function<void()>& between_pieces) const;
+  LoadedRows read(Tensor tensor, std::span<const Range> tokens, Type type, Team& team,
+                  const std::function<void()>& between_pieces) const;
 
  private:
   struct Shape {
@@ -33,6 +39,7 @@ class Inputs {
     int heads, dim;
   };
   Shape shape(Tensor tensor) const;
+  void make_synthetic(Tensor tensor, std::span<const Range> tokens, Team& team, LoadedRows& into) const;
 
   std::optional<Synthetic> synthetic_;
   std::uint64_t seed_;

@@ -13,6 +13,7 @@
 #include "launch/launcher.hpp"
 #include "launch/print.hpp"
 #include "launch/run_command.hpp"
+#include "runtime/io/mask_files.hpp"
 
 namespace gyre {
 namespace {
@@ -27,7 +28,7 @@ void print_error(const std::exception& error) {
 
 /// Ranks are threads of this process. MPI is not even initialised, so that a small run starts at once.
 int run_here(const std::vector<std::string>& arguments) try {
-  const Command command = parse_command_line(arguments, false);
+  const Command command = parse_command_line(arguments, false, mask_files());
   if (!command.run) {
     print(command.text);
     return kSuccess;
@@ -49,7 +50,7 @@ int run_here(const std::vector<std::string>& arguments) try {
 int run_on_ranks(Transport& transport, const Launcher& launcher, const std::vector<std::string>& arguments) try {
   require_one_job(launcher, transport.ranks());
   Command command;
-  together(transport, [&] { command = parse_command_line(arguments, true); });
+  together(transport, [&] { command = parse_command_line(arguments, true, mask_files()); });
   if (command.run) return run_command(transport, *command.run);
   together(transport, [&] {
     if (transport.rank() == 0) print(command.text);

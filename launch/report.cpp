@@ -48,9 +48,9 @@ std::string seconds_text(double seconds) {
 
 std::string problem_text(const Problem& problem) {
   const std::string mask = problem.mask.text().size() > 80 ? problem.mask.text().substr(0, 77) + "..." : problem.mask.text();
-  return format("  problem    %lld queries x %lld keys, %d heads (%d key/value), head dim %d, value dim %d\n",
+  return format("  problem    %lld queries x %lld keys, %d heads (%d key/value), head dim %d, value dim %d, %s\n",
                 static_cast<long long>(problem.query_tokens), static_cast<long long>(problem.key_tokens), problem.query_heads,
-                problem.key_heads, problem.head_dim, problem.value_dim) +
+                problem.key_heads, problem.head_dim, problem.value_dim, to_string(problem.type).c_str()) +
          format("  mask       %s; query 0 at key position %lld; scale %.6g\n", mask.c_str(),
                 static_cast<long long>(problem.first_query_position()), problem.score_scale());
 }
@@ -136,9 +136,11 @@ std::string to_text(const Report& report) {
                  bytes_text(static_cast<double>(report.arena_bytes)).c_str(),
                  bytes_text(static_cast<double>(report.scratch_bytes)).c_str(),
                  bytes_text(static_cast<double>(report.peak_memory_bytes)).c_str());
+  const Type type = report.problem.type;
+  const std::string inputs = type == Type::f32 ? "" : ", of inputs as " + to_string(type) + " holds them";
   if (report.check)
-    text += format("  check      %s in float64: output off by %.2g of the largest, log-sum-exp by %.2g; %.1f%% of the bound\n",
-                   plural(report.check->rows, "row").c_str(), report.check->out_error, report.check->lse_error,
+    text += format("  check      %s in float64%s: output off by %.2g of the largest, log-sum-exp by %.2g; %.1f%% of the bound\n",
+                   plural(report.check->rows, "row").c_str(), inputs.c_str(), report.check->out_error, report.check->lse_error,
                    100 * report.check->share_of_bound);
   return text;
 }
@@ -160,6 +162,7 @@ std::string to_json(const Report& report) {
       {"kv_heads", problem.key_heads},
       {"head_dim", problem.head_dim},
       {"value_dim", problem.value_dim},
+      {"dtype", to_string(problem.type)},
       {"mask", problem.mask.text()},
       {"query_offset", problem.first_query_position()},
       {"scale", problem.score_scale()},

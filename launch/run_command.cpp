@@ -24,24 +24,22 @@ namespace {
 
 /// This rank's rows.
 struct Tensors {
-  std::vector<float> queries, keys, values, out, lse;
+  LoadedRows queries, keys, values;
+  std::vector<float> out, lse;
 
   Tensors(const Inputs& inputs, const Problem& problem, const Attention& attention, Team& team, Transport& transport) {
     const auto answer_peers = [&] { transport.progress(); };
-    queries = inputs.read(Tensor::query, attention.query_rows(), team, answer_peers);
-    keys = inputs.read(Tensor::key, attention.key_rows(), team, answer_peers);
-    values = inputs.read(Tensor::value, attention.key_rows(), team, answer_peers);
-    lse.resize(queries.size() / static_cast<std::size_t>(problem.head_dim));
+    queries = inputs.read(Tensor::query, attention.query_rows(), problem.type, team, answer_peers);
+    keys = inputs.read(Tensor::key, attention.key_rows(), problem.type, team, answer_peers);
+    values = inputs.read(Tensor::value, attention.key_rows(), problem.type, team, answer_peers);
+    lse.resize(static_cast<std::size_t>(queries.rows.tokens * problem.query_heads));
     out.resize(lse.size() * static_cast<std::size_t>(problem.value_dim));
   }
   Operands operands(const Problem& problem) {
-    const auto tokens = [](std::size_t size, int heads) { return static_cast<std::int64_t>(size) / heads; };
-    const std::int64_t query_tokens = tokens(lse.size(), problem.query_heads);
-    const std::int64_t key_tokens = tokens(keys.size(), problem.key_heads * problem.head_dim);
-    return {.queries = {queries.data(), query_tokens, problem.query_heads, problem.head_dim},
-            .keys = {keys.data(), key_tokens, problem.key_heads, problem.head_dim},
-            .values = {values.data(), key_tokens, problem.key_heads, problem.value_dim},
-            .out = {out.data(), query_tokens, problem.query_heads, problem.value_dim},
+    return {.queries = queries.rows,
+            .keys = keys.rows,
+            .values = values.rows,
+            .out = {out.data(), queries.rows.tokens, problem.query_heads, problem.value_dim},
             .lse = lse.data()};
   }
 };

@@ -29,8 +29,10 @@ struct RunRequest {
   FileType out_type = FileType::f32;             // of out_file
 
   Mask mask;
+  std::vector<std::string> mask_files;  // that it was read from
   std::optional<std::int64_t> query_offset;
   std::optional<double> scale;
+  Type type = Type::f32;           // of the rows that a rank holds, and of cells
   Options options;                 // threads are resolved when it runs
   std::optional<int> threads;      // nothing: this rank's share of its cores
   int ranks = 1;                   // inside this process; without a launcher

@@ -18,7 +18,7 @@ import unittest
 
 GYRE, MPIEXEC = sys.argv[1:3]
 RANKS = (1, 2, 3, 4, 5, 8)
-CODES = {"<f2": "e", "<f4": "f", "<f8": "d"}
+CODES = {"<f2": "e", "<f4": "f", "<f8": "d", "<i8": "q", "<u2": "H", "|u1": "B", "|b1": "?"}
 SAFE_CODES = {"F16": "e", "F32": "f", "F64": "d", "U8": "B"}
 
 
@@ -202,6 +202,22 @@ class Results(CommandTest):
             case = Case(self.folder, 13, 13, 4, 2, 6, 5, descr)
             self.compare(case, "documents(5,8)", lambda i, j: (i < 5) == (j < 5), "--ranks", 3, "--unit", 3)
 
+    def test_16_bits_on_the_wire_give_the_attention_of_the_rounded_inputs(self):
+        for dtype in ("BF16", "F16"):
+            case = Case(self.folder, 23, 23, 4, 2, 7, 5)
+            case.tensors = {name: unpack(pack(values, dtype), dtype) for name, values in case.tensors.items()}
+            for ranks in RANKS:
+                self.compare(case, "causal", lambda i, j: j <= i, "--dtype", dtype.lower(), "--ranks", ranks, "--unit", 3)
+        report = self.path("report.json")
+        sent = {}
+        for dtype in ("f32", "bf16"):
+            text = self.succeed("run", "--synthetic", 64, "--dtype", dtype, "--ranks", 4, "--unit", 16, "--strategy", "ring",
+                                "--check", 9, "--report", report)  # fmt: skip
+            with open(report, encoding="utf-8") as file:
+                sent[dtype] = json.load(file)["bytes_sent"]
+            self.assertEqual("of inputs as bf16 holds them" in text, dtype == "bf16", text)
+        self.assertEqual(sent["f32"], 2 * sent["bf16"])
+
     def test_every_instruction_set_and_several_threads_agree_with_the_definition(self):
         case = Case(self.folder, 21, 21, 2, 1, 17, 7)
         self.compare(case, "causal", lambda i, j: j <= i, "--isa", "portable")
@@ -277,6 +293,30 @@ class Files(CommandTest):
         arguments = ("run", "--input", self.path("in.safetensors"), "--out", self.path("out.npy"))
         self.refuse(*arguments, "--out-dtype", "f16", "--unit", 2, "--ranks", 3, saying=("out.npy", "beyond f16", "choose --out-dtype f32"))
         self.succeed(*arguments)
+
+    def test_documents_of_a_file_are_those_that_were_written_out(self):
+        case = Case(self.folder, 13, 13, 2, 1, 4, 3)
+        for descr, mpi in (("<i8", 0), ("<u2", 0), ("|u1", 3)):
+            save(self.path("lengths.npy"), (3,), [5, 1, 7], descr)
+            document = [0] * 5 + [1] + [2] * 7
+            mask = f"causal & documents({self.path('lengths.npy')})"
+            ranks = () if mpi else ("--ranks", 3)
+            self.compare(case, mask, lambda i, j: j <= i and document[i] == document[j], "--unit", 2, *ranks, mpi=mpi)
+
+    def test_files_of_masks_that_are_wrong_are_refused_on_every_rank(self):
+        path = self.path("m.npy")
+        for shape, values, descr, saying in (
+            ((2,), [5, 5], "<i8", ("add up to 10", "13")),
+            ((2,), [13, 0], "<i8", ("m.npy: element 1 is 0", "at least 1")),
+            ((1, 1), [13], "<i8", "m.npy: has shape [1, 1]"),
+            ((1,), [13.0], "<f4", "m.npy: has elements of type '<f4'"),
+        ):
+            save(path, shape, values, descr)
+            self.refuse("run", "--synthetic", 13, "--mask", f"causal & documents({path})", "--ranks", 3, saying=saying)
+        self.refuse("run", "--synthetic", 13, "--mask", "documents(no.npy)", saying=("column 11", "no.npy", "No such file"))
+        self.refuse("run", "--synthetic", 13, "--mask", "blocks(no.npy,4)", mpi=3, saying=("column 8", "no.npy", "No such file"))
+        save(path, (1,), [13], "<i8")
+        self.refuse("run", "--synthetic", 13, "--mask", f"documents({path})", "--out", path, saying="--out and a file of --mask")
 
     def test_a_safetensors_file_that_lies_is_refused_on_every_rank(self):
         path = self.path("in.safetensors")
@@ -376,7 +416,7 @@ class WrongInput(CommandTest):
     def test_masks_and_choices_that_do_not_parse(self):
         for option, value in (("--mask", "causal &"), ("--mask", "blocks(b.npy,4)"), ("--mask", "window(-1)"), ("--mask", "documents(4,4)"),
                               ("--partition", "diagonal"), ("--strategy", "tree"), ("--isa", "sse9"), ("--unit", "100000"),
-                              ("--device", "cuda"), ("--dtype", "bf16"), ("--query-offset", "99999999999999999")):  # fmt: skip
+                              ("--device", "cuda"), ("--dtype", "fp8"), ("--query-offset", "99999999999999999")):  # fmt: skip
             self.refuse_everywhere("--synthetic", 9, option, value)
 
     def test_files_that_are_missing_or_not_tensors(self):
@@ -421,6 +461,11 @@ class WrongInput(CommandTest):
         values[4 * 6 + 1 * 3 + 2] = 1e300
         save(self.path("large.npy"), (6, 2, 3), values, "<f8")
         self.refuse_everywhere(*self.files(k=self.path("large.npy")), "--unit", 2, saying="channel 2 is inf as float32")
+        values[4 * 6 + 1 * 3 + 2] = -65520.0
+        save(self.path("large.npy"), (6, 2, 3), values)
+        self.succeed("run", *self.files(k=self.path("large.npy")), "--dtype", "bf16")
+        self.refuse_everywhere(*self.files(k=self.path("large.npy")), "--unit", 2, "--dtype", "f16",
+                               saying="large.npy: token 4, head 1, channel 2 is -inf as f16; give values in its range, or --dtype f32")  # fmt: skip
 
     def test_outputs_that_cannot_be_written_or_would_overwrite_an_input(self):
         nowhere = self.path("no/such/folder/out.npy")

@@ -67,9 +67,10 @@ TEST_CASE("names of the contract that are not built are refused by name, with a 
 }
 
 TEST_CASE("values of the contract that are not built are refused by name") {
-  CHECK(refusal({"--synthetic", "9", "--dtype", "bf16"}) == "--dtype bf16 is not built yet; use f32 or remove it");
-  CHECK(refusal({"--synthetic", "9", "--dtype", "int4"}) == "--dtype is 'int4'; use f32");
-  CHECK(refusal({"--synthetic", "9", "--dtype", "f32", "--device", "cpu"}) == "accepted");
+  CHECK(parse({"--synthetic", "9"}).type == Type::f32);
+  CHECK(parse({"--synthetic", "9", "--dtype", "bf16"}).type == Type::bf16);
+  CHECK(parse({"--synthetic", "9", "--dtype", "f16", "--device", "cpu"}).type == Type::f16);
+  CHECK(refusal({"--synthetic", "9", "--dtype", "int4"}) == "--dtype is 'int4'; use f32, bf16 or f16");
   CHECK(refusal({"--synthetic", "9", "--device", "cuda"}) == "--device cuda is not built yet; use cpu or auto");
   for (const char* strategy : {"bidirectional_ring", "ulysses", "hybrid(2)", "double_ring", "pass_query", "tree"})
     CHECK(refusal({"--synthetic", "9", "--strategy", strategy}).find("not built yet") != std::string::npos);

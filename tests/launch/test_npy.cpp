@@ -19,22 +19,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-template <class Element>
-void save(const std::string& path, const std::string& descr, const std::string& shape, const std::vector<Element>& data,
-          int major = 1, bool fortran_order = false) {
-  std::string text =
-      "{'descr': '" + descr + "', 'fortran_order': " + (fortran_order ? "True" : "False") + ", 'shape': " + shape + ", }";
-  const std::size_t fixed = major == 1 ? 10 : 12;
-  text.resize((fixed + text.size() + 1 + 63) / 64 * 64 - fixed - 1, ' ');
-  text += '\n';
-  std::ofstream file(path, std::ios::binary);
-  file << "\x93NUMPY" << static_cast<char>(major) << '\0' << static_cast<char>(text.size() & 0xff)
-       << static_cast<char>(text.size() >> 8);
-  if (major > 1) file << '\0' << '\0';
-  file << text;
-  file.write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size() * sizeof(Element)));
-}
-
 std::vector<float> load(const std::string& path) {
   const TensorReader reader(path);
   const Range all[] = {{0, reader.tokens()}};
@@ -74,7 +58,7 @@ double half_value(int bits) {
 TEST_CASE("a float32 file of three extents is read as it was saved, in versions 1.0, 2.0 and 3.0") {
   Folder folder;
   for (const int major : {1, 2, 3}) {
-    save(folder / "x.npy", "<f4", "(5, 2, 3)", ramp(30), major);
+    save_npy(folder / "x.npy", "<f4", "(5, 2, 3)", ramp(30), major);
     const TensorReader reader(folder / "x.npy");
     CHECK(reader.type() == FileType::f32);
     CHECK(reader.tokens() == 5);
@@ -86,7 +70,7 @@ TEST_CASE("a float32 file of three extents is read as it was saved, in versions 
 
 TEST_CASE("a file of two extents has dim 1") {
   Folder folder;
-  save(folder / "x.npy", "<f4", "(5, 2)", ramp(10));
+  save_npy(folder / "x.npy", "<f4", "(5, 2)", ramp(10));
   CHECK(TensorReader(folder / "x.npy").dim() == 1);
   CHECK(load(folder / "x.npy") == ramp(10));
 }
@@ -95,7 +79,7 @@ TEST_CASE("every float16 is read exactly: subnormals, zeros of both signs, infin
   Folder folder;
   std::vector<std::uint16_t> halves(65536);
   std::iota(halves.begin(), halves.end(), std::uint16_t{0});
-  save(folder / "x.npy", "<f2", "(256, 16, 16)", halves);
+  save_npy(folder / "x.npy", "<f2", "(256, 16, 16)", halves);
   const std::vector<float> values = load(folder / "x.npy");
   for (int bits = 0; bits < 65536; ++bits) {
     const double expected = half_value(bits);
@@ -109,7 +93,7 @@ TEST_CASE("float64 is rounded to the nearest float32, also past the first chunk 
   Folder folder;
   std::vector<double> doubles(200'000);
   for (std::size_t k = 0; k < doubles.size(); ++k) doubles[k] = std::sin(static_cast<double>(k)) / 3;
-  save(folder / "x.npy", "<f8", "(1000, 20, 10)", doubles);
+  save_npy(folder / "x.npy", "<f8", "(1000, 20, 10)", doubles);
   const std::vector<float> values = load(folder / "x.npy");
   for (std::size_t k = 0; k < doubles.size(); ++k)
     if (values[k] != static_cast<float>(doubles[k])) FAIL("element " << k);
@@ -119,11 +103,11 @@ TEST_CASE("float64 is rounded to the nearest float32, also past the first chunk 
 TEST_CASE("shards read equal the same rows of the whole, in every element type") {
   Folder folder;
   const std::vector<float> whole = ramp(11 * 6);
-  save(folder / "f4.npy", "<f4", "(11, 2, 3)", whole);
-  save(folder / "f8.npy", "<f8", "(11, 2, 3)", std::vector<double>(whole.begin(), whole.end()));
+  save_npy(folder / "f4.npy", "<f4", "(11, 2, 3)", whole);
+  save_npy(folder / "f8.npy", "<f8", "(11, 2, 3)", std::vector<double>(whole.begin(), whole.end()));
   std::vector<std::uint16_t> halves(66);
   for (std::size_t k = 0; k < 66; ++k) halves[k] = static_cast<std::uint16_t>(0x3c00 + k);  // 1 + k / 1024
-  save(folder / "f2.npy", "<f2", "(11, 2, 3)", halves);
+  save_npy(folder / "f2.npy", "<f2", "(11, 2, 3)", halves);
 
   const std::vector<Range> ranges = {{1, 3}, {4, 4}, {7, 11}};
   for (const char* name : {"f2.npy", "f4.npy", "f8.npy"}) {
@@ -140,7 +124,7 @@ TEST_CASE("shards read equal the same rows of the whole, in every element type")
 
 TEST_CASE("a file without tokens is read as empty, and tokens past the end are refused") {
   Folder folder;
-  save(folder / "x.npy", "<f4", "(0, 2, 3)", std::vector<float>{});
+  save_npy(folder / "x.npy", "<f4", "(0, 2, 3)", std::vector<float>{});
   CHECK(load(folder / "x.npy").empty());
   const Range beyond[] = {{0, 1}};
   float value[6];
@@ -149,7 +133,7 @@ TEST_CASE("a file without tokens is read as empty, and tokens past the end are r
 
 TEST_CASE("a file that is cut while it is open ends in an error with its name, not in zeros") {
   Folder folder;
-  save(folder / "x.npy", "<f4", "(5, 2, 3)", ramp(30));
+  save_npy(folder / "x.npy", "<f4", "(5, 2, 3)", ramp(30));
   const TensorReader reader(folder / "x.npy");
   fs::resize_file(folder / "x.npy", 140);
   std::vector<float> values(30);
@@ -185,34 +169,34 @@ TEST_CASE("what is not a tensor file is refused with its name and the reason") {
 TEST_CASE("element types, orders and shapes that are not read are refused with a remedy") {
   Folder folder;
   const std::string path = folder / "x.npy";
-  save(path, "<f4", "(5, 2, 3)", ramp(30), 1, true);
+  save_npy(path, "<f4", "(5, 2, 3)", ramp(30), 1, true);
   CHECK(says(refusal(path), "ascontiguousarray"));
-  save(path, ">f4", "(5, 2, 3)", ramp(30));
+  save_npy(path, ">f4", "(5, 2, 3)", ramp(30));
   CHECK(says(refusal(path), "big endian"));
-  save(path, "<i8", "(5, 2, 3)", ramp(60));
+  save_npy(path, "<i8", "(5, 2, 3)", ramp(60));
   CHECK(says(refusal(path), "'<i8'"));
   for (const char* shape : {"()", "(30,)", "(5, 2, 3, 1)"}) {
-    save(path, "<f4", shape, ramp(shape == "()"s ? 1 : 30));
+    save_npy(path, "<f4", shape, ramp(shape == "()"s ? 1 : 30));
     CHECK(says(refusal(path), "[tokens, heads, dim] is read"));
   }
-  save(path, "<f4", "(5, 0, 3)", ramp(0));
+  save_npy(path, "<f4", "(5, 0, 3)", ramp(0));
   CHECK(says(refusal(path), "at least 1"));
-  save(path, "<f4", "(0, 3, 99999999999)", ramp(0));
+  save_npy(path, "<f4", "(0, 3, 99999999999)", ramp(0));
   CHECK(says(refusal(path), "below 2^31"));
 }
 
 TEST_CASE("a header that lies about the size of the file is refused") {
   Folder folder;
   const std::string path = folder / "x.npy";
-  save(path, "<f4", "(5, 2, 4)", ramp(30));
+  save_npy(path, "<f4", "(5, 2, 4)", ramp(30));
   CHECK(says(refusal(path), "holds 120 bytes of data, but shape [5, 2, 4] takes 160"));
-  save(path, "<f4", "(5, 2, 2)", ramp(30));
+  save_npy(path, "<f4", "(5, 2, 2)", ramp(30));
   CHECK(says(refusal(path), "more than one array"));
-  save(path, "<f4", "(1152921504606846976, 2, 2)", ramp(0));  // 2^60 x 16 bytes: 0 in 64 bits
+  save_npy(path, "<f4", "(1152921504606846976, 2, 2)", ramp(0));  // 2^60 x 16 bytes: 0 in 64 bits
   CHECK(says(refusal(path), "more than 2^63 bytes"));
-  save(path, "<f4", "(99999999999999999999, 2, 2)", ramp(0));
+  save_npy(path, "<f4", "(99999999999999999999, 2, 2)", ramp(0));
   CHECK(says(refusal(path), "an extent below 2^63"));
-  save(path, "<f4", "(-5, 2, 3)", ramp(30));
+  save_npy(path, "<f4", "(-5, 2, 3)", ramp(30));
   CHECK(says(refusal(path), "an extent below 2^63"));
 }
 
@@ -252,7 +236,7 @@ TEST_CASE("two writers of one file leave what one reader reads, under its name o
 
 TEST_CASE("a file that was not published leaves nothing behind, and an older file of its name as it was") {
   Folder folder;
-  save(folder / "out.npy", "<f4", "(1, 1)", ramp(1));
+  save_npy(folder / "out.npy", "<f4", "(1, 1)", ramp(1));
   {
     TensorWriter creator(folder / "out.npy", {.name = "out", .shape = {11, 2}}, true);
     TensorWriter other(folder / "out.npy", {.name = "out", .shape = {11, 2}}, false);
@@ -264,7 +248,7 @@ TEST_CASE("a file that was not published leaves nothing behind, and an older fil
 
 TEST_CASE("a published file replaces what a symbolic link points to, and the link stays") {
   Folder folder;
-  save(folder / "there.npy", "<f4", "(1, 1)", ramp(1));
+  save_npy(folder / "there.npy", "<f4", "(1, 1)", ramp(1));
   fs::create_symlink(folder / "there.npy", folder / "link.npy");
   {
     TensorWriter creator(folder / "link.npy", {.name = "out", .shape = {2, 2}}, true);

@@ -1,0 +1,140 @@
+#include "runtime/io/mask_files.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+#include "partition/bands.hpp"
+#include "runtime/io/npy.hpp"
+#include "runtime/io/regular_file.hpp"
+
+namespace gyre {
+namespace {
+
+constexpr std::int64_t kPieceBytes = std::int64_t{8} << 20;
+
+[[noreturn]] void refuse(const RegularFile& file, const std::string& why) {
+  throw std::invalid_argument(file.path() + ": " + why);
+}
+
+/// A message in the words of std::invalid_argument whatever went wrong: the parser adds the column to those alone.
+template <class Read>
+auto all_refused(Read&& read) {
+  try {
+    return read();
+  } catch (const std::runtime_error& error) {
+    throw std::invalid_argument(error.what());
+  }
+}
+
+template <class Integer>
+void widen(const std::vector<std::byte>& bytes, const RegularFile& file, std::vector<std::int64_t>& lengths) {
+  for (std::size_t index = 0; index < lengths.size(); ++index) {
+    Integer value = 0;
+    std::memcpy(&value, bytes.data() + index * sizeof(Integer), sizeof(Integer));
+    if (value < 1 || static_cast<std::uint64_t>(value) >= static_cast<std::uint64_t>(kUnbounded))
+      refuse(file, "element " + std::to_string(index) + " is " + std::to_string(value) +
+                       "; the length of a document must be at least 1 and below 2^60");
+    lengths[index] = static_cast<std::int64_t>(value);
+  }
+}
+
+void widen(FileType type, const std::vector<std::byte>& bytes, const RegularFile& file, std::vector<std::int64_t>& lengths) {
+  switch (type) {
+    case FileType::u8:
+      return widen<std::uint8_t>(bytes, file, lengths);
+    case FileType::i8:
+      return widen<std::int8_t>(bytes, file, lengths);
+    case FileType::u16:
+      return widen<std::uint16_t>(bytes, file, lengths);
+    case FileType::i16:
+      return widen<std::int16_t>(bytes, file, lengths);
+    case FileType::u32:
+      return widen<std::uint32_t>(bytes, file, lengths);
+    case FileType::i32:
+      return widen<std::int32_t>(bytes, file, lengths);
+    case FileType::u64:
+      return widen<std::uint64_t>(bytes, file, lengths);
+    case FileType::i64:
+      return widen<std::int64_t>(bytes, file, lengths);
+    default:
+      throw std::logic_error("lengths of elements that are no integers");
+  }
+}
+
+bool is_integer(FileType type) {
+  return type >= FileType::u8 && type <= FileType::i64;
+}
+
+/// [columns] at a time, as many rows as a piece holds.
+void fill(const RegularFile& file, std::int64_t begin, BlockTable& table) {
+  const BlockShape& shape = table.shape();
+  if (shape.columns == 0) return;
+  const std::int64_t all_rows = shape.heads * shape.rows, piece = std::max<std::int64_t>(1, kPieceBytes / shape.columns);
+  std::vector<std::uint8_t> cells(static_cast<std::size_t>(std::min(piece, all_rows) * shape.columns));
+  for (std::int64_t row = 0; row < all_rows; row += piece) {
+    const std::int64_t rows = std::min(piece, all_rows - row);
+    file.read(cells.data(), rows * shape.columns, begin + row * shape.columns);
+    for (std::int64_t at = 0; at < rows; ++at)
+      table.show(static_cast<int>((row + at) / shape.rows), (row + at) % shape.rows,
+                 std::span(cells).subspan(static_cast<std::size_t>(at * shape.columns), static_cast<std::size_t>(shape.columns)));
+  }
+}
+
+std::vector<std::int64_t> lengths_of(const RegularFile& file) {
+  const StoredTensor tensor = locate_npy(file);
+  if (!is_integer(tensor.type))
+    refuse(file,
+           "has elements of type '" + excerpt(tensor.type_name) + "'; lengths of documents are integers: save x.astype('int64')");
+  if (tensor.shape.size() != 1)
+    refuse(file, "has shape " + shape_text(tensor.shape) + "; lengths of documents have one extent: save x.ravel()");
+  if (tensor.shape[0] > static_cast<std::int64_t>(Bands::kMostBands))
+    refuse(file, "has " + std::to_string(tensor.shape[0]) + " lengths; a mask has at most " + std::to_string(Bands::kMostBands) +
+                     " documents: join some");
+  std::vector<std::int64_t> lengths(static_cast<std::size_t>(tensor.shape[0]));
+  std::vector<std::byte> bytes(lengths.size() * static_cast<std::size_t>(element_bytes(tensor.type)));
+  file.read(bytes.data(), std::ssize(bytes), tensor.begin);
+  widen(tensor.type, bytes, file, lengths);
+  return lengths;
+}
+
+BlockTable table_of(const RegularFile& file, std::int64_t block_tokens) {
+  const StoredTensor tensor = locate_npy(file);
+  if (tensor.type != FileType::u8 && tensor.type != FileType::boolean)
+    refuse(file, "has elements of type '" + excerpt(tensor.type_name) + "'; blocks are uint8 or bool: save x.astype('uint8')");
+  const auto& extents = tensor.shape;
+  if (extents.size() != 2 && extents.size() != 3)
+    refuse(file,
+           "has shape " + shape_text(extents) + "; [rows, columns] of blocks is read, or [query heads, rows, columns]: reshape it");
+  for (const std::int64_t extent : extents)
+    if (extent >= kUnbounded) refuse(file, "has shape " + shape_text(extents) + "; rows and columns must be below 2^60");
+  if (extents.size() == 3 && (extents[0] < 1 || extents[0] > std::numeric_limits<int>::max()))
+    refuse(file, "has shape " + shape_text(extents) + "; its heads must be at least 1 and below 2^31");
+  BlockShape shape{.block_tokens = block_tokens};
+  shape.heads = extents.size() == 3 ? static_cast<int>(extents[0]) : 1;
+  shape.rows = extents[extents.size() - 2], shape.columns = extents.back();
+  try {
+    BlockTable table(shape);
+    fill(file, tensor.begin, table);
+    return table;
+  } catch (const std::invalid_argument& error) {
+    refuse(file, error.what());
+  }
+}
+
+}  // namespace
+
+std::vector<std::int64_t> read_document_lengths(const std::string& path) {
+  return all_refused([&] { return lengths_of(RegularFile(path)); });
+}
+
+BlockTable read_blocks(const std::string& path, std::int64_t block_tokens) {
+  return all_refused([&] { return table_of(RegularFile(path), block_tokens); });
+}
+
+MaskFiles mask_files() {
+  return {.lengths = read_document_lengths, .blocks = read_blocks};
+}
+
+}  // namespace gyre

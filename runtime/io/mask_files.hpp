@@ -1,0 +1,26 @@
+// The files that mask expressions name: documents(FILE) and blocks(FILE,B). Every rank reads them whole, in pieces of 8 MiB.
+//
+// What a table costs, of uint8 or bool, for 1M tokens and blocks of B: (2^20 / B)^2 bytes of file (268 MB at B = 64, 67 MB at 128)
+// that each node reads once and its ranks from the page cache, and an eighth of that in the memory of each rank; times the heads,
+// if it has one plane for each.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "partition/mask.hpp"
+
+namespace gyre {
+
+/// Lengths from a .npy of integers of any width, one extent. Throws std::invalid_argument naming the file and the limit: what
+/// locate_npy() refuses, another type or shape, more lengths than a mask may have, a length below 1 or from 2^60 on, a file that
+/// shrinks.
+std::vector<std::int64_t> read_document_lengths(const std::string& path);
+
+/// A table from a .npy of uint8 or bool, [rows, columns] or [heads, rows, columns]. Throws std::invalid_argument likewise.
+BlockTable read_blocks(const std::string& path, std::int64_t block_tokens);
+
+/// The two, for Mask::parse.
+MaskFiles mask_files();
+
+}  // namespace gyre
