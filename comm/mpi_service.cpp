@@ -1,7 +1,6 @@
 #include "comm/mpi_service.hpp"
 
 #include <algorithm>
-#include <vector>
 
 #include "comm/error.hpp"
 
@@ -113,12 +112,13 @@ void MpiService::barrier(Heartbeat& heartbeat) {
 /// d. P = 5, d = 1, 2, 4: blocks 1, 2, 4, then the one that is missing. At last blocks turn to their places.
 void MpiService::all_gather(Heartbeat& heartbeat, std::span<const std::byte> mine, std::span<std::byte> all) {
   const std::size_t size = mine.size();
-  std::vector<std::byte> blocks(all.size());
+  if (blocks_.size() < all.size()) blocks_.resize(all.size());
+  const std::span blocks = std::span(blocks_).first(all.size());
   std::copy(mine.begin(), mine.end(), blocks.begin());
   for (int distance = 1; distance < ranks_; distance *= 2) {
     const std::size_t bytes = static_cast<std::size_t>(std::min(distance, ranks_ - distance)) * size;
-    exchange(heartbeat, (rank_ + ranks_ - distance) % ranks_, std::span(blocks).first(bytes), (rank_ + distance) % ranks_,
-             std::span(blocks).subspan(static_cast<std::size_t>(distance) * size, bytes));
+    exchange(heartbeat, (rank_ + ranks_ - distance) % ranks_, blocks.first(bytes), (rank_ + distance) % ranks_,
+             blocks.subspan(static_cast<std::size_t>(distance) * size, bytes));
   }
   const auto first = blocks.end() - static_cast<std::ptrdiff_t>(static_cast<std::size_t>(rank_) * size);
   std::copy(blocks.begin(), first, std::copy(first, blocks.end(), all.begin()));

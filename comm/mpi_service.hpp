@@ -8,6 +8,7 @@
 #include <deque>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "comm/communicator.hpp"
 #include "comm/heartbeat.hpp"
@@ -42,7 +43,8 @@ class MpiService {
   Communicator communicator_;
   int rank_;
   int ranks_;
-  std::deque<Told> told_;  // a deque, so that growing moves no buffer
+  std::vector<std::byte> blocks_;  // of all_gather; kept, so that a collective of the same size allocates nothing
+  std::deque<Told> told_;          // a deque, so that growing moves no buffer
 };
 
 }  // namespace gyre

@@ -15,6 +15,7 @@
 #include <string>
 
 #include "comm/agreement.hpp"
+#include "comm/heartbeat.hpp"
 #include "runtime/schedules/schedules.hpp"
 
 namespace gyre {
@@ -63,6 +64,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"strategy", to_string(options.strategy)},
           {"unit", text(options.unit_tokens)},
           {"prefetch", text(options.prefetch)},
+          {"deadline", text(options.deadline_seconds)},
           {"instruction set", kernels.name}};
 }
 
@@ -176,6 +178,7 @@ Attention::Attention(Transport& transport, const Problem& problem, const Options
   });
   const KernelTable& kernels = agree_on_kernels(transport, options.isa);
   agree(transport, statement_of(problem, options, kernels));
+  transport.heartbeat().set_deadline(options.deadline_seconds);
   together(transport, [&] {
     try {
       state_ = std::make_unique<State>(transport, problem, options, kernels);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "comm/error.hpp"
+#include "comm/heartbeat.hpp"
 #include "kernels/attend.hpp"
 #include "kernels/pack.hpp"
 #include "runtime/content.hpp"
@@ -106,6 +107,7 @@ struct Executor::State {
   bool complete(std::size_t index);
   void wait(std::size_t index);
   void poll();
+  bool time_to_poll();
   void tell_progress();
   void record(std::size_t index, TimelineEvent::Kind kind, Clock::time_point begin) const;
 };
@@ -224,12 +226,19 @@ void Executor::State::tell_progress() {
                        .stage = current < attends.size() ? program.instructions[current].stage : 0});
 }
 
+bool Executor::State::time_to_poll() {
+  const auto now = Clock::now();
+  if (now - last_poll < kPollInterval) return false;
+  last_poll = now;
+  return true;
+}
+
+/// This rank computes: transfers go on meanwhile, and whoever asks hears that it lives.
 void Executor::State::poll() {
-  if (const auto now = Clock::now(); now - last_poll >= kPollInterval) {
-    if (options.wire == Wire::live) transport.progress();
-    tell_progress();
-    last_poll = now;
-  }
+  if (!time_to_poll()) return;
+  if (options.wire == Wire::live) transport.progress();
+  transport.heartbeat().beat();
+  tell_progress();
 }
 
 bool Executor::State::complete(std::size_t index) {
@@ -247,8 +256,11 @@ bool Executor::State::complete(std::size_t index) {
 void Executor::State::wait(std::size_t index) {
   if (complete(index)) return;
   const auto start = Clock::now();
+  transport.heartbeat().set_stage({"", program.instructions[index].stage});
+  Waiting waiting(transport.heartbeat(), program.instructions[index].peer);
   while (!complete(index)) {
-    if (options.progress != nullptr) poll();
+    waiting.fruitless();
+    if (options.progress != nullptr && time_to_poll()) tell_progress();
   }
   time.waiting_seconds += seconds_since(start);
   record(index, TimelineEvent::Kind::wait, start);
@@ -313,9 +325,11 @@ void Executor::State::run(const Operands& operands) {
   const std::size_t count = program.instructions.size();
   for (current = 0; current < count; ++current) {
     for (const std::uint32_t source : scoreboard.sources(current)) wait(source);
+    transport.heartbeat().set_stage({"", program.instructions[current].stage});
     post(current, operands);
   }
   for (std::size_t index = 0; index < count; ++index) wait(index);
+  transport.heartbeat().set_stage({"between calls"});
 }
 
 // Whoever unwinds leaves others waiting for transfers that never come, and frees memory that they still read and write; so the job

@@ -47,10 +47,11 @@ std::string to_string(Strategy strategy);
 struct Options {
   PartitionChoice partition;
   Strategy strategy = Strategy::automatic;
-  std::int64_t unit_tokens = 0;  // 0: the default rule for each axis. It fixes the bits of the result.
-  int threads = 1;               // of this rank; ranks may differ
-  std::string isa;               // of the CPU kernels; empty: the best
-  int prefetch = 1;              // stages whose cells may be arriving while one is attended, 1 to 4
+  std::int64_t unit_tokens = 0;   // 0: the default rule for each axis. It fixes the bits of the result.
+  int threads = 1;                // of this rank; ranks may differ
+  std::string isa;                // of the CPU kernels; empty: the best
+  double deadline_seconds = 600;  // without a sign of life from a rank that is waited for; 0: none (comm/heartbeat.hpp)
+  int prefetch = 1;               // stages whose cells may be arriving while one is attended, 1 to 4
 
   /// Throws std::invalid_argument naming value, limit and remedy.
   void validate() const;
