@@ -22,6 +22,7 @@ constexpr const char* kIntroduction =
     "\n"
     "  gyre run --q q.npy --k k.npy --v v.npy --out out.npy --mask causal\n"
     "  mpirun -n 4 gyre run --synthetic 65536 --mask 'window(4096) | sinks(4)' --repeat 5\n"
+    "  mpirun -n 4 gyre topo       where ranks run, and how to start them well\n"
     "\n";
 
 po::options_description describe_options() {
@@ -187,7 +188,7 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
 
 std::string help() {
   std::ostringstream text;
-  text << kIntroduction << describe_options();
+  text << kIntroduction << describe_options() << "\n" << topo_help();
   return text.str();
 }
 
@@ -195,16 +196,21 @@ std::string help() {
 
 Command parse_command_line(const std::vector<std::string>& arguments, bool launched, const MaskFiles& files) {
   const std::string first = arguments.empty() ? "" : arguments[0];
-  if (first == "--help") return {.run = {}, .text = help()};
-  if (first == "--version") return {.run = {}, .text = std::string("gyre ") + version() + "\n"};
+  if (first == "--help") return {.text = help()};
+  if (first == "--version") return {.text = std::string("gyre ") + version() + "\n"};
   if (first.empty() || first.starts_with('-')) refuse("there is no subcommand; use gyre run, or gyre --help");
-  if (first == "plan" || first == "topo") refuse("gyre " + first + " is not built yet; use gyre run");
-  if (first != "run") refuse("unknown subcommand '" + first + "'; use gyre run, or gyre --help");
+  if (first == "plan") refuse("gyre " + first + " is not built yet; use gyre run");
+  if (first != "run" && first != "topo") refuse("unknown subcommand '" + first + "'; use gyre run, gyre topo or gyre --help");
 
-  const Given given("run", describe_options(), {arguments.begin() + 1, arguments.end()});
-  if (given.has("help")) return {.run = {}, .text = help()};
-  if (given.has("version")) return {.run = {}, .text = std::string("gyre ") + version() + "\n"};
-  return {.run = run_request(given, launched, files), .text = {}};
+  const std::vector<std::string> options(arguments.begin() + 1, arguments.end());
+  if (first == "topo") {
+    const auto request = parse_topo(options);
+    return {.topo = request, .text = request ? "" : topo_help()};
+  }
+  const Given given("run", describe_options(), options);
+  if (given.has("help")) return {.text = help()};
+  if (given.has("version")) return {.text = std::string("gyre ") + version() + "\n"};
+  return {.run = run_request(given, launched, files)};
 }
 
 }  // namespace gyre

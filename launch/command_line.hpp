@@ -6,13 +6,15 @@
 #include <vector>
 
 #include "launch/run_request.hpp"
+#include "launch/topo_command.hpp"
 
 namespace gyre {
 
-/// Either something to run, or a text (help, version) to print.
+/// Something to do, or else a text (help, version) to print.
 struct Command {
-  std::optional<RunRequest> run;
-  std::string text;
+  std::optional<RunRequest> run{};
+  std::optional<TopoRequest> topo{};
+  std::string text{};
 };
 
 /// `arguments`: without the program's name. `launched`: under mpirun or srun. Throws std::invalid_argument naming the option, what

@@ -26,16 +26,21 @@ void print_error(const std::exception& error) {
   std::fflush(stderr);
 }
 
+int run(Transport& transport, const Command& command) {
+  if (command.run) return run_command(transport, *command.run);
+  if (command.topo) return topo_command(transport, *command.topo);
+  together(transport, [&] {
+    if (transport.rank() == 0) print(command.text);
+  });
+  return kSuccess;
+}
+
 /// Ranks are threads of this process. MPI is not even initialised, so that a small run starts at once.
 int run_here(const std::vector<std::string>& arguments) try {
   const Command command = parse_command_line(arguments, false, mask_files());
-  if (!command.run) {
-    print(command.text);
-    return kSuccess;
-  }
   int status = kSuccess;
-  run_loopback(command.run->ranks, [&](Transport& transport) {
-    const int mine = run_command(transport, *command.run);
+  run_loopback(command.run ? command.run->ranks : 1, [&](Transport& transport) {
+    const int mine = run(transport, command);
     if (transport.rank() == 0) status = mine;
   });
   return status;
@@ -51,11 +56,7 @@ int run_on_ranks(Transport& transport, const Launcher& launcher, const std::vect
   require_one_job(launcher, transport.ranks());
   Command command;
   together(transport, [&] { command = parse_command_line(arguments, true, mask_files()); });
-  if (command.run) return run_command(transport, *command.run);
-  together(transport, [&] {
-    if (transport.rank() == 0) print(command.text);
-  });
-  return kSuccess;
+  return run(transport, command);
 } catch (const std::invalid_argument& error) {
   if (launcher.rank == 0) print_error(error);
   return kWrongInput;

@@ -17,6 +17,7 @@
 #include "launch/outputs.hpp"
 #include "launch/print.hpp"
 #include "launch/report.hpp"
+#include "launch/topo_command.hpp"
 #include "runtime/attention.hpp"
 
 namespace gyre {
@@ -129,6 +130,7 @@ int run_command(Transport& transport, const RunRequest& request) {
     team.emplace(options.threads);
     tensors.emplace(*inputs, problem, attention, *team, transport);
   });
+  warn_of_placement(transport, topology, options.threads);
   const Operands operands = tensors->operands(problem);
   Report report = describe(transport, problem, attention, topology, options.threads);
   measure(transport, attention, operands, *team, request, report);

@@ -1,0 +1,62 @@
+#include "launch/launch_line.hpp"
+
+#include <algorithm>
+
+namespace gyre {
+namespace {
+
+/// Cores of each of k ranks that are dealt the node's cores one after the other, so that none gets cores of two NUMA nodes: a
+/// divisor of what a NUMA node has keeps its border between ranks.
+int cores_in_a_row(const NodeCores& node, int k) {
+  if (node.numa_nodes == 1) return node.cores / k;
+  int cores = node.least_cores_of_numa_node;
+  while (cores > 1 && (node.least_cores_of_numa_node % cores != 0 || node.least_cores_of_numa_node / cores * node.numa_nodes < k))
+    --cores;
+  return cores;
+}
+
+}  // namespace
+
+LaunchLine launch_line(const NodeCores& node, int ranks, int nodes) {
+  LaunchLine line{.ranks = ranks, .ranks_per_node = (ranks + nodes - 1) / nodes};
+  const int k = line.ranks_per_node;
+  line.mpirun = {"mpirun", "-n", std::to_string(ranks), "--map-by"};
+  const auto resource = [&](int count, const std::string& object) {
+    line.mpirun.push_back("ppr:" + std::to_string(count) + ":" + object + ":PE=" + std::to_string(line.threads));
+  };
+  if (k > node.cores) {
+    line.mpirun.insert(line.mpirun.end(), {"core:OVERSUBSCRIBE", "--bind-to", "core:overload-allowed"});
+  } else {
+    if (node.numa_nodes > 1 && k % node.numa_nodes == 0 && k / node.numa_nodes <= node.least_cores_of_numa_node) {
+      line.threads = node.least_cores_of_numa_node * node.numa_nodes / k;
+      resource(k / node.numa_nodes, "numa");
+    } else {
+      line.threads = std::max(1, cores_in_a_row(node, k));
+      resource(k, "node");
+    }
+    line.mpirun.insert(line.mpirun.end(), {"--bind-to", "core"});
+  }
+  // The rendezvous request of one direction queues behind one huge fragment of the other unless fragments are small.
+  if (nodes > 1) line.mpirun.insert(line.mpirun.end(), {"--mca", "btl_tcp_rdma_pipeline_frag_size", "262144"});
+
+  line.srun = {"srun", "--mpi=pmix", "-N", std::to_string(nodes), "-n", std::to_string(ranks), "-c", std::to_string(line.threads)};
+  if (k > node.cores) line.srun.insert(line.srun.end(), {"--overcommit"});
+  if (node.threads_per_core > 1) line.srun.push_back("--hint=nomultithread");
+  line.srun.push_back("--cpu-bind=cores");
+  return line;
+}
+
+std::vector<int> suitable_ranks(const NodeCores& node, int nodes) {
+  std::vector<int> ranks{node.numa_nodes * nodes, node.caches * nodes, node.cores * nodes};
+  std::sort(ranks.begin(), ranks.end());
+  ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
+  return ranks;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string line;
+  for (const std::string& word : words) line += (line.empty() ? "" : " ") + word;
+  return line;
+}
+
+}  // namespace gyre
