@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <numeric>
-#include <set>
 #include <stdexcept>
-#include <tuple>
 
 namespace gyre {
 namespace {
@@ -25,40 +22,6 @@ Placement by_range(const Units& units, int ranks, OwnerOf&& owner_of) {
   std::vector<std::int32_t> owners(units.count());
   for (int unit = 0; unit < units.count(); ++unit) owners[unit] = owner_of(units.range(unit));
   return Placement(ranks, std::move(owners));
-}
-
-struct Load {
-  std::int64_t work = 0, tokens = 0;
-  std::int32_t rank = 0;
-};
-
-struct LessWork {
-  bool operator()(const Load& a, const Load& b) const {
-    return std::tie(a.work, a.tokens, a.rank) < std::tie(b.work, b.tokens, b.rank);
-  }
-};
-struct FewerTokens {
-  bool operator()(const Load& a, const Load& b) const {
-    return std::tie(a.tokens, a.work, a.rank) < std::tie(b.tokens, b.work, b.rank);
-  }
-};
-
-// Gives every unit, in the order told, to the rank that is least by `Less` among those with room for it.
-template <class Less>
-void deal(const Units& units, std::span<const int> order, std::span<const std::int64_t> work, std::int64_t most_tokens,
-          std::vector<Load>& loads, std::vector<std::int32_t>& owners) {
-  std::set<Load, Less> ranks(loads.begin(), loads.end());
-  for (const int unit : order) {
-    const std::int64_t tokens = units.length(unit);
-    const auto has_room = [&](const Load& load) { return load.tokens == 0 || load.tokens + tokens <= most_tokens; };
-    auto taken = ranks.extract(std::find_if(ranks.begin(), ranks.end(), has_room));
-    Load& load = taken.value();
-    load.work += work[unit];
-    load.tokens += tokens;
-    owners[unit] = load.rank;
-    ranks.insert(std::move(taken));
-  }
-  loads.assign(ranks.begin(), ranks.end());
 }
 
 }  // namespace
@@ -145,30 +108,6 @@ Placement Placement::striped(const Units& units, int ranks, std::int64_t tokens)
     }
     return static_cast<std::int32_t>(unit.begin / tokens % ranks);
   });
-}
-
-// Longest processing time first. Units longer than the mean share go first, each to a rank of its own; any other always finds room,
-// since ranks without room hold more than the mean each.
-Placement Placement::balanced(const Units& units, int ranks, std::span<const std::int64_t> work) {
-  require_ranks(ranks);
-  if (work.size() != static_cast<std::size_t>(units.count())) {
-    throw std::invalid_argument("work is given for " + std::to_string(work.size()) + " units of " + std::to_string(units.count()) +
-                                ": give it for each");
-  }
-  const auto is_long = [&](int unit) { return static_cast<__int128>(units.length(unit)) * ranks > units.tokens(); };
-  std::vector<int> order(units.count());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int a, int b) { return std::tuple(is_long(a), work[a]) > std::tuple(is_long(b), work[b]); });
-  const auto idle = std::find_if(order.begin(), order.end(), [&](int unit) { return work[unit] == 0 && !is_long(unit); });
-
-  std::vector<Load> loads(ranks);
-  for (int rank = 0; rank < ranks; ++rank) loads[rank].rank = rank;
-  std::vector<std::int32_t> owners(units.count());
-  const std::int64_t most_tokens = 2 * units.tokens() / ranks;
-  deal<LessWork>(units, {order.begin(), idle}, work, most_tokens, loads, owners);
-  deal<FewerTokens>(units, {idle, order.end()}, work, most_tokens, loads, owners);
-  return Placement(ranks, std::move(owners));
 }
 
 PartitionChoice PartitionChoice::parse(std::string_view text) {

@@ -3,7 +3,7 @@
 // A placement is data, one owner per (unit, head). "Zigzag" needs no code beyond its owners: 8 units on 2 ranks are owned
 //
 //   contiguous  0 0 0 0 1 1 1 1        striped  0 1 0 1 0 1 0 1
-//   zigzag      0 0 1 1 1 1 0 0        balanced: by counted work, heaviest unit first, to the rank with least
+//   zigzag      0 0 1 1 1 1 0 0        balanced: by counted work, neighbours together as far as that is free
 //
 // A rank's rows are its units in ascending position. A rank may own nothing.
 #pragma once
@@ -49,7 +49,8 @@ class Placement {
   static Placement zigzag(const Units& units, int ranks);                        // 2 x ranks contiguous chunks, folded
   static Placement striped(const Units& units, int ranks);                       // unit u to rank u mod ranks
   static Placement striped(const Units& units, int ranks, std::int64_t tokens);  // by stripes that units were cut at
-  /// work[unit]: visible pairs. No rank gets more than twice the mean number of tokens (or one unit).
+  /// work[unit]: visible pairs. No rank gets more than twice the mean number of tokens (or one unit). The greatest work is within
+  /// 2% of the mean where units are light enough: 64 and more a rank, none above a tenth of a rank's work.
   static Placement balanced(const Units& units, int ranks, std::span<const std::int64_t> work);
 
  private:
