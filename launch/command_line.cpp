@@ -43,6 +43,8 @@ po::options_description describe_options() {
       "lse", value("FILE"), "natural log-sum-exp, float32, [query tokens, heads]: .npy, or .safetensors with one tensor, lse")(
       "out-dtype", value("TYPE"), "of --out: f32 (default), f16, f64, and in .safetensors also bf16")(
       "report", value("FILE"), "what is printed at the end, as JSON")(
+      "trace", value("FILE"), "timeline of the last repetition, for Perfetto: compute, wait, send, receive of every rank")(
+      "live", value("WHEN"), "a line on standard error that says where the run stands: auto (on a terminal), always, never")(
       "check", value("ROWS"), "recompute that many rows in float64; exit status 1 if the error is over its bound");
   po::options_description attention("Attention");
   attention.add_options()("mask", value("EXPR"),
@@ -58,7 +60,8 @@ po::options_description describe_options() {
       "threads", value("N"), "compute threads of a rank (its share of the cores it is bound to)")(
       "device", value("NAME"), "cpu or auto (default)")("isa", value("NAME"),
                                                         "instruction set: avx512, avx2 or portable (the best)")(
-      "repeat", value("N"), "timed repetitions after a warm-up; the report gives the median");
+      "repeat", value("N"), "timed repetitions after a warm-up; the report gives the median")(
+      "measure-overlap", "also time the same work with communication switched off: what transfers cost");
   po::options_description other("Other");
   other.add_options()("help", "this text")("version", "the version");
   po::options_description all;
@@ -144,6 +147,14 @@ Options options_of(const Given& given) {
   return options;
 }
 
+LiveWhen live_of(const Given& given) {
+  const std::string when = given.text("live", "auto");
+  if (when == "always") return LiveWhen::always;
+  if (when == "never") return LiveWhen::never;
+  if (when != "auto") refuse("--live is '" + when + "'; use auto, always or never");
+  return LiveWhen::on_a_terminal;
+}
+
 /// The same readers, which also keep the names of what they read.
 MaskFiles noting_names(const MaskFiles& files, std::vector<std::string>& names) {
   MaskFiles noting;
@@ -170,7 +181,7 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.query_file = given.text("q"), request.key_file = given.text("k"), request.value_file = given.text("v");
   request.out_file = output_of(given, "out"), request.lse_file = output_of(given, "lse");
   request.out_type = out_type_of(given);
-  request.report_file = given.text("report");
+  request.report_file = given.text("report"), request.trace_file = given.text("trace");
   request.mask = Mask::parse(given.text("mask", "full"), noting_names(files, request.mask_files));
   request.query_offset = given.integer<std::int64_t>("query-offset", std::numeric_limits<std::int64_t>::min());
   request.scale = given.real("scale");
@@ -179,6 +190,8 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.threads = given.integer("threads", 1, kMostThreads);
   request.ranks = given.integer("ranks", 1, kMostRanksInProcess).value_or(1);
   request.repetitions = given.integer("repeat", 1, 1'000'000);
+  request.measure_overlap = given.has("measure-overlap");
+  request.live = live_of(given);
   request.check_rows = given.integer<std::int64_t>("check", 1).value_or(0);
   request.seed = given.integer<std::uint64_t>("seed", 0).value_or(request.seed);
   for (const auto& [name, value] : given.all())

@@ -24,6 +24,7 @@ Given::Given(std::string_view command, const po::options_description& descriptio
       const std::string name = error.get_option_name();
       const auto* const option = description.find_nothrow(name.substr(name.find_first_not_of('-')), false);
       if (option == nullptr) refuse(error.what());
+      if (option->semantic()->max_tokens() == 0) refuse(name + " takes no value; give " + name + " alone");
       refuse(name + " needs a value; give one: " + name + " " + option->format_parameter());
     } catch (const po::error& error) {
       refuse(error.what());
@@ -41,7 +42,7 @@ void Given::take(std::string_view command, const po::option& option, const po::o
     refuse_option(command, name, known);
   }
   const std::string value = option.value.empty() ? "" : option.value[0];
-  const bool flag = name == "help" || name == "version";
+  const bool flag = description.find(name, false).semantic()->max_tokens() == 0;
   if (!flag && (value.empty() || value.starts_with("--")))
     refuse("--" + name + " needs a value" + (value.empty() ? "" : ", and " + value + " follows it") + "; give one: --" + name +
            " " + description.find(name, false).format_parameter());

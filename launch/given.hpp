@@ -23,7 +23,7 @@ namespace gyre {
 
 class Given {
  public:
-  /// Long options, each once and never abbreviated, so that "-3" is a value. All but --help and --version take one. Throws
+  /// Long options, each once and never abbreviated, so that "-3" is a value. Flags take none, all others one. Throws
   /// std::invalid_argument naming option, value and remedy. `command`: whose options they are, for the messages.
   Given(std::string_view command, const boost::program_options::options_description& description,
         const std::vector<std::string>& arguments);

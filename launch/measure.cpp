@@ -3,8 +3,12 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <span>
+#include <string>
+
+#include "launch/text.hpp"
 
 namespace gyre {
 namespace {
@@ -32,18 +36,54 @@ Spread spread_over(std::span<const RankFigures> ranks, Value&& value) {
   return spread;
 }
 
-/// Calls of this rank, and how long each took the job.
-struct Repetitions {
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + (static_cast<std::ptrdiff_t>(values.size()) - 1) / 2;
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// Calls of one kind: how long each took this rank, and how long the job.
+struct Series {
   std::vector<CallTime> mine;
   std::vector<double> seconds;
+  double cpu_seconds = 0;  // of this process, all calls together
 
-  std::size_t median() const {
-    std::vector<std::size_t> order(seconds.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    const auto middle = order.begin() + (static_cast<std::ptrdiff_t>(order.size()) - 1) / 2;
-    std::nth_element(order.begin(), middle, order.end(), [&](std::size_t a, std::size_t b) { return seconds[a] < seconds[b]; });
-    return *middle;
+  std::size_t median_call() const {
+    return static_cast<std::size_t>(std::find(seconds.begin(), seconds.end(), median(seconds)) - seconds.begin());
   }
+  double mean_cpu_seconds(Transport& transport, bool ranks_share_process) const {
+    const double mean = cpu_seconds / static_cast<double>(seconds.size());
+    return ranks_share_process ? maximum_over_ranks(transport, mean) : sum_over_ranks(transport, mean);
+  }
+};
+
+class Caller {
+ public:
+  Caller(Transport& transport, Attention& attention, const Operands& operands, LiveLine* live)
+      : transport_(transport), attention_(attention), operands_(operands), live_(live) {}
+
+  void call(const std::string& name, Wire wire, Series& into, RecordedCall* record = nullptr) {
+    transport_.barrier();
+    if (live_ != nullptr) live_->begin_call(name);
+    const double cpu_before = process_cpu_seconds();
+    if (record != nullptr) record->began_seconds = now_seconds();
+    into.mine.push_back(attention_.forward(operands_, {.wire = wire,
+                                                       .timeline = record != nullptr ? &record->timeline : nullptr,
+                                                       .progress = live_ != nullptr ? live_->progress() : nullptr}));
+    into.seconds.push_back(maximum_over_ranks(transport_, into.mine.back().total_seconds));
+    into.cpu_seconds += process_cpu_seconds() - cpu_before;
+    if (live_ != nullptr) live_->end_call();
+  }
+
+ private:
+  Transport& transport_;
+  Attention& attention_;
+  const Operands& operands_;
+  LiveLine* live_;
 };
 
 }  // namespace
@@ -61,33 +101,44 @@ std::uint64_t Measurement::sum(std::uint64_t RankFigures::*part) const {
                          [&](std::uint64_t sum, const RankFigures& rank) { return sum + rank.*part; });
 }
 
-Measurement measure_forward(Transport& transport, Attention& attention, const Operands& operands, int repetitions, bool warm_up,
-                            bool ranks_share_process) {
-  if (warm_up) attention.forward(operands);
+std::optional<double> Measurement::exposed_communication_seconds() const {
+  if (!silent) return std::nullopt;
+  return std::max(0.0, seconds - silent->seconds);
+}
+
+int calls_of(const CallPlan& plan) {
+  return plan.repetitions * (plan.silent_too ? 2 : 1) + (plan.warm_up || plan.silent_too ? 1 : 0);
+}
+
+Measurement measure_forward(Transport& transport, Attention& attention, const Operands& operands, const CallPlan& plan) {
+  Caller caller(transport, attention, operands, plan.live);
+  Series warm_up, live, silent;
+  if (plan.warm_up || plan.silent_too) caller.call("warm-up", Wire::live, warm_up);
   const Traffic before = transport.traffic();
-  double cpu_seconds = 0;
-  Repetitions calls;
-  for (int repetition = 0; repetition < repetitions; ++repetition) {
-    transport.barrier();
-    const double cpu_before = process_cpu_seconds();
-    calls.mine.push_back(attention.forward(operands));
-    calls.seconds.push_back(maximum_over_ranks(transport, calls.mine.back().total_seconds));
-    cpu_seconds += process_cpu_seconds() - cpu_before;
+  for (int repetition = 1; repetition <= plan.repetitions; ++repetition) {
+    const std::string name = plan.repetitions == 1 ? "attending" : format("repetition %d of %d", repetition, plan.repetitions);
+    if (plan.silent_too) caller.call(name + " without communication", Wire::silent, silent);
+    caller.call(name, Wire::live, live, repetition == plan.repetitions ? plan.record : nullptr);
   }
   const Traffic after = transport.traffic();
 
-  const std::size_t median = calls.median();
-  const auto count = static_cast<std::uint64_t>(repetitions);
-  const auto [fastest, slowest] = std::minmax_element(calls.seconds.begin(), calls.seconds.end());
-  Measurement measured{.repetitions = repetitions,
-                       .seconds = calls.seconds[median],
+  const auto count = static_cast<std::uint64_t>(plan.repetitions);
+  const auto [fastest, slowest] = std::minmax_element(live.seconds.begin(), live.seconds.end());
+  Measurement measured{.repetitions = plan.repetitions,
+                       .seconds = median(live.seconds),
                        .fastest_seconds = *fastest,
                        .slowest_seconds = *slowest,
                        .ranks = std::vector<RankFigures>(static_cast<std::size_t>(transport.ranks())),
-                       .cpu_seconds = ranks_share_process ? maximum_over_ranks(transport, cpu_seconds / repetitions)
-                                                          : sum_over_ranks(transport, cpu_seconds / repetitions)};
-  all_gather_value<RankFigures>(
-      transport, {.call = calls.mine[median], .bytes_sent = (after.bytes_sent - before.bytes_sent) / count}, measured.ranks);
+                       .cpu_seconds = live.mean_cpu_seconds(transport, plan.ranks_share_process),
+                       .silent = std::nullopt};
+  if (plan.silent_too)
+    measured.silent = {.seconds = median(silent.seconds),
+                       .cpu_seconds = silent.mean_cpu_seconds(transport, plan.ranks_share_process)};
+  all_gather_value<RankFigures>(transport,
+                                {.call = live.mine[live.median_call()],
+                                 .bytes_sent = (after.bytes_sent - before.bytes_sent) / count,
+                                 .bytes_borrowed = (after.bytes_borrowed - before.bytes_borrowed) / count},
+                                measured.ranks);
   return measured;
 }
 

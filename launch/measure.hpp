@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "comm/transport.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/team.hpp"
+#include "launch/live_line.hpp"
 #include "runtime/attention.hpp"
 
 namespace gyre {
@@ -16,6 +18,7 @@ namespace gyre {
 struct RankFigures {
   CallTime call;
   std::uint64_t bytes_sent = 0;
+  std::uint64_t bytes_borrowed = 0;
 };
 
 /// The rank that has most of something, and the mean over the ranks.
@@ -37,15 +40,42 @@ struct Measurement {
   std::vector<RankFigures> ranks;  // in the median repetition
   double cpu_seconds = 0;          // user and system, of all processes, in a mean call
 
+  /// The same work with communication switched off, in calls between those above.
+  struct Silent {
+    double seconds = 0;  // median, slowest rank
+    double cpu_seconds = 0;
+  };
+  std::optional<Silent> silent;
+
+  /// What transfers cost in time: median less median. Not below zero, since it is noise that would make it so.
+  std::optional<double> exposed_communication_seconds() const;
+
   Spread spread(double CallTime::*part) const;
   Spread spread(std::uint64_t RankFigures::*part) const;
   std::uint64_t sum(std::uint64_t RankFigures::*part) const;
 };
 
-/// Runs forward that many times, after a warm-up if asked for. `ranks_share_process`: all of them are threads of this one.
-/// Collective; every rank returns the same.
-Measurement measure_forward(Transport& transport, Attention& attention, const Operands& operands, int repetitions, bool warm_up,
-                            bool ranks_share_process);
+/// The last repetition of a series, on this rank. Seconds of its steady clock.
+struct RecordedCall {
+  double began_seconds = 0;
+  Timeline timeline;
+};
+
+struct CallPlan {
+  int repetitions = 1;
+  bool warm_up = false;
+  bool silent_too = false;           // a call without communication before each of the others, after a warm-up
+  bool ranks_share_process = false;  // all of them are threads of this process
+  RecordedCall* record = nullptr;
+  LiveLine* live = nullptr;
+};
+
+/// Calls that a plan makes, all kinds together.
+int calls_of(const CallPlan& plan);
+
+/// Runs forward as planned; the last call is one with communication, so that its results stand. Collective; every rank returns the
+/// same.
+Measurement measure_forward(Transport& transport, Attention& attention, const Operands& operands, const CallPlan& plan);
 
 /// FLOP/s of all ranks' teams together, each thread in a loop of independent multiply-adds, all at the same time. Collective.
 double measure_peak_flops(Transport& transport, Team& team, const KernelTable& kernels);

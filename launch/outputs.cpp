@@ -22,7 +22,8 @@ void require_different_files(const RunRequest& request) {
   using Named = std::pair<const char*, const std::string&>;
   const Named inputs[] = {
       {"--input", request.input_file}, {"--q", request.query_file}, {"--k", request.key_file}, {"--v", request.value_file}};
-  const Named outputs[] = {{"--out", request.out_file}, {"--lse", request.lse_file}, {"--report", request.report_file}};
+  const Named outputs[] = {
+      {"--out", request.out_file}, {"--lse", request.lse_file}, {"--report", request.report_file}, {"--trace", request.trace_file}};
   std::vector<Named> taken;
   for (const Named& input : inputs)
     if (!input.second.empty()) taken.push_back(input);
@@ -57,6 +58,7 @@ void Outputs::open(const RunRequest& request, const Problem& problem, bool creat
                  FileContent{.name = "out", .type = request.out_type, .shape = {tokens, heads, problem.value_dim}}, create);
   if (!request.lse_file.empty()) lse_.emplace(request.lse_file, FileContent{.name = "lse", .shape = {tokens, heads}}, create);
   if (!request.report_file.empty() && create) report_.emplace(request.report_file, 0, create);
+  if (!request.trace_file.empty() && create) trace_.emplace(request.trace_file, 0, create);
 }
 
 void Outputs::write(std::span<const Range> tokens, const float* out, const float* lse) {

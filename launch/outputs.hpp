@@ -23,6 +23,8 @@ class Outputs {
   void write(std::span<const Range> tokens, const float* out, const float* lse);
   /// On rank 0, after every rank has written.
   void publish();
+  /// On rank 0; null on the others, and if there is to be none. Whoever writes it publishes it.
+  WholeFile* trace() { return trace_ ? &*trace_ : nullptr; }
   /// On rank 0.
   void write_report(const std::string& json);
 
@@ -30,7 +32,7 @@ class Outputs {
   void open(const RunRequest& request, const Problem& problem, bool create);
 
   std::optional<TensorWriter> out_, lse_;
-  std::optional<WholeFile> report_;
+  std::optional<WholeFile> report_, trace_;
 };
 
 }  // namespace gyre

@@ -1,30 +1,13 @@
 #include "launch/report.hpp"
 
+#include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
+
+#include "launch/text.hpp"
 
 namespace gyre {
 namespace {
-
-/// printf into a string.
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  char line[256];
-  std::snprintf(line, sizeof(line), pattern, values...);
-  return line;
-}
-
-std::string bytes_text(double bytes) {
-  const char* const units[] = {"B", "kB", "MB", "GB", "TB"};
-  int unit = 0;
-  for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1000;
-  return format(unit == 0 ? "%.0f %s" : "%.3g %s", bytes, units[unit]);
-}
-
-std::string plural(std::int64_t count, const std::string& word) {
-  return std::to_string(count) + " " + word + (count == 1 ? "" : "s");
-}
 
 /// JSON has no infinity: a check that found a NaN has an infinite error.
 nlohmann::ordered_json finite_or_text(double value) {
@@ -38,12 +21,6 @@ nlohmann::ordered_json check_json(const CheckResult& check) {
           {"lse_error", finite_or_text(check.lse_error)},
           {"share_of_bound", finite_or_text(check.share_of_bound)},
           {"passed", check.failure.empty()}};
-}
-
-/// Three digits, in the unit that suits.
-std::string seconds_text(double seconds) {
-  if (seconds >= 1) return format("%.3f s", seconds);
-  return seconds >= 1e-3 ? format("%.3g ms", 1e3 * seconds) : format("%.3g us", 1e6 * seconds);
 }
 
 std::string problem_text(const Problem& problem) {
@@ -84,6 +61,17 @@ std::string bytes_line(const char* name, const Report& report, std::uint64_t Ran
   return text + "\n";
 }
 
+std::string overlap_text(const Measurement& measured) {
+  const double exposed = measured.exposed_communication_seconds().value();
+  return format("  exposed    %s of communication (%.1f%%): the same work without it takes %s, and %s of all cores\n",
+                seconds_text(exposed).c_str(), 100 * exposed / std::max(measured.seconds, 1e-12),
+                seconds_text(measured.silent->seconds).c_str(), seconds_text(measured.silent->cpu_seconds).c_str());
+}
+
+nlohmann::ordered_json number_or_null(std::optional<double> value) {
+  return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
+
 /// One number for every rank.
 template <class Value>
 nlohmann::ordered_json of_ranks(const Report& report, Value&& value) {
@@ -101,7 +89,7 @@ nlohmann::ordered_json per_rank_json(const Report& report) {
           {"packing_seconds", seconds(&CallTime::packing_seconds)},
           {"waiting_seconds", seconds(&CallTime::waiting_seconds)},
           {"bytes_sent", of_ranks(report, [](const RankFigures& rank) { return rank.bytes_sent; })},
-          {"bytes_borrowed", of_ranks(report, [](const RankFigures&) { return 0; })}};
+          {"bytes_borrowed", of_ranks(report, [](const RankFigures& rank) { return rank.bytes_borrowed; })}};
 }
 
 }  // namespace
@@ -130,8 +118,10 @@ std::string to_text(const Report& report) {
   text += part_text("computing", report, &CallTime::computing_seconds);
   text += part_text("packing", report, &CallTime::packing_seconds);
   text += part_text("waiting", report, &CallTime::waiting_seconds);
+  if (report.measured.silent) text += overlap_text(report.measured);
   text += format("  cores      %s of all processes in a mean call\n", seconds_text(report.measured.cpu_seconds).c_str());
   text += bytes_line("sent", report, &RankFigures::bytes_sent);
+  text += bytes_line("borrowed", report, &RankFigures::bytes_borrowed);
   text += format("  memory     arena %s, scratch %s, resident at most %s (largest rank)\n",
                  bytes_text(static_cast<double>(report.arena_bytes)).c_str(),
                  bytes_text(static_cast<double>(report.scratch_bytes)).c_str(),
@@ -179,10 +169,12 @@ std::string to_json(const Report& report) {
       {"computing_imbalance", measured.spread(&CallTime::computing_seconds).imbalance()},
       {"packing_seconds", measured.spread(&CallTime::packing_seconds).most},
       {"waiting_seconds", measured.spread(&CallTime::waiting_seconds).most},
-      {"exposed_communication_seconds", nullptr},
+      {"exposed_communication_seconds", number_or_null(measured.exposed_communication_seconds())},
+      {"silent_seconds", number_or_null(measured.silent ? std::optional(measured.silent->seconds) : std::nullopt)},
       {"cpu_seconds", measured.cpu_seconds},
+      {"silent_cpu_seconds", number_or_null(measured.silent ? std::optional(measured.silent->cpu_seconds) : std::nullopt)},
       {"bytes_sent", measured.sum(&RankFigures::bytes_sent)},
-      {"bytes_borrowed", 0},
+      {"bytes_borrowed", measured.sum(&RankFigures::bytes_borrowed)},
       {"arena_bytes", report.arena_bytes},
       {"scratch_bytes", report.scratch_bytes},
       {"peak_memory_bytes", report.peak_memory_bytes},

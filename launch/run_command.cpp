@@ -1,6 +1,7 @@
 #include "launch/run_command.hpp"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -17,7 +18,9 @@
 #include "launch/outputs.hpp"
 #include "launch/print.hpp"
 #include "launch/report.hpp"
+#include "launch/text.hpp"
 #include "launch/topo_command.hpp"
+#include "launch/trace.hpp"
 #include "runtime/attention.hpp"
 
 namespace gyre {
@@ -73,6 +76,7 @@ Report describe(Transport& transport, const Problem& problem, const Attention& a
   report.threads = static_cast<int>(sum_over_ranks(transport, static_cast<std::uint64_t>(threads)));
   report.arena_bytes = most(attention.arena_bytes());
   report.scratch_bytes = most(attention.scratch_bytes());
+  if (transport.rank() == 0) report.visible_pairs = problem.visible_pairs();
   return report;
 }
 
@@ -82,13 +86,26 @@ std::int64_t most_resident_bytes(Transport& transport) {
   return static_cast<std::int64_t>(maximum_over_ranks(transport, static_cast<double>(usage.ru_maxrss) * 1024));
 }
 
+/// Where rank 0 says how far it is; nowhere on the others.
+int live_descriptor(const Transport& transport, LiveWhen when) {
+  const bool wanted = when == LiveWhen::always || (when == LiveWhen::on_a_terminal && ::isatty(STDERR_FILENO) == 1);
+  return transport.rank() == 0 && wanted ? STDERR_FILENO : -1;
+}
+
 /// Runs, with the peak measured before and after: of the two, the one that the run could have had.
 void measure(Transport& transport, Attention& attention, const Operands& operands, Team& team, const RunRequest& request,
-             Report& report) {
+             LiveLine& live, RecordedCall& record, Report& report) {
   const KernelTable& kernels = select_kernels(attention.isa());
+  live.phase("timing a multiply-add loop");
   const double before = measure_peak_flops(transport, team, kernels);
-  report.measured = measure_forward(transport, attention, operands, request.repetitions.value_or(1),
-                                    request.repetitions.has_value(), request.ranks == transport.ranks());
+  const CallPlan plan{.repetitions = request.repetitions.value_or(1),
+                      .warm_up = request.repetitions.has_value(),
+                      .silent_too = request.measure_overlap,
+                      .ranks_share_process = request.ranks == transport.ranks(),
+                      .record = request.trace_file.empty() ? nullptr : &record,
+                      .live = &live};
+  live.begin_calls(calls_of(plan), report.flops() / report.ranks);
+  report.measured = measure_forward(transport, attention, operands, plan);
   report.peak_flops = std::max(before, measure_peak_flops(transport, team, kernels));
 }
 
@@ -124,24 +141,36 @@ int run_command(Transport& transport, const RunRequest& request) {
   Attention attention(transport, problem, options);
   Outputs outputs(transport, request, problem);
 
+  warn_of_placement(transport, topology, options.threads);
+  LiveLine live(live_descriptor(transport, request.live));
+  live.phase("reading");
   std::optional<Team> team;
   std::optional<Tensors> tensors;
   together_within_memory(transport, [&] {
     team.emplace(options.threads);
     tensors.emplace(*inputs, problem, attention, *team, transport);
   });
-  warn_of_placement(transport, topology, options.threads);
   const Operands operands = tensors->operands(problem);
   Report report = describe(transport, problem, attention, topology, options.threads);
-  measure(transport, attention, operands, *team, request, report);
+  RecordedCall record;
+  measure(transport, attention, operands, *team, request, live, record, report);
+  live.phase(request.check_rows > 0 ? "checking" : "writing");
   check(transport, problem, attention, operands, *team, request, report);
   report.peak_memory_bytes = most_resident_bytes(transport);
 
   together(transport, [&] { outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data()); });
+  live.erase();
+  if (!request.trace_file.empty())
+    write_trace(transport, outputs.trace(),
+                {.program = attention.program(),
+                 .layout = attention.layout(),
+                 .events = record.timeline.events(),
+                 .call_began_seconds = record.began_seconds,
+                 .label = format("node %d, %s", topology.node_of_rank[static_cast<std::size_t>(transport.rank())],
+                                 plural(options.threads, "thread").c_str())});
   int status = kSuccess;
   together(transport, [&] {
     if (transport.rank() != 0) return;
-    report.visible_pairs = problem.visible_pairs();
     outputs.publish();
     status = tell(report, outputs);
   });

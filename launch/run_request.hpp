@@ -21,12 +21,15 @@ struct Synthetic {
   int value_dim = 64;
 };
 
+/// When a line on standard error says where the run stands.
+enum class LiveWhen : std::uint8_t { on_a_terminal, always, never };
+
 struct RunRequest {
-  std::optional<Synthetic> synthetic;            // nothing: one file, or three
-  std::string input_file;                        // .safetensors of all three; empty: a file each
-  std::string query_file, key_file, value_file;  // .npy
-  std::string out_file, lse_file, report_file;   // empty: not wanted
-  FileType out_type = FileType::f32;             // of out_file
+  std::optional<Synthetic> synthetic;                       // nothing: one file, or three
+  std::string input_file;                                   // .safetensors of all three; empty: a file each
+  std::string query_file, key_file, value_file;             // .npy
+  std::string out_file, lse_file, report_file, trace_file;  // empty: not wanted
+  FileType out_type = FileType::f32;                        // of out_file
 
   Mask mask;
   std::vector<std::string> mask_files;  // that it was read from
@@ -37,7 +40,9 @@ struct RunRequest {
   std::optional<int> threads;      // nothing: this rank's share of its cores
   int ranks = 1;                   // inside this process; without a launcher
   std::optional<int> repetitions;  // nothing: one call without a warm-up
+  bool measure_overlap = false;    // also without communication
   std::int64_t check_rows = 0;
+  LiveWhen live = LiveWhen::on_a_terminal;
   std::uint64_t seed = 1;
 
   /// The options as given, but for --threads: what has to be the same on every rank.

@@ -195,7 +195,7 @@ Attention& Attention::operator=(Attention&&) noexcept = default;
 
 CallTime Attention::forward(const Operands& operands, const CallOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  state_->require_operands_everywhere(operands);
+  if (options.wire == Wire::live) state_->require_operands_everywhere(operands);
   const double agreeing_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   CallTime time = state_->executor->run(operands, options);
   time.total_seconds += agreeing_seconds;

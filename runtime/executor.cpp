@@ -83,6 +83,7 @@ struct Executor::State {
   double work_total = 0;
   std::size_t current = 0;  // the instruction that is next or computing
   Clock::time_point last_poll;
+  std::vector<std::size_t> recorded;  // transfers in flight whose end a timeline wants
 
   State(Program given, const Layout& a_layout, Transport& a_transport, Team& a_team)
       : program(std::move(given)),
@@ -108,6 +109,7 @@ struct Executor::State {
   void wait(std::size_t index);
   void poll();
   bool time_to_poll();
+  void look_at_recorded();
   void tell_progress();
   void record(std::size_t index, TimelineEvent::Kind kind, Clock::time_point begin) const;
 };
@@ -167,6 +169,7 @@ void Executor::State::lower(const KernelTable& kernels, int strips_per_block) {
     }
   }
   transport.reserve(messages);
+  recorded.reserve(count);
 }
 
 std::vector<Piece> Executor::State::lower_transfer(const Instruction& instruction, const Contents& contents) const {
@@ -238,7 +241,13 @@ void Executor::State::poll() {
   if (!time_to_poll()) return;
   if (options.wire == Wire::live) transport.progress();
   transport.heartbeat().beat();
+  look_at_recorded();
   tell_progress();
+}
+
+/// A transfer that nobody waits for is seen to be complete here, and not when the call ends.
+void Executor::State::look_at_recorded() {
+  std::erase_if(recorded, [&](std::size_t index) { return complete(index); });
 }
 
 bool Executor::State::complete(std::size_t index) {
@@ -260,7 +269,9 @@ void Executor::State::wait(std::size_t index) {
   Waiting waiting(transport.heartbeat(), program.instructions[index].peer);
   while (!complete(index)) {
     waiting.fruitless();
-    if (options.progress != nullptr && time_to_poll()) tell_progress();
+    if ((options.progress == nullptr && options.timeline == nullptr) || !time_to_poll()) continue;
+    look_at_recorded();
+    tell_progress();
   }
   time.waiting_seconds += seconds_since(start);
   record(index, TimelineEvent::Kind::wait, start);
@@ -294,6 +305,7 @@ void Executor::State::post_transfer(std::size_t index) {
   if (options.wire == Wire::silent) return;
   transfer.posted = Clock::now();
   transfer.in_flight = true;
+  if (options.timeline != nullptr) recorded.push_back(index);
   for (Piece& piece : transfer.pieces) {
     const std::span bytes(piece.bytes, piece.size);
     piece.ticket = instruction.op == Op::send ? transport.send(instruction.peer, instruction.lane, bytes)
@@ -323,6 +335,7 @@ void Executor::State::post(std::size_t index, const Operands& operands) {
 
 void Executor::State::run(const Operands& operands) {
   const std::size_t count = program.instructions.size();
+  recorded.clear();
   for (current = 0; current < count; ++current) {
     for (const std::uint32_t source : scoreboard.sources(current)) wait(source);
     transport.heartbeat().set_stage({"", program.instructions[current].stage});

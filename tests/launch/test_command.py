@@ -6,14 +6,18 @@ Standard library only: tensors are small enough for plain Python to be the float
 """
 
 import array
+import fcntl
 import json
 import math
 import os
+import pty
 import random
 import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 import unittest
 
 GYRE, MPIEXEC = sys.argv[1:3]
@@ -395,6 +399,147 @@ class Reports(CommandTest):
         self.assertRegex(self.succeed("--version"), r"^gyre \d+\.\d+\.\d+\n$")
 
 
+    def test_exposed_communication_is_total_minus_the_same_work_in_silence_and_the_results_stand(self):
+        report = self.path("r.json")
+        case = Case(self.folder, 29, 29, 4, 2, 6, 5)
+        self.compare(case, "causal", lambda i, j: j <= i, "--ranks", 3, "--unit", 3, "--measure-overlap", "--repeat", 3, "--report", report)
+        with open(report, encoding="utf-8") as file:
+            report = json.load(file)
+        exposed = max(0, report["seconds"] - report["silent_seconds"])
+        self.assertAlmostEqual(report["exposed_communication_seconds"], exposed, delta=1e-9)
+        self.assertGreater(report["silent_seconds"], 0)
+        self.assertGreater(report["silent_cpu_seconds"], 0)
+        self.succeed("run", "--synthetic", 300, "--measure-overlap", "--ranks", 2, "--check", 9, "--report", self.path("r.json"))
+        with open(self.path("r.json"), encoding="utf-8") as file:
+            again = json.load(file)
+        self.assertEqual((again["repeat"], again["check"]["passed"]), (1, True))
+
+
+class Traces(CommandTest):
+    def trace(self, *arguments, **options):
+        """Runs with --trace, checks the file by the rules of the format, and returns the stretches by rank and row."""
+        path, report = self.path("trace.json"), self.path("report.json")
+        self.succeed("run", *arguments, "--trace", path, "--report", report, **options)
+        with open(path, encoding="utf-8") as file:
+            trace = json.load(file)
+        with open(report, encoding="utf-8") as file:
+            self.report = json.load(file)
+        self.assertGreaterEqual(trace["otherData"]["clock_residual_seconds"], 0)
+        names, arrows, rows = {}, {}, {}
+        for event in trace["traceEvents"]:
+            self.assertIsInstance(event["pid"], int)
+            self.assertIsInstance(event["tid"], int)
+            if event["ph"] == "M":
+                names[event["tid"], event["name"]] = event["args"]
+            elif event["ph"] == "X":
+                self.assertGreaterEqual(event["ts"], 0)
+                self.assertGreaterEqual(event["dur"], 0)
+                rows.setdefault((event["pid"] - 1, event["tid"]), []).append(event)
+            else:
+                arrows.setdefault(event["id"], {})[event["ph"]] = event
+        for ends in arrows.values():
+            self.assertEqual(sorted(ends), ["f", "s"])
+            self.assertLessEqual(ends["s"]["ts"], ends["f"]["ts"])
+            self.assertNotEqual(ends["s"]["pid"], ends["f"]["pid"])
+        for events in rows.values():
+            for one, next_one in zip(events, events[1:]):
+                self.assertLessEqual(one["ts"] + one["dur"], next_one["ts"] + 0.0005, "stretches of a row overlap")
+        named = {}
+        for (rank, tid), events in rows.items():
+            named[rank, names[tid, "thread_name"]["name"]] = events
+        return named
+
+    def check_ring(self, ranks, rows):
+        for rank in range(ranks):
+            compute = rows[rank, "compute"]
+            names = " ".join(event["name"] for event in compute)
+            for part in ("pack query units", "pack key value units", "attend units", "finish units"):
+                self.assertIn(part, names)
+            self.assertIn((rank, "wait"), rows)
+            seconds = 1e-6 * sum(event["dur"] for event in compute)
+            self.assertLessEqual(seconds, self.report["slowest_seconds"])
+        sent = sum(event["args"]["bytes"] for (_, row), events in rows.items() if row.startswith("send") for event in events)
+        self.assertEqual(sent, self.report["bytes_sent"])
+
+    def test_a_trace_has_what_every_rank_did_and_with_whom(self):
+        rows = self.trace("--synthetic", 2000, "--mask", "causal", "--ranks", 3, "--threads", 1, "--repeat", 2)
+        self.check_ring(3, rows)
+        self.assertRegex(rows[0, "receive"][0]["name"], r"^receive [0-9.]+ [kM]?B from 2, stage 1$")
+        last = max(event["ts"] + event["dur"] for events in rows.values() for event in events)
+        self.assertLessEqual(1e-6 * last, 1.5 * self.report["slowest_seconds"] + 0.1, "one repetition is traced, not all")
+
+    def test_one_rank_and_nothing_to_do_can_be_traced(self):
+        self.check_ring(1, self.trace("--synthetic", 200))
+        self.trace("--synthetic", 0, "--ranks", 3)
+
+    def test_a_traced_run_gives_the_same_bits(self):
+        for name, more in (("a.npy", ("--trace", self.path("t.json"), "--measure-overlap", "--live", "always")), ("b.npy", ())):
+            done = self.gyre("run", "--synthetic", 200, "--mask", "causal", "--ranks", 3, "--out", self.path(name), *more)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        with open(self.path("a.npy"), "rb") as a, open(self.path("b.npy"), "rb") as b:
+            self.assertEqual(a.read(), b.read())
+
+
+class LiveLine(CommandTest):
+    def on_terminal(self, *arguments, columns=200):
+        """Runs with standard error on a terminal. Returns what it said there, and what stands there at the end."""
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = subprocess.Popen([GYRE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=slave)
+        os.close(slave)
+        written = b""
+        while True:
+            try:
+                piece = os.read(master, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            written += piece
+        os.close(master)
+        process.communicate(timeout=60)
+        self.status = process.returncode
+        screen = []
+        for line in written.decode().split("\n"):
+            stands = ""
+            for part in line.split("\r"):
+                self.assertLess(len(part), columns, "a line that wraps cannot be overwritten")
+                stands = part + stands[len(part) :]
+            screen.append(stands.rstrip())
+        return written.decode(), "\n".join(screen).rstrip()
+
+    def test_a_terminal_shows_where_the_run_stands_and_nothing_stays(self):
+        said, stands = self.on_terminal("run", "--synthetic", 4096, "--mask", "causal", "--ranks", 2, "--repeat", 2, "--measure-overlap")
+        self.assertEqual((self.status, stands), (0, ""))
+        self.assertRegex(said, r"gyre: (warm-up|repetition \d of 2[a-z ]*), stage \d: \d+% done")
+
+    def test_a_narrow_terminal_is_not_wrapped(self):
+        said, stands = self.on_terminal("run", "--synthetic", 4096, "--mask", "causal", columns=30)
+        self.assertEqual((self.status, stands), (0, ""))
+        self.assertIn("gyre: attending", said)
+
+    def test_lines_come_at_most_five_times_a_second(self):
+        start = time.monotonic()
+        said, _ = self.on_terminal("run", "--synthetic", 4096, "--mask", "causal", "--repeat", 3)
+        self.assertLessEqual(said.count("% done"), 5 * (time.monotonic() - start) + 1)
+
+    def test_an_error_stands_alone_on_the_terminal(self):
+        save(self.path("nan.npy"), (2, 1, 1), [0.5, math.nan])
+        _, stands = self.on_terminal("run", "--q", self.path("nan.npy"), "--k", self.path("nan.npy"), "--v", self.path("nan.npy"))
+        self.assertEqual(self.status, 2)
+        self.assertRegex(stands, r"^gyre: error: [^\n]*nan\.npy[^\n]*$")
+
+    def test_a_pipe_and_a_run_that_is_told_so_show_nothing(self):
+        self.succeed("run", "--synthetic", 4096, "--mask", "causal")  # nothing on standard error
+        self.assertEqual(self.on_terminal("run", "--synthetic", 4096, "--mask", "causal", "--live", "never")[0], "")
+
+    def test_always_means_also_into_a_pipe(self):
+        done = self.gyre("run", "--synthetic", 4096, "--mask", "causal", "--live", "always")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("% done", done.stderr)
+        self.assertEqual(done.stderr.splitlines()[-1].strip(), "")
+
+
 class WrongInput(CommandTest):
     def refuse_everywhere(self, *arguments, saying=()):
         self.refuse("run", *arguments, saying=saying)
@@ -471,7 +616,7 @@ class WrongInput(CommandTest):
 
     def test_outputs_that_cannot_be_written_or_would_overwrite_an_input(self):
         nowhere = self.path("no/such/folder/out.npy")
-        for option in ("--out", "--lse", "--report"):
+        for option in ("--out", "--lse", "--report", "--trace"):
             self.refuse_everywhere("--synthetic", 9, option, nowhere, saying=(nowhere, "No such file"))
         self.refuse_everywhere("--synthetic", 9, "--out", self.path("good.npy"), "--report", self.folder, saying="not a regular file")
         arguments = self.files()
@@ -480,6 +625,9 @@ class WrongInput(CommandTest):
         self.refuse_everywhere(*arguments, "--lse", self.path("link.npy"), saying="--lse and --k")
         detour = os.path.join(self.folder, ".", "out.npy")
         self.refuse_everywhere(*arguments, "--out", detour, "--lse", self.path("out.npy"), saying="--lse and --out")
+        self.refuse_everywhere("--synthetic", 9, "--report", self.path("r.json"), "--trace", detour.replace("out.npy", "r.json"),
+                               saying="--trace and --report")  # fmt: skip
+        self.refuse_everywhere(*arguments, "--trace", self.path("v.npy"), saying=("--trace and --v", "v.npy"))
         self.refuse_everywhere("--synthetic", 9, "--out", self.path("out.txt"), saying="does not end in .npy or .safetensors")
 
     def test_a_failed_run_leaves_an_older_result_as_it_was(self):
@@ -511,6 +659,9 @@ class UnderMpirun(CommandTest):
     def test_ranks_that_were_asked_for_different_things_say_so_once(self):
         self.refuse("run", "--synthetic", 9, "--mask", "full", ":", "-n", "1", GYRE, "run", "--synthetic", 9, "--mask", "causal", mpi=1,
                     saying=("--mask", "causal", "full"))  # fmt: skip
+
+    def test_ranks_of_mpirun_are_traced_into_one_file_and_stay_silent_on_standard_error(self):
+        Traces.check_ring(self, 3, Traces.trace(self, "--synthetic", 600, "--mask", "causal", mpi=3))
 
     def test_help_is_printed_once(self):
         self.assertEqual(self.succeed("--help", mpi=3).count("--query-offset"), 1)

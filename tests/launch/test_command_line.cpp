@@ -57,8 +57,8 @@ TEST_CASE("a negative number is a value and not an option") {
 }
 
 TEST_CASE("names of the contract that are not built are refused by name, with a value, without, and joined by =") {
-  for (const char* name : {"grad-out", "dq", "dk", "dv", "softcap", "rope", "yarn", "dual-chunk", "sinks-logits", "alibi",
-                           "dropout", "trace", "measure-overlap"}) {
+  for (const char* name :
+       {"grad-out", "dq", "dk", "dv", "softcap", "rope", "yarn", "dual-chunk", "sinks-logits", "alibi", "dropout"}) {
     const std::string option = std::string("--") + name, expected = option + " is not built yet; remove it";
     CHECK(refusal({"--synthetic", "9", option}) == expected);
     CHECK(refusal({"--synthetic", "9", option, "30"}) == expected);
@@ -105,6 +105,19 @@ TEST_CASE("an unknown option is named, with the nearest name where there is one"
   CHECK(refusal({"--sofcap", "9"}) == "unknown option --sofcap; did you mean --softcap?");
   CHECK(refusal({"--frobnicate"}) == "unknown option --frobnicate; gyre run --help lists those there are");
   CHECK(refusal({"--h"}).starts_with("unknown option --h;"));
+}
+
+TEST_CASE("what is told of a run is taken as it was asked for") {
+  CHECK(parse({"--synthetic", "9"}).live == LiveWhen::on_a_terminal);
+  CHECK(parse({"--synthetic", "9", "--live", "always"}).live == LiveWhen::always);
+  CHECK(parse({"--synthetic", "9", "--live", "never"}).live == LiveWhen::never);
+  CHECK(refusal({"--synthetic", "9", "--live", "yes"}) == "--live is 'yes'; use auto, always or never");
+  CHECK(parse({"--synthetic", "9", "--trace", "t.json"}).trace_file == "t.json");
+  CHECK(refusal({"--synthetic", "9", "--trace"}).starts_with("--trace needs a value"));
+  CHECK_FALSE(parse({"--synthetic", "9"}).measure_overlap);
+  CHECK(parse({"--measure-overlap", "--synthetic", "9"}).measure_overlap);
+  CHECK(refusal({"--synthetic", "9", "--measure-overlap", "yes"}) != "accepted");
+  CHECK(refusal({"--synthetic", "9", "--measure-overlap=yes"}) == "--measure-overlap takes no value; give --measure-overlap alone");
 }
 
 TEST_CASE("contradictions are refused") {

@@ -24,7 +24,8 @@ Report uneven() {
   report.ranks = 3, report.threads = 3;
   report.visible_pairs = 20000;
   report.peak_flops = 6e6;
-  report.measured = {.repetitions = 5, .seconds = 2, .fastest_seconds = 1.5, .slowest_seconds = 4, .ranks = {}, .cpu_seconds = 5};
+  report.measured = {
+      .repetitions = 5, .seconds = 2, .fastest_seconds = 1.5, .slowest_seconds = 4, .ranks = {}, .cpu_seconds = 5, .silent = {}};
   for (const double computing : {1.0, 1.5, 1.0})
     report.measured.ranks.push_back(
         {.call = {.total_seconds = 2, .computing_seconds = computing, .packing_seconds = 0.25, .waiting_seconds = 1.75 - computing},
@@ -87,7 +88,8 @@ TEST_CASE("a measurement gives every rank the same figures, and its median is be
                             .values = {rows.data(), keys, 1, 64},
                             .out = {out.data(), queries, 1, 64},
                             .lse = lse.data()};
-    of_ranks[static_cast<std::size_t>(transport.rank())] = measure_forward(transport, attention, operands, 4, true, true);
+    of_ranks[static_cast<std::size_t>(transport.rank())] =
+        measure_forward(transport, attention, operands, {.repetitions = 4, .warm_up = true, .ranks_share_process = true});
   });
   const Measurement& measured = of_ranks[0];
   CHECK(measured.repetitions == 4);

@@ -1,0 +1,28 @@
+#include "launch/text.hpp"
+
+namespace gyre {
+
+std::string bytes_text(double bytes) {
+  const char* const units[] = {"B", "kB", "MB", "GB", "TB"};
+  int unit = 0;
+  for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1000;
+  return format(unit == 0 ? "%.0f %s" : "%.3g %s", bytes, units[unit]);
+}
+
+std::string seconds_text(double seconds) {
+  if (seconds >= 1) return format("%.3f s", seconds);
+  return seconds >= 1e-3 ? format("%.3g ms", 1e3 * seconds) : format("%.3g us", 1e6 * seconds);
+}
+
+std::string duration_text(double seconds) {
+  const auto whole = static_cast<long long>(seconds + 0.5);
+  if (whole < 100) return format("%lld s", whole);
+  if (whole < 6000) return format("%lld min %lld s", whole / 60, whole % 60);
+  return format("%lld h %lld min", whole / 3600, whole / 60 % 60);
+}
+
+std::string plural(std::int64_t count, const std::string& word) {
+  return std::to_string(count) + " " + word + (count == 1 ? "" : "s");
+}
+
+}  // namespace gyre
