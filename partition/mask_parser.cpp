@@ -213,17 +213,19 @@ class Parser {
   }
 
   // Errors are one line of readable length, however long the expression: control characters become spaces.
-  static std::string excerpt(std::string_view text) {
-    constexpr std::size_t kLongest = 200;
-    std::string shown(text.substr(0, kLongest));
-    for (char& c : shown) {
+  static std::string one_line(std::string text) {
+    for (char& c : text) {
       if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';
     }
-    return text.size() > kLongest ? shown + "..." : shown;
+    return text;
+  }
+  static std::string excerpt(std::string_view text) {
+    constexpr std::size_t kLongest = 200;
+    return one_line(std::string(text.substr(0, kLongest))) + (text.size() > kLongest ? "..." : "");
   }
 
   [[noreturn]] void fail(std::size_t at, const std::string& what) const {
-    throw std::invalid_argument("mask \"" + excerpt(text_) + "\" column " + std::to_string(at + 1) + ": " + what);
+    throw std::invalid_argument(one_line("mask \"" + excerpt(text_) + "\" column " + std::to_string(at + 1) + ": " + what));
   }
 
   std::string_view text_;

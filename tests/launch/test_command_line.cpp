@@ -95,6 +95,7 @@ TEST_CASE("the type of the output is one that its file can have, and is asked fo
 
 TEST_CASE("an option without its value says what to give") {
   CHECK(refusal({"--q"}) == "--q needs a value; give one: --q FILE");
+  CHECK(refusal({"--="}).find("options are --NAME VALUE") != std::string::npos);
   CHECK(refusal({"--synthetic="}) == "--synthetic needs a value; give one: --synthetic TOKENS");
   CHECK(refusal({"--q", "--k", "x"}).starts_with("--q needs a value, and --k follows it; give one"));
 }

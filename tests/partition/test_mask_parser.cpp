@@ -131,6 +131,7 @@ TEST_CASE("a reader's refusal gets the file's column, and a malformed file argum
     return "no error";
   };
   CHECK(error("full | documents( a.npy)") == "mask \"full | documents( a.npy)\" column 19: a.npy is missing");
+  CHECK(error("documents(\"a\n.npy\")") == "mask \"documents(\"a .npy\")\" column 11: a .npy is missing");
   CHECK(error("full | blocks( b.npy, 8)") == "mask \"full | blocks( b.npy, 8)\" column 16: b.npy is missing");
   CHECK_THAT(error("blocks(b.npy)"), Catch::Contains("column 13: expected ','"));
   CHECK_THAT(error("blocks(b.npy,0)"), Catch::Contains("column 14: 0 is no argument of blocks"));

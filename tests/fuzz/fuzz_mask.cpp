@@ -1,0 +1,83 @@
+// A mask expression: it is refused with one readable line, or means what its own text means, pair by pair as by counting.
+#include <stdexcept>
+#include <string>
+
+#include "memory_file.hpp"
+#include "partition/mask.hpp"
+
+namespace gyre {
+namespace {
+
+constexpr std::size_t kMostBandsChecked = 64;
+
+/// Files that are always there: their bits come from their names.
+MaskFiles invented_files() {
+  return {.lengths =
+              [](const std::string& path) {
+                if (path.size() > 12) throw std::invalid_argument("there is no file with a name that long");
+                std::vector<std::int64_t> lengths;
+                for (const char c : path) lengths.push_back(1 + c % 5);
+                return lengths;
+              },
+          .blocks =
+              [](const std::string& path, std::int64_t block_tokens) {
+                const auto rows = static_cast<std::int64_t>(path.size() % 9);
+                const int heads = path[0] <= 'Z' ? 3 : 1;
+                BlockTable table({.block_tokens = block_tokens, .heads = heads, .rows = rows, .columns = 8});
+                for (std::int64_t row = 0; row < rows; ++row)
+                  for (int head = 0; head < heads; ++head) {
+                    std::uint8_t cells[8];
+                    for (int bit = 0; bit < 8; ++bit) cells[bit] = (path[static_cast<std::size_t>(row)] + head) >> bit & 1;
+                    table.show(head, row, cells);
+                  }
+                return table;
+              }};
+}
+
+/// Counting and covering against the definition, on a few ranges that a small mask can tell apart.
+void check_counts(const Bands& bands) {
+  for (const Range queries : {Range{-3, 5}, Range{0, 17}, Range{9, 10}})
+    for (const Range keys : {Range{0, 12}, Range{-2, 1}, Range{7, 20}}) {
+      std::int64_t visible = 0;
+      for (std::int64_t i = queries.begin; i < queries.end; ++i)
+        for (std::int64_t j = keys.begin; j < keys.end; ++j)
+          for (int head = 0; head < bands.heads(); ++head) visible += bands.visible(i, j, head);
+      require(bands.count(queries, keys) == visible);
+      const Cover cover = bands.cover(queries, keys);
+      require((cover == Cover::empty) == (visible == 0));
+      if (cover == Cover::full) require(visible == queries.size() * keys.size() * bands.heads());
+    }
+}
+
+void check_same(const Bands& a, const Bands& b) {
+  require(a.all().size() == b.all().size() && a.heads() == b.heads());
+  for (std::int64_t i = -2; i < 12; ++i)
+    for (std::int64_t j = -2; j < 12; ++j)
+      for (int head = 0; head < a.heads(); ++head) require(a.visible(i, j, head) == b.visible(i, j, head));
+}
+
+void check(std::string_view expression) {
+  const MaskFiles files = invented_files();
+  Mask mask;
+  try {
+    mask = Mask::parse(expression, files);
+  } catch (const std::invalid_argument& error) {
+    const std::string_view message = error.what();
+    require(message.size() < 2000 && message.find('\n') == message.npos);
+    return;
+  }
+  const Mask again = Mask::parse(mask.text(), files);  // must not throw
+  require(again.text() == mask.text());
+  require(std::equal(mask.borders().begin(), mask.borders().end(), again.borders().begin(), again.borders().end()));
+  if (mask.bands().all().size() > kMostBandsChecked) return;
+  check_same(mask.bands(), again.bands());
+  check_counts(mask.bands());
+}
+
+}  // namespace
+}  // namespace gyre
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  gyre::check({reinterpret_cast<const char*>(data), size});
+  return 0;
+}
