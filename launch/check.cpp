@@ -9,6 +9,7 @@
 #include <set>
 #include <sstream>
 
+#include "comm/while_alive.hpp"
 #include "kernels/convert.hpp"
 #include "kernels/reference.hpp"
 
@@ -118,7 +119,7 @@ std::vector<ReferencePartial> reference(Transport& transport, Team& team, const 
     flatten(over_own_keys(problem, bands, key_rows, operands, batch.query(row), position, task % batch.heads),
             mine.data() + row * width);
   };
-  team.run(static_cast<int>(rows), compute, [&] { transport.progress(); });
+  while_alive(transport, [&] { team.run(static_cast<int>(rows), compute, [] {}); });
   transport.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
 
   std::vector<ReferencePartial> merged(rows, ReferencePartial(batch.value_dim));

@@ -61,7 +61,9 @@ po::options_description describe_options() {
       "device", value("NAME"), "cpu or auto (default)")("isa", value("NAME"),
                                                         "instruction set: avx512, avx2 or portable (the best)")(
       "repeat", value("N"), "timed repetitions after a warm-up; the report gives the median")(
-      "measure-overlap", "also time the same work with communication switched off: what transfers cost");
+      "measure-overlap", "also time the same work with communication switched off: what transfers cost")(
+      "deadline", value("SECONDS"),
+      "end the job when a rank that is waited for has given no sign of life for so long (30); 0: never");
   po::options_description other("Other");
   other.add_options()("help", "this text")("version", "the version");
   po::options_description all;
@@ -137,12 +139,19 @@ void require_built(const Given& given) {
   if (device != "cpu" && device != "auto") refuse("--device is '" + device + "'; use cpu or auto");
 }
 
+double deadline_of(const Given& given) {
+  const double seconds = given.real("deadline").value_or(kDefaultDeadlineSeconds);
+  if (seconds < 0) refuse("--deadline is '" + given.text("deadline") + "'; give seconds, or 0 for none");
+  return seconds;
+}
+
 Options options_of(const Given& given) {
   Options options;
   options.partition = PartitionChoice::parse(given.text("partition", "auto"));
   options.strategy = parse_strategy(given.text("strategy", "auto"));
   options.unit_tokens = given.integer<std::int64_t>("unit", 1).value_or(0);
   options.isa = given.text("isa");
+  options.deadline_seconds = deadline_of(given);
   if (!options.isa.empty()) select_kernels(options.isa);  // throws unless it is there
   return options;
 }

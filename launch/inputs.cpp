@@ -98,8 +98,7 @@ Problem Inputs::problem(const RunRequest& request) const {
   return problem;
 }
 
-LoadedRows Inputs::read(Tensor tensor, std::span<const Range> tokens, Type type, Team& team,
-                        const std::function<void()>& between_pieces) const {
+LoadedRows Inputs::read(Tensor tensor, std::span<const Range> tokens, Type type, Team& team) const {
   const Shape whole = shape(tensor);
   std::int64_t rows = 0;
   for (const Range range : tokens) rows += range.size();
@@ -111,7 +110,7 @@ LoadedRows Inputs::read(Tensor tensor, std::span<const Range> tokens, Type type,
     return loaded;
   }
   const TensorReader& file = files_[static_cast<std::size_t>(tensor)];
-  file.read(tokens, type, loaded.elements.data(), between_pieces);
+  file.read(tokens, type, loaded.elements.data());
   require_finite(file.name(), tokens, loaded.rows);
   return loaded;
 }

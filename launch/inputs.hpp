@@ -1,7 +1,6 @@
 // Where queries, keys and values come from: one file, three files, or a seed. A rank reads its own rows and no others.
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -29,9 +28,7 @@ class Inputs {
 
   /// Rows of one tensor for token ranges one after the other, rounded to `type` piece by piece. Local. Throws std::invalid_argument
   /// on a value that is not finite in that type, std::runtime_error if the file cannot be read.
-  /// `between_pieces` is called after every 8 MiB of a file.
-  LoadedRows read(Tensor tensor, std::span<const Range> tokens, Type type, Team& team,
-                  const std::function<void()>& between_pieces) const;
+  LoadedRows read(Tensor tensor, std::span<const Range> tokens, Type type, Team& team) const;
 
  private:
   struct Shape {

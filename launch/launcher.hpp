@@ -7,6 +7,8 @@ struct Launcher {
   bool present = false;
   int ranks = 0;  // of the job, as the launcher tells; 0: it does not
   int rank = 0;   // of this process
+  /// No process above this one is a launcher: the variables stayed behind from a job that is over, and this is its only process.
+  bool left_over = false;
 };
 
 Launcher detect_launcher();

@@ -7,9 +7,12 @@
 #include <vector>
 
 #include "comm/agreement.hpp"
+#include "comm/heartbeat.hpp"
 #include "comm/loopback_transport.hpp"
 #include "comm/mpi_transport.hpp"
+#include "comm/while_alive.hpp"
 #include "launch/command_line.hpp"
+#include "launch/ending.hpp"
 #include "launch/launcher.hpp"
 #include "launch/print.hpp"
 #include "launch/run_command.hpp"
@@ -24,6 +27,13 @@ void print_error(const std::exception& error) {
     if (character == '\n') character = ' ';
   std::fprintf(stderr, "gyre: error: %s\n", line.c_str());
   std::fflush(stderr);
+}
+
+/// What ranks must agree on before anything else: a rank that prints its help would not meet those that run.
+std::string name_of(const Command& command) {
+  if (command.run) return "run";
+  if (command.topo) return "topo";
+  return command.text.substr(0, command.text.find('\n'));
 }
 
 int run(Transport& transport, const Command& command) {
@@ -55,10 +65,11 @@ int run_here(const std::vector<std::string>& arguments) try {
 int run_on_ranks(Transport& transport, const Launcher& launcher, const std::vector<std::string>& arguments) try {
   require_one_job(launcher, transport.ranks());
   Command command;
-  together(transport, [&] { command = parse_command_line(arguments, true, mask_files()); });
+  together(transport, [&] { while_alive(transport, [&] { command = parse_command_line(arguments, true, mask_files()); }); });
+  agree(transport, {{"the command", name_of(command)}});
   return run(transport, command);
 } catch (const std::invalid_argument& error) {
-  if (launcher.rank == 0) print_error(error);
+  if (launcher.rank == 0 || launcher.left_over) print_error(error);
   return kWrongInput;
 } catch (const std::exception& error) {
   transport.abort(kLost, error.what());
@@ -69,8 +80,11 @@ int run_on_ranks(Transport& transport, const Launcher& launcher, const std::vect
 int run_launched(const Launcher& launcher, int argc, char** argv) {
   const MpiSession session(&argc, &argv);
   const auto transport = mpi_world_transport();
+  transport->heartbeat().set_deadline(kDefaultDeadlineSeconds);
+  transport->heartbeat().end_with(take_over_ending());
   const int status = run_on_ranks(*transport, launcher, {argv + 1, argv + argc});
   transport->barrier();
+  give_back_ending();
   return status;
 }
 

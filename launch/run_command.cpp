@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "comm/agreement.hpp"
+#include "comm/heartbeat.hpp"
 #include "comm/topology.hpp"
+#include "comm/while_alive.hpp"
 #include "launch/check.hpp"
 #include "launch/inputs.hpp"
 #include "launch/measure.hpp"
@@ -31,11 +33,10 @@ struct Tensors {
   LoadedRows queries, keys, values;
   std::vector<float> out, lse;
 
-  Tensors(const Inputs& inputs, const Problem& problem, const Attention& attention, Team& team, Transport& transport) {
-    const auto answer_peers = [&] { transport.progress(); };
-    queries = inputs.read(Tensor::query, attention.query_rows(), problem.type, team, answer_peers);
-    keys = inputs.read(Tensor::key, attention.key_rows(), problem.type, team, answer_peers);
-    values = inputs.read(Tensor::value, attention.key_rows(), problem.type, team, answer_peers);
+  Tensors(const Inputs& inputs, const Problem& problem, const Attention& attention, Team& team) {
+    queries = inputs.read(Tensor::query, attention.query_rows(), problem.type, team);
+    keys = inputs.read(Tensor::key, attention.key_rows(), problem.type, team);
+    values = inputs.read(Tensor::value, attention.key_rows(), problem.type, team);
     lse.resize(static_cast<std::size_t>(queries.rows.tokens * problem.query_heads));
     out.resize(lse.size() * static_cast<std::size_t>(problem.value_dim));
   }
@@ -48,10 +49,17 @@ struct Tensors {
   }
 };
 
-/// together(), with a remedy where memory is what is missing.
+/// A local step that may take long and may fail: others hear meanwhile that this rank lives, and fail with it. Collective.
 template <class Step>
-void together_within_memory(Transport& transport, Step&& step) {
-  together(transport, [&] {
+void together_alive(Transport& transport, const char* stage, Step&& step) {
+  transport.heartbeat().set_stage({stage});
+  together(transport, [&] { while_alive(transport, step); });
+}
+
+/// The same, with a remedy where memory is what is missing.
+template <class Step>
+void together_within_memory(Transport& transport, const char* stage, Step&& step) {
+  together_alive(transport, stage, [&] {
     try {
       step();
     } catch (const std::bad_alloc&) {
@@ -128,10 +136,11 @@ int tell(const Report& report, Outputs& outputs) {
 }  // namespace
 
 int run_command(Transport& transport, const RunRequest& request) {
+  transport.heartbeat().set_deadline(request.options.deadline_seconds);
   agree(transport, request.given);
   std::optional<Inputs> inputs;
   Problem problem;
-  together(transport, [&] {
+  together_alive(transport, "opening files", [&] {
     inputs.emplace(request);
     problem = inputs->problem(request);
   });
@@ -146,19 +155,21 @@ int run_command(Transport& transport, const RunRequest& request) {
   live.phase("reading");
   std::optional<Team> team;
   std::optional<Tensors> tensors;
-  together_within_memory(transport, [&] {
+  together_within_memory(transport, "reading", [&] {
     team.emplace(options.threads);
-    tensors.emplace(*inputs, problem, attention, *team, transport);
+    tensors.emplace(*inputs, problem, attention, *team);
   });
   const Operands operands = tensors->operands(problem);
+  transport.heartbeat().set_stage({"measuring"});
   Report report = describe(transport, problem, attention, topology, options.threads);
   RecordedCall record;
   measure(transport, attention, operands, *team, request, live, record, report);
   live.phase(request.check_rows > 0 ? "checking" : "writing");
+  transport.heartbeat().set_stage({"checking"});
   check(transport, problem, attention, operands, *team, request, report);
   report.peak_memory_bytes = most_resident_bytes(transport);
 
-  together(transport, [&] { outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data()); });
+  together_alive(transport, "writing", [&] { outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data()); });
   live.erase();
   if (!request.trace_file.empty())
     write_trace(transport, outputs.trace(),
@@ -169,7 +180,7 @@ int run_command(Transport& transport, const RunRequest& request) {
                  .label = format("node %d, %s", topology.node_of_rank[static_cast<std::size_t>(transport.rank())],
                                  plural(options.threads, "thread").c_str())});
   int status = kSuccess;
-  together(transport, [&] {
+  together_alive(transport, "publishing", [&] {
     if (transport.rank() != 0) return;
     outputs.publish();
     status = tell(report, outputs);

@@ -12,6 +12,9 @@
 
 namespace gyre {
 
+/// Of the command: people sit before it, so it is shorter than the library's.
+inline constexpr double kDefaultDeadlineSeconds = 30;
+
 /// Seeded random tensors instead of files.
 struct Synthetic {
   std::int64_t tokens = 0;
