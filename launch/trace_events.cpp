@@ -28,18 +28,36 @@ std::int64_t bytes_of(const Program& program, const Layout& layout, const Instru
   return slot == kNoSlot ? 0 : layout.run_bytes(program.slots[slot].role, program.runs_of(instruction));
 }
 
+/// "4..7", or "4".
+std::string run_text(int first, int count) {
+  return std::to_string(first) + (count > 1 ? ".." + std::to_string(first + count - 1) : "");
+}
+
+/// Runs that go on where another ended are one to a reader.
+std::vector<CellRun> joined(std::span<const CellRun> runs) {
+  std::vector<CellRun> found;
+  for (const CellRun& run : runs) {
+    const bool goes_on = !found.empty() && found.back().unit + found.back().units == run.unit && found.back().head == run.head &&
+                         found.back().heads == run.heads;
+    if (goes_on) found.back().units += run.units;
+    if (!goes_on) found.push_back(run);
+  }
+  return found;
+}
+
 /// "units 8..11 20..23", with heads if these are not all of them.
-std::string cells_text(const Layout& layout, std::span<const CellRun> runs) {
+std::string cells_text(const Layout& layout, std::span<const CellRun> cells) {
+  const std::vector<CellRun> runs = joined(cells);
   if (runs.empty()) return "nothing";
   std::string text = "units";
-  for (std::size_t index = 0; index < std::min<std::size_t>(runs.size(), kMostRunsNamed); ++index) {
-    const CellRun& run = runs[index];
-    text += ' ' + std::to_string(run.unit);
-    if (run.units > 1) text += ".." + std::to_string(run.unit + run.units - 1);
-  }
-  if (runs.size() > kMostRunsNamed) text += " and " + std::to_string(runs.size() - kMostRunsNamed) + " more runs";
-  if (runs[0].heads < layout.problem.key_heads)
-    text += ", heads " + std::to_string(runs[0].head) + ".." + std::to_string(runs[0].head + runs[0].heads - 1);
+  for (std::size_t index = 0; index < std::min<std::size_t>(runs.size(), kMostRunsNamed); ++index)
+    text += ' ' + run_text(static_cast<int>(runs[index].unit), static_cast<int>(runs[index].units));
+  if (runs.size() > kMostRunsNamed) text += " and " + plural(static_cast<std::int64_t>(runs.size()) - kMostRunsNamed, "more run");
+  const bool alike = std::all_of(runs.begin(), runs.end(),
+                                 [&](const CellRun& run) { return run.head == runs[0].head && run.heads == runs[0].heads; });
+  if (!alike) text += ", of several heads";
+  if (alike && runs[0].heads < layout.problem.key_heads)
+    text += (runs[0].heads > 1 ? ", heads " : ", head ") + run_text(runs[0].head, runs[0].heads);
   return text;
 }
 

@@ -107,6 +107,22 @@ TEST_CASE("names say what is done with which cells, and with whom") {
   CHECK(has(trace, "process_name"));
 }
 
+TEST_CASE("runs that go on where another ended are one to a reader, and heads are named where they are not all") {
+  const Layout layout = ring_of_three();
+  ProgramBuilder builder(0);
+  const SlotId slot = builder.arena_slot(Role::key_value, 1);
+  const auto named = [&](std::vector<CellRun> runs) {
+    const std::size_t index = builder.add({.op = Op::attend, .out = slot, .in = {slot, slot}, .stage = 3}, runs);
+    const Program program = ProgramBuilder(builder).take();
+    return describe_for_reader(program, layout, index);
+  };
+  CHECK(named({{0, 4, 0, 2}, {4, 4, 0, 2}, {10, 1, 0, 2}}) == "attend units 0..7 10, stage 3");
+  CHECK(named({{0, 4, 1, 1}, {4, 4, 1, 1}}) == "attend units 0..7, head 1, stage 3");
+  CHECK(named({{0, 4, 0, 1}, {4, 4, 1, 1}}) == "attend units 0..3 4..7, of several heads, stage 3");
+  CHECK(named({{0, 1, 0, 2}, {2, 1, 0, 2}, {4, 1, 0, 2}, {6, 1, 0, 2}, {8, 1, 0, 2}}) ==
+        "attend units 0 2 4 6 and 1 more run, stage 3");
+}
+
 TEST_CASE("an arrow leads from every send to the receive that it meets") {
   const Layout layout = ring_of_three();
   const Schedule schedule = make_schedule(Strategy::ring, layout, Options());
