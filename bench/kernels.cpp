@@ -40,6 +40,7 @@ struct Settings {
   std::vector<int> dims;
   std::vector<std::string> masks;
   std::vector<std::string> types;
+  double softcap = 0;  // 0: none
 };
 
 struct Result {
@@ -132,7 +133,11 @@ class Bench {
 
  private:
   int query_heads() const { return settings_.heads * settings_.group; }
-  ScoreRule score() const { return {.scale = 1 / std::sqrt(static_cast<double>(shape_.head_dim))}; }
+  ScoreRule score() const {
+    ScoreRule rule{.scale = 1 / std::sqrt(static_cast<double>(shape_.head_dim))};
+    if (settings_.softcap != 0) rule.softcap = settings_.softcap;
+    return rule;
+  }
   Rows<const float> rows(const std::vector<float>& data, int heads) const {
     return Rows<const float>(data.data(), settings_.tokens, heads, shape_.head_dim);
   }
@@ -220,6 +225,7 @@ nlohmann::json to_json(const Settings& settings, const Result& result) {
           {"threads", settings.threads},
           {"head_dim", result.dim},
           {"dtype", to_string(result.type)},
+          {"softcap", settings.softcap},
           {"mask", result.mask},
           {"seconds", result.seconds},
           {"flops", result.flops},
@@ -271,6 +277,7 @@ int run(int argc, char** argv) {
   add("mask", options::value(&settings.masks)->multitoken()->default_value({"full", "causal"}, "full causal"), "mask expressions");
   add("dtype", options::value(&settings.types)->multitoken()->default_value({"f32", "bf16", "f16"}, "f32 bf16 f16"),
       "types of cells");
+  add("softcap", options::value(&settings.softcap)->default_value(0), "cap of scores; 0: none");
   add("json", options::value(&settings.json), "write the results there");
   options::variables_map variables;
   options::store(options::parse_command_line(argc, argv, description), variables);

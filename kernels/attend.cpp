@@ -158,7 +158,8 @@ struct Attend::State {
   AttendWork work;
   const KernelTable& kernels;
   std::shared_ptr<AttendScratch> scratch;
-  float factor = 1;                 // of queries, so that scores come out in log2 units
+  float factor = 1;                 // of queries: Tile says what for
+  float cap = 0;                    // as Tile has it
   std::vector<Block> blocks;        // in the order of tasks
   std::vector<double> work_before;  // [blocks + 1] of the tasks before each
   std::atomic<int> tasks_done = 0;
@@ -207,6 +208,7 @@ void Attend::State::run_block(const Block& block, AttendScratch::Worker& worker,
   const BlockRows rows = resolve(work, block, tile);
   tile.head_dim = work.shape.head_dim;
   tile.value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
+  tile.cap = cap;
   tile.scores = worker.scores.get();
   work.bands->keys_touched(rows.hull, {keys.front().positions.begin, keys.back().positions.end}, worker.touched);
   if (!worker.touched.empty()) take_queries(rows, worker, tile);
@@ -294,7 +296,10 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
                                                                      ": make it for as many");
   state_.reset(
       new State{.work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .blocks = {}, .work_before = {}});
-  state_->factor = static_cast<float>(state_->work.score.scale * std::numbers::log2e);
+  const ScoreRule& score = state_->work.score;
+  const double log2_scale = score.scale * std::numbers::log2e;
+  state_->factor = static_cast<float>(score.softcap ? 2 * log2_scale / *score.softcap : log2_scale);
+  state_->cap = static_cast<float>(score.softcap ? *score.softcap * std::numbers::log2e : 0);
   for (int head = 0; head < std::ssize(state_->work.heads); ++head) {
     clean(state_->work.heads[head]);
     append_blocks(state_->work, head, strips_per_block, state_->blocks);

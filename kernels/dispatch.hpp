@@ -24,8 +24,9 @@ struct Tile {
   Strip strips[kMostStrips];
   int strip_count = 0;
   int head_dim = 0;
-  int value_dim = 0;                       // rounded up to kChannels
-  int keys = 0;                            // of the unit, at most kLongestUnit
+  int value_dim = 0;  // rounded up to kChannels
+  float cap = 0;      // in log2 units; query . key is then 2 log2(e) score / cap. 0: no cap, query . key is the score in log2 units
+  int keys = 0;       // of the unit, at most kLongestUnit
   const float* key = nullptr;              // [keys / 16][head_dim][16]
   const float* value = nullptr;            // [value_dim / 8][keys rounded to 16][8]
   const std::uint64_t* visible = nullptr;  // [keys rounded to 16]: bit 16 * strip + lane; null: every key by every lane,

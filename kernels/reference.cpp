@@ -14,7 +14,7 @@ constexpr double kErrorUnit = 4 * 0x1p-23;  // the design's c * eps
 
 struct Score {
   double value = 0;
-  double size = 0;  // of the value, or of its products if they cancel
+  double size = 0;  // of the value, or of what is left of its products' size if they cancel
 };
 
 Score score_of(const float* query, const float* key, int dim, const ScoreRule& rule) {
@@ -24,7 +24,14 @@ Score score_of(const float* query, const float* key, int dim, const ScoreRule& r
     sum += product;
     squares += product * product;
   }
-  return {rule.scale * sum, std::abs(rule.scale) * std::max(std::abs(sum), std::sqrt(squares))};
+  const double score = rule.scale * sum;
+  const double size = std::abs(rule.scale) * std::max(std::abs(sum), std::sqrt(squares));
+  if (!rule.softcap) return {score, size};
+  const double cap = *rule.softcap;
+  const double least = std::max(0.0, std::abs(score) - kErrorUnit * size);  // where, within the error, the cap is steepest
+  const double slope = 1 - std::pow(std::tanh(least / cap), 2);
+  const double capped = cap * std::tanh(score / cap);
+  return {capped, std::max(std::abs(capped), slope * size)};
 }
 
 }  // namespace

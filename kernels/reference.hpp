@@ -1,6 +1,7 @@
 // The float64 reference: attention as its definition says, one row at a time. Everything is checked against it.
 //
-//   s_j = scale q . k_j over visible j;   lse = ln sum_j exp(s_j);   out = sum_j exp(s_j - lse) v_j
+//   s_j = scale q . k_j over visible j (with a cap: cap tanh(scale q . k_j / cap));   lse = ln sum_j exp(s_j);   out = sum_j
+//   exp(s_j - lse) v_j
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,7 @@ namespace gyre {
 struct ReferencePartial {
   double maximum;                 // of scores, natural units; minus infinity if no key was seen
   double sum = 0;                 // of exp(s - maximum)
-  double largest_score = 0;       // of |s|, or sqrt(sum over dims of (scale q_d k_d)^2) where a score cancels to less
+  double largest_score = 0;       // of |s|, or slope of the cap x sqrt(sum over dims of (scale q_d k_d)^2) where s cancels to less
   std::vector<double> numerator;  // [value_dim] sum of exp(s - maximum) v
   std::vector<double> magnitude;  // [value_dim] sum of exp(s - maximum) |v|
 
@@ -26,6 +27,8 @@ struct ReferencePartial {
   double lse() const;
   /// The design's bound on the error of an fp32 result: 4 eps sum_j p_j |v_j| (1 + max_j |s_j|), eps = 2^-23. A score whose
   /// products cancel keeps their rounding errors, which no fp32 sum avoids: it counts as what products of random sign add up to.
+  /// With a cap s is the capped score. Relative errors pass through a cap undiminished at most (u tanh'(u) <= tanh(u)), and those
+  /// of products that cancel times its slope.
   double out_bound(int channel) const;
   double lse_bound() const;  // 4 eps (1 + max_j |s_j|) + eps |lse|: the result itself is rounded
 };

@@ -52,6 +52,7 @@ po::options_description describe_options() {
                           "dilated(L,D), strided(S), blocks(FILE,B), joined by & and | and parentheses")(
       "query-offset", value("N"), "position of query 0 on the key axis (key tokens minus query tokens)")(
       "scale", value("X"), "of scores, before the softmax (1/sqrt(head dim))")(
+      "softcap", value("X"), "scores become X tanh(score / X), before mask and softmax (none)")(
       "dtype", value("TYPE"), "f32 (default), bf16 or f16: what is held, read and sent");
   po::options_description work("How it is done");
   work.add_options()("partition", value("NAME"), "contiguous, zigzag, striped, striped(B), balanced or auto (default)")(
@@ -193,7 +194,7 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.report_file = given.text("report"), request.trace_file = given.text("trace");
   request.mask = Mask::parse(given.text("mask", "full"), noting_names(files, request.mask_files));
   request.query_offset = given.integer<std::int64_t>("query-offset", std::numeric_limits<std::int64_t>::min());
-  request.scale = given.real("scale");
+  request.scale = given.real("scale"), request.softcap = given.real("softcap");
   request.type = type_of(given);
   request.options = options_of(given);
   request.threads = given.integer("threads", 1, kMostThreads);

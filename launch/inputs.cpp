@@ -93,7 +93,7 @@ Problem Inputs::problem(const RunRequest& request) const {
   problem.head_dim = query.dim, problem.value_dim = value.dim;
   problem.query_offset = request.query_offset, problem.scale = request.scale;
   problem.mask = request.mask;
-  problem.type = request.type;
+  problem.softcap = request.softcap, problem.type = request.type;
   problem.validate();
   return problem;
 }

@@ -38,6 +38,7 @@ struct RunRequest {
   std::vector<std::string> mask_files;  // that it was read from
   std::optional<std::int64_t> query_offset;
   std::optional<double> scale;
+  std::optional<double> softcap;
   Type type = Type::f32;           // of the rows that a rank holds, and of cells
   Options options;                 // threads are resolved when it runs
   std::optional<int> threads;      // nothing: this rank's share of its cores

@@ -57,6 +57,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"value dim", text(problem.value_dim)},
           {"query offset", text(problem.first_query_position())},
           {"scale", text(problem.score_scale())},
+          {"softcap", problem.softcap ? text(*problem.softcap) : "none"},
           {"dtype", to_string(problem.type)},
           {"mask", problem.mask.text()},
           {"mask's files", text(hash_of(problem.mask.bands()))},

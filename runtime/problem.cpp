@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::int64_t kMostTokens = std::int64_t{1} << 31;  // so that visible pairs fit in 64 bits
 constexpr double kLargestScale = 1e6;
+constexpr double kLeastSoftcap = 1e-6, kLargestSoftcap = 1e6;          // within which nothing overflows
 constexpr int kMostHeads = std::numeric_limits<std::uint16_t>::max();  // of a CellRun
 
 [[noreturn]] void refuse(const std::string& text) {
@@ -41,6 +42,12 @@ void Problem::validate() const {
     std::ostringstream text;
     text << "scale is " << score_scale() << "; give a number from " << -kLargestScale << " to " << kLargestScale
          << ", usually 1/sqrt(head dim)";
+    refuse(text.str());
+  }
+  if (softcap && !(*softcap >= kLeastSoftcap && *softcap <= kLargestSoftcap)) {
+    std::ostringstream text;
+    text << "softcap is " << *softcap << "; give a number from " << kLeastSoftcap << " to " << kLargestSoftcap
+         << ", or none for scores without a cap";
     refuse(text.str());
   }
   mask.require_key_tokens(key_tokens);

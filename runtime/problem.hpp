@@ -22,6 +22,7 @@ struct Problem {
   int value_dim = 64;  // 1 .. 576
   std::optional<std::int64_t> query_offset;  // position of query 0 on the key axis; by default the last query meets the last key
   std::optional<double> scale;               // of scores, before the softmax; by default 1 / sqrt(head_dim)
+  std::optional<double> softcap;             // scores become softcap tanh(score / softcap), before mask and softmax; 1e-6 .. 1e6
   Type type = Type::f32;                     // what cells hold and the wire carries; partials and arithmetic are fp32
   Mask mask;
 
@@ -30,7 +31,7 @@ struct Problem {
   int group() const { return query_heads / key_heads; }
   CellShape cell_shape() const { return {.head_dim = head_dim, .value_dim = value_dim, .group = group(), .type = type}; }
   double score_scale() const;
-  ScoreRule score_rule() const { return {.scale = score_scale()}; }
+  ScoreRule score_rule() const { return {.scale = score_scale(), .softcap = softcap}; }
   std::int64_t first_query_position() const { return query_offset.value_or(key_tokens - query_tokens); }
   Bands bands() const { return mask.bands_at(first_query_position()); }
   /// Visible pairs, summed over query heads.

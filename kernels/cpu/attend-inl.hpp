@@ -3,6 +3,7 @@
 // Query rows lie in vector lanes, so that nothing ever crosses lanes and a row's arithmetic is its own:
 //
 //   scores   S[key][row] = sum over dims of K[key][dim] (broadcast) * Q[dim][row]
+//            with a cap: S = cap tanh(...) at once, in registers
 //   weights  P[key][row] = 2^(S - m[row]), in place
 //   products U[channel][row] = sum over keys of V[key][channel] (broadcast) * P[key][row]
 //
@@ -11,7 +12,7 @@
 // 0 times a finite number. So no bit of a row depends on what its neighbours in the block see.
 //
 // Cost of one unit of n keys, per row: n (head_dim + value_dim) multiply-adds, 5 + about 6 other operations per key for the
-// weights, 6 value_dim operations for the merge.
+// weights, 6 value_dim operations for the merge; with a cap 16 operations more per key, one of them a division.
 #pragma once
 
 #include <time.h>
@@ -46,8 +47,33 @@ GYRE_INLINE typename V::Vector exp2_of_fraction(typename V::Vector f) {
   return V::fma(p, f, V::set1(1.0F));
 }
 
+/// cap tanh(s / cap) in log2 units, from w = 2 log2(e) s / cap, for `cap` in log2 units:
+///
+///   tanh(s / cap) = e / (e + 2) with e = 2^w - 1 = 2^n (2^f - 1) + (2^n - 1), n whole and f in [-0.5, 0.5]
+///
+/// (2^f - 1) / f is minimax of degree 5 (2.1e-8 with its coefficients in fp32), so e is right to a few units in the last place
+/// also where it is near 0, and so is tanh. Beyond 26 tanh rounds to 1; the clamp is further out. Of w's own relative error no more
+/// than all arrives, since u tanh'(u) <= tanh(u): the cap never makes a score's relative error larger (the test "capped scores ..."
+/// measures 2.2e-7).
+template <class V>
+GYRE_INLINE typename V::Vector capped(typename V::Vector w, typename V::Vector cap) {
+  constexpr float kSaturated = 30;
+  w = V::max(V::min(w, V::set1(kSaturated)), V::set1(-kSaturated));
+  const auto whole = V::round(w);
+  const auto f = V::sub(w, whole);
+  auto p = V::set1(0.0001540351223F);
+  p = V::fma(p, f, V::set1(0.001339073526F));
+  p = V::fma(p, f, V::set1(0.009618237615F));
+  p = V::fma(p, f, V::set1(0.05550357327F));
+  p = V::fma(p, f, V::set1(0.2402264923F));
+  p = V::fma(p, f, V::set1(0.6931471825F));
+  const auto power = V::scale(V::set1(1.0F), whole);
+  const auto e = V::fma(power, V::mul(p, f), V::sub(power, V::set1(1.0F)));
+  return V::mul(V::div(e, V::add(e, V::set1(2.0F))), cap);
+}
+
 /// The strips [first, first + Strips) of a tile.
-template <class V, int Strips>
+template <class V, int Strips, bool Capped>
 class Body {
  public:
   Body(const Tile& tile, int first) : tile_(tile), strips_(tile.strips + first), shift_(first * kStrip) {}
@@ -123,6 +149,7 @@ class Body {
           GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::add(score[i][v], more[i][v]);
         }
       }
+      if constexpr (Capped) cap(score);
       if constexpr (Masked) mask(tile_.visible + row, score);
       GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
         GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
@@ -147,6 +174,13 @@ class Body {
         const Vector broadcast = V::set1(key[dim * kStrip + i]);
         GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::fma(broadcast, query[v], score[i][v]);
       }
+    }
+  }
+
+  [[gnu::always_inline]] inline void cap(Vector (&score)[V::kKeys][kVectors]) const {
+    const Vector cap = V::set1(tile_.cap);
+    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = capped<V>(score[i][v], cap);
     }
   }
 
@@ -262,19 +296,28 @@ class Body {
 };
 
 /// As many strips at a time as the registers hold, in pieces as even as possible.
-template <class V>
-void attend_tile(const Tile& tile) {
+template <class V, bool Capped>
+void attend_strips(const Tile& tile) {
   int first = 0;
   for (int pieces = (tile.strip_count + V::kStrips - 1) / V::kStrips; pieces > 0; --pieces) {
     const int strips = (tile.strip_count - first + pieces - 1) / pieces;
     if constexpr (V::kStrips >= 3) {
-      if (strips == 3) Body<V, 3>(tile, first).run();
+      if (strips == 3) Body<V, 3, Capped>(tile, first).run();
     }
     if constexpr (V::kStrips >= 2) {
-      if (strips == 2) Body<V, 2>(tile, first).run();
+      if (strips == 2) Body<V, 2, Capped>(tile, first).run();
     }
-    if (strips == 1) Body<V, 1>(tile, first).run();
+    if (strips == 1) Body<V, 1, Capped>(tile, first).run();
     first += strips;
+  }
+}
+
+template <class V>
+void attend_tile(const Tile& tile) {
+  if (tile.cap == 0) {
+    attend_strips<V, false>(tile);
+  } else {
+    attend_strips<V, true>(tile);
   }
 }
 

@@ -39,6 +39,8 @@ struct Avx512 {
   GYRE_INLINE Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
   GYRE_INLINE Vector sub(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
   GYRE_INLINE Vector mul(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
+  GYRE_INLINE Vector div(Vector a, Vector b) { return _mm512_div_ps(a, b); }
+  GYRE_INLINE Vector min(Vector a, Vector b) { return _mm512_min_ps(a, b); }
   GYRE_INLINE Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
   GYRE_INLINE Vector round(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
@@ -66,6 +68,8 @@ struct Avx2 {
   GYRE_INLINE Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
   GYRE_INLINE Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
   GYRE_INLINE Vector mul(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
+  GYRE_INLINE Vector div(Vector a, Vector b) { return _mm256_div_ps(a, b); }
+  GYRE_INLINE Vector min(Vector a, Vector b) { return _mm256_min_ps(a, b); }
   GYRE_INLINE Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
   GYRE_INLINE Vector round(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
@@ -107,6 +111,8 @@ struct Portable {
   GYRE_INLINE Vector add(Vector a, Vector b) { return a + b; }
   GYRE_INLINE Vector sub(Vector a, Vector b) { return a - b; }
   GYRE_INLINE Vector mul(Vector a, Vector b) { return a * b; }
+  GYRE_INLINE Vector div(Vector a, Vector b) { return a / b; }
+  GYRE_INLINE Vector min(Vector a, Vector b) { return a < b ? a : b; }
   GYRE_INLINE Vector max(Vector a, Vector b) { return a > b ? a : b; }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
   GYRE_INLINE Mask lanes(std::uint64_t bits) {

@@ -21,8 +21,8 @@ std::string CaseShape::text() const {
   return "head dim " + std::to_string(head_dim) + ", value dim " + std::to_string(value_dim) + ", group " + std::to_string(group) +
          ", key heads " + std::to_string(key_heads) + ", queries " + std::to_string(query_tokens) + " by " +
          std::to_string(query_unit) + " from " + std::to_string(query_offset) + ", keys " + std::to_string(key_tokens) + " by " +
-         std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) + ", " + to_string(type) + ", seed " +
-         std::to_string(seed);
+         std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) + ", softcap " + std::to_string(softcap) + ", " +
+         to_string(type) + ", seed " + std::to_string(seed);
 }
 
 std::vector<int> every_unit(const Units& units) {
@@ -64,7 +64,9 @@ AttendCase::AttendCase(const CaseShape& shape, Type cells)
 }
 
 ScoreRule AttendCase::score() const {
-  return {.scale = 1 / std::sqrt(static_cast<double>(shape_.head_dim))};
+  ScoreRule rule{.scale = 1 / std::sqrt(static_cast<double>(shape_.head_dim))};
+  if (shape_.softcap != 0) rule.softcap = shape_.softcap;
+  return rule;
 }
 
 void AttendCase::clear() {

@@ -90,6 +90,7 @@ CaseShape random_shape(std::uint64_t seed) {
   shape.key_unit = pick<std::int64_t>(random, {1 + static_cast<std::int64_t>(random() % 130), 16, 64, 512});
   shape.query_offset = pick<std::int64_t>(random, {0, shape.key_tokens - shape.query_tokens, -40, 17});
   shape.type = pick(random, {Type::f32, Type::bf16, Type::f16});
+  shape.softcap = pick(random, {0.0, 0.0, 0.3, 5.0, 50.0});
   const std::int64_t cut = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(shape.key_tokens));
   const std::string documents =
       cut == 0 ? "full" : "documents(" + std::to_string(cut) + "," + std::to_string(shape.key_tokens - cut) + ")";

@@ -35,6 +35,7 @@ std::vector<CaseShape> shapes() {
                       .query_offset = -5,
                       .mask = for_heads(mask, 2),
                       .size = size,
+                      .softcap = seed % 4 == 0 ? 20.0 : 0.0,
                       .type = kTypes[seed % 3],
                       .seed = seed++});
       list.push_back({.head_dim = 16,
@@ -48,6 +49,7 @@ std::vector<CaseShape> shapes() {
                       .query_offset = 149,
                       .mask = for_heads(mask, 3),
                       .size = size,
+                      .softcap = seed % 4 == 0 ? 20.0 : 0.0,
                       .type = kTypes[seed % 3],
                       .seed = seed++});
     }

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numbers>
+#include <random>
 #include <vector>
 
 #include "kernels/attend_case.hpp"
@@ -61,6 +63,42 @@ TEST_CASE("exp2 of a fraction is right to 2e-7 and exact at zero") {
     }
     INFO(kernels->name << ": largest relative error " << worst);
     CHECK(worst < (std::string(kernels->name) == "portable" ? 2.5e-7 : 2e-7));
+  }
+}
+
+TEST_CASE("capped scores are right to 3e-7 of themselves, from the smallest to the cap") {
+  for (const KernelTable* kernels : available_kernels()) {
+    SmallTile small;
+    small.key.floats()[0] = 1;
+    small.visible[0] = 0xffff;
+    small.tile.cap = 0x1p60F;  // so that every score is whole, and its own maximum
+    double worst = 0;
+    bool within = true;
+    std::mt19937_64 random(1);
+    std::uniform_real_distribution<double> exponent(-20, 6);
+    for (int round = 0; round < 40'000; ++round) {
+      for (int lane = 0; lane < kStrip; ++lane) {
+        const auto size = static_cast<float>(std::exp2(exponent(random)));
+        small.query.floats()[lane] = lane % 2 == 0 ? size : -size;
+      }
+      small.clear();
+      kernels->attend(small.tile);
+      for (int lane = 0; lane < kStrip; ++lane) {
+        const double expected = std::tanh(static_cast<double>(small.query.floats()[lane]) * std::numbers::ln2 / 2);
+        const double found = static_cast<double>(small.maximum(lane)) * 0x1p-60;
+        worst = std::max(worst, std::abs(found / expected - 1));
+        within = within && std::abs(found) <= 1;
+      }
+    }
+    INFO(kernels->name << ": largest relative error " << worst);
+    CHECK(worst < 3e-7);
+    CHECK(within);
+    for (const float large : {1e3F, 1e30F, -1e3F, -1e30F, 0.0F}) {
+      small.query.floats()[0] = large;
+      small.clear();
+      kernels->attend(small.tile);
+      CHECK(small.maximum(0) == (large > 0 ? 0x1p60F : large < 0 ? std::max(-0x1p60F, kEmptyMaximum) : 0));
+    }
   }
 }
 

@@ -110,7 +110,7 @@ class Case:
         begin = (token * heads + head) * dim
         return self.tensors[name][begin : begin + dim]
 
-    def expected(self, visible, offset, scale=None):
+    def expected(self, visible, offset, scale=None, softcap=None):
         scale = self.dim**-0.5 if scale is None else scale
         out, lse = [], []
         for token in range(self.queries):
@@ -118,6 +118,8 @@ class Case:
             for head in range(self.heads):
                 query, kv_head = self.row("q", token, head), head * self.kv_heads // self.heads
                 scores = [scale * sum(a * b for a, b in zip(query, self.row("k", j, kv_head))) for j in keys]
+                if softcap is not None:
+                    scores = [softcap * math.tanh(score / softcap) for score in scores]
                 most = max(scores, default=0)
                 weights = [math.exp(s - most) for s in scores]
                 total = sum(weights)
@@ -160,12 +162,12 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(done.stdout, "", arguments)
         self.assertEqual(sorted(os.listdir(self.folder)), before, "a failed run left files behind")
 
-    def compare(self, case, mask, visible, *more, offset=None, scale=None, **options):
+    def compare(self, case, mask, visible, *more, offset=None, scale=None, softcap=None, **options):
         """Runs a case and compares its files with the definition."""
         out_file, lse_file = self.path("out.npy"), self.path("lse.npy")
         arguments = ["run", *case.arguments, "--mask", mask, "--out", out_file, "--lse", lse_file, "--check", "5", *more]
         self.succeed(*arguments, **options)
-        expected_out, expected_lse = case.expected(visible, case.keys - case.queries if offset is None else offset, scale)
+        expected_out, expected_lse = case.expected(visible, case.keys - case.queries if offset is None else offset, scale, softcap)
         shape, out = load(out_file)
         self.assertEqual(shape, (case.queries, case.heads, case.value_dim))
         lse_shape, lse = load(lse_file)
@@ -202,6 +204,13 @@ class Results(CommandTest):
         self.compare(case, "causal", lambda i, j: j <= i, "--query-offset", "-3", "--ranks", 3, "--unit", 2, offset=-3)
         self.compare(case, "causal", lambda i, j: j <= i, "--query-offset", "5", offset=5)
         self.compare(case, "full", lambda i, j: True, "--scale", "-0.25", scale=-0.25)
+
+    def test_softcap_comes_after_the_scale_and_before_the_mask(self):
+        case = Case(self.folder, 19, 19, 4, 2, 7, 5)
+        for softcap in (0.5, 3.0, 1000.0):
+            for ranks in RANKS:
+                more = ("--softcap", softcap, "--ranks", ranks, "--unit", 3)
+                self.compare(case, "causal", lambda i, j: j <= i, *more, "--scale", 0.7, scale=0.7, softcap=softcap)
 
     def test_float16_and_float64_files_are_read(self):
         for descr in ("<f2", "<f8"):
@@ -557,13 +566,13 @@ class WrongInput(CommandTest):
     def test_no_subcommand_and_unknown_names(self):
         self.refuse(saying="gyre run")
         self.refuse("plan", "--ranks", "4", saying="gyre plan is not built yet")
-        self.refuse_everywhere("--synthetic", 9, "--softcap", "30", saying="--softcap is not built yet; remove it")
+        self.refuse_everywhere("--synthetic", 9, "--rope", "10000", saying="--rope is not built yet; remove it")
         self.refuse_everywhere("--synthetic", 9, "--querry-offset", "3", saying=("--querry-offset", "--query-offset?"))
 
     def test_masks_and_choices_that_do_not_parse(self):
         for option, value in (("--mask", "causal &"), ("--mask", "blocks(b.npy,4)"), ("--mask", "window(-1)"), ("--mask", "documents(4,4)"),
                               ("--partition", "diagonal"), ("--strategy", "tree"), ("--isa", "sse9"), ("--unit", "100000"),
-                              ("--device", "cuda"), ("--dtype", "fp8"), ("--query-offset", "99999999999999999")):  # fmt: skip
+                              ("--device", "cuda"), ("--dtype", "fp8"), ("--softcap", "0"), ("--softcap", "-2"), ("--query-offset", "99999999999999999")):  # fmt: skip
             self.refuse_everywhere("--synthetic", 9, option, value)
 
     def test_files_that_are_missing_or_not_tensors(self):
@@ -650,7 +659,7 @@ class UnderMpirun(CommandTest):
             self.assertEqual(a.read(), b.read())
 
     def test_wrong_input_ends_every_rank_with_one_line(self):
-        self.refuse("run", "--synthetic", 9, "--softcap", "30", mpi=3, saying="--softcap is not built yet")
+        self.refuse("run", "--synthetic", 9, "--rope", "10000", mpi=3, saying="--rope is not built yet")
         self.refuse("run", "--synthetic", 9, "--ranks", "2", mpi=3, saying="--ranks")
         self.refuse("run", "--synthetic", 9, "--out", self.path("no/out.npy"), mpi=3, saying="no/out.npy")
         self.refuse("run", "--q", self.path("q.npy"), "--k", "k", "--v", "v", mpi=3, saying=("--q", "q.npy: cannot be read"))

@@ -90,6 +90,7 @@ Job random_job(Random& random) {
   problem.head_dim = kDims[draw(random, 0, 6)];
   problem.value_dim = draw(random, 0, 1) ? problem.head_dim : kDims[draw(random, 0, 6)];
   problem.type = std::array{Type::f32, Type::bf16, Type::f16}[draw(random, 0, 2)];
+  if (draw(random, 0, 2) == 0) problem.softcap = std::array{0.5, 7.0, 50.0}[draw(random, 0, 2)];
   const std::string mask = random_mask(random, problem);
   problem.mask = Mask::parse(mask, drawn_files());
   const char* kPartitions[] = {"contiguous", "zigzag", "striped", "striped(7)", "balanced", "auto"};
@@ -102,9 +103,10 @@ Job random_job(Random& random) {
   job.text = std::to_string(problem.query_tokens) + " queries, " + std::to_string(problem.key_tokens) + " keys, heads " +
              std::to_string(problem.query_heads) + "/" + std::to_string(problem.key_heads) + ", dims " +
              std::to_string(problem.head_dim) + "/" + std::to_string(problem.value_dim) + ", " + to_string(problem.type) +
-             ", first query at " + std::to_string(problem.first_query_position()) + ", unit " +
-             std::to_string(job.options.unit_tokens) + ", " + partition + ", " + to_string(job.options.strategy) + ", " +
-             std::to_string(job.options.prefetch) + " ahead, mask " + mask;
+             (problem.softcap ? ", softcap " + std::to_string(*problem.softcap) : "") + ", first query at " +
+             std::to_string(problem.first_query_position()) + ", unit " + std::to_string(job.options.unit_tokens) + ", " +
+             partition + ", " + to_string(job.options.strategy) + ", " + std::to_string(job.options.prefetch) + " ahead, mask " +
+             mask;
   return job;
 }
 
