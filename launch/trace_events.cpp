@@ -19,12 +19,18 @@ constexpr int kMostRunsNamed = 4;
 // Rows by number, which is also their order. Perfetto wants thread numbers that no other process has.
 constexpr int kComputeRow = 0, kWaitRow = 1, kFirstReceiveRow = 2, kFirstSendRow = 5000, kRowsOfRank = 10000;
 
-bool travels(Op op) {
-  return op == Op::send || op == Op::receive;
+/// Between this rank and another, whichever way the transport does it.
+bool travels(const Instruction& instruction) {
+  return instruction.peer >= 0;
+}
+
+/// To the other rank: such an instruction reads a slot and writes none.
+bool leaves(const Instruction& instruction) {
+  return instruction.out == kNoSlot;
 }
 
 std::int64_t bytes_of(const Program& program, const Layout& layout, const Instruction& instruction) {
-  const SlotId slot = instruction.op == Op::send ? instruction.in[0] : instruction.out;
+  const SlotId slot = leaves(instruction) ? instruction.in[0] : instruction.out;
   return slot == kNoSlot ? 0 : layout.run_bytes(program.slots[slot].role, program.runs_of(instruction));
 }
 
@@ -112,7 +118,7 @@ class EventWriter {
       row = kWaitRow;
       name = "wait for " + name;
     } else if (event.kind == TimelineEvent::Kind::transfer) {
-      row = (instruction.op == Op::send ? sends_ : receives_).take(event.begin_seconds, event.end_seconds);
+      row = (leaves(instruction) ? sends_ : receives_).take(event.begin_seconds, event.end_seconds);
     }
     stretch(name, row, event.begin_seconds, event.end_seconds, arguments(event.instruction));
     if (event.kind == TimelineEvent::Kind::transfer) arrow_end(event, row);
@@ -122,7 +128,7 @@ class EventWriter {
     const Instruction& instruction = program_.instructions[index];
     Json list = {
         {"instruction", index}, {"stage", instruction.stage}, {"cells", cells_text(layout_, program_.runs_of(instruction))}};
-    if (travels(instruction.op)) {
+    if (travels(instruction)) {
       list["peer"] = instruction.peer;
       list["lane"] = instruction.lane;
       list["bytes"] = bytes_of(program_, layout_, instruction);
@@ -135,7 +141,7 @@ class EventWriter {
     std::map<std::tuple<Op, std::int32_t, std::uint8_t>, std::uint64_t> messages;
     for (std::size_t index = 0; index < program_.instructions.size(); ++index) {
       const Instruction& instruction = program_.instructions[index];
-      if (!travels(instruction.op)) continue;
+      if (!travels(instruction)) continue;
       auto& next = messages[{instruction.op, instruction.peer, instruction.lane}];
       first_message_[index] = next;
       next += instruction.run_count;
@@ -144,8 +150,8 @@ class EventWriter {
 
   void arrow_end(const TimelineEvent& event, int row) {
     const Instruction& instruction = program_.instructions[event.instruction];
-    if (!travels(instruction.op)) return;
-    const bool start = instruction.op == Op::send;
+    if (!travels(instruction)) return;
+    const bool start = leaves(instruction);
     const auto ranks = static_cast<std::uint64_t>(layout_.ranks), mine = static_cast<std::uint64_t>(program_.rank),
                peer = static_cast<std::uint64_t>(instruction.peer);
     const std::uint64_t pair = start ? mine * ranks + peer : peer * ranks + mine;
@@ -215,9 +221,9 @@ std::string describe_for_reader(const Program& program, const Layout& layout, st
   const Instruction& instruction = program.instructions[index];
   std::string text = instruction.op == Op::apply ? to_string(instruction.function) : to_string(instruction.op);
   std::replace(text.begin(), text.end(), '_', ' ');
-  if (travels(instruction.op)) {
+  if (travels(instruction)) {
     text += ' ' + bytes_text(static_cast<double>(bytes_of(program, layout, instruction)));
-    text += (instruction.op == Op::send ? " to " : " from ") + std::to_string(instruction.peer);
+    text += (leaves(instruction) ? " to " : " from ") + std::to_string(instruction.peer);
   } else {
     text += ' ' + cells_text(layout, program.runs_of(instruction));
   }
