@@ -73,6 +73,7 @@ class FaultyTransport final : public Transport {
   Ticket post(const Transfer& transfer);
   void forward(Transfer& transfer);
   void test_inner(Transfer& transfer);
+  void flip_bit(const Transfer& transfer);
   void release_all();
 
   std::unique_ptr<Transport> owned_;  // empty if somebody else owns inner_
@@ -82,6 +83,7 @@ class FaultyTransport final : public Transport {
   TicketSlots<Transfer> transfers_;
   std::map<Key, Queue> held_;
   std::int64_t postings_ = 0;
+  std::int64_t receives_ = 0;  // completed, that were not empty
 };
 
 /// Ranks of one seed draw different delays.
@@ -158,11 +160,21 @@ void FaultyTransport::tick() {
 
 void FaultyTransport::test_inner(Transfer& transfer) {
   try {
-    if (inner_.test(transfer.inner)) transfer.stage = Transfer::Stage::completed;
+    if (!inner_.test(transfer.inner)) return;
+    transfer.stage = Transfer::Stage::completed;
+    if (!transfer.destination.empty() && receives_++ == faults_.flip_after) flip_bit(transfer);
   } catch (const std::logic_error&) {
     transfer.error = std::current_exception();
     transfer.stage = Transfer::Stage::ended;
   }
+}
+
+/// From a generator of its own, so that delays are those of the seed without a flip.
+void FaultyTransport::flip_bit(const Transfer& transfer) {
+  std::mt19937_64 random(faults_.seed);
+  const auto bit = static_cast<std::int64_t>(random() % (transfer.destination.size() * 8));
+  transfer.destination[static_cast<std::size_t>(bit / 8)] ^= std::byte{1} << bit % 8;
+  if (faults_.flipped) faults_.flipped(transfer.peer, bit);
 }
 
 bool FaultyTransport::test(Ticket ticket) {

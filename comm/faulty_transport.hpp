@@ -1,10 +1,11 @@
-// A transport for tests: delays and reorders what another transport delivers, by seed; loses a message for ever.
+// A transport for tests: delays and reorders what another transport delivers, by seed; loses a message for ever; flips a bit.
 //
 // Order within a (peer, lane, direction) is a promise of every transport and is kept; everything else (which lane moves first,
 // when a posting takes effect, when and in which order completions are reported) is drawn from the seed.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "comm/transport.hpp"
@@ -16,6 +17,10 @@ struct Faults {
   int longest_delay = 20;  // calls of test() or progress() that a posting or a completion may be held back
   /// This posting of the rank (counted from 0) never takes effect: the transfer or loan stays incomplete on both sides. -1: none.
   std::int64_t stall_after = -1;
+  /// One bit, drawn from the seed, of the rank's receive with this number (counted from 0 as they complete, empty ones left out) is
+  /// flipped. -1: none.
+  std::int64_t flip_after = -1;
+  std::function<void(int peer, std::int64_t bit)> flipped{};  // hears of it: a bit of the message from that rank
 };
 
 /// Wraps `inner`. Local.

@@ -74,11 +74,8 @@ void append_blocks(const AttendWork& work, int head, int strips_per_block, std::
 BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
   const std::vector<QueryCell>& cells = work.heads[block.head].queries;
   const int group = work.shape.group, first_head = block.head * group;
-  BlockRows rows{.strips = {},
-                 .lanes = {},
-                 .heads = {},
-                 .hull = {kNoPosition, -kNoPosition},
-                 .group = {first_head, first_head + group}};
+  BlockRows rows{
+      .strips = {}, .lanes = {}, .heads = {}, .hull = {kNoPosition, -kNoPosition}, .group = {first_head, first_head + group}};
   tile.strip_count = block.strips;
   std::int32_t cell = block.cell;
   std::int32_t strip = block.strip;

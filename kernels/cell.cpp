@@ -6,11 +6,13 @@ namespace gyre {
 
 std::int64_t cell_bytes(Role role, const CellShape& shape, std::int64_t tokens) {
   const std::int64_t bytes = type_bytes(shape.type);
+  const std::int64_t trailer = shape.integrity == Integrity::checked && tokens > 0 ? kTrailerBytes : 0;
   switch (role) {
     case Role::query:
-      return query_strips(shape, tokens) * query_strip_elements(shape) * bytes;
+      return query_strips(shape, tokens) * query_strip_elements(shape) * bytes + trailer;
     case Role::key_value:
-      return (value_offset_elements(shape, tokens) + round_up(tokens, kStrip) * round_up(shape.value_dim, kChannels)) * bytes;
+      return (value_offset_elements(shape, tokens) + round_up(tokens, kStrip) * round_up(shape.value_dim, kChannels)) * bytes +
+             trailer;
     case Role::partial:
       return query_strips(shape, tokens) * partial_strip_floats(shape) * std::int64_t{sizeof(float)};
     case Role::rows:

@@ -16,12 +16,17 @@ inline constexpr int kAlignment = 64;  // bytes; of every cell
 
 enum class Role : std::uint8_t { rows, query, key_value, partial };
 
+/// Whether query and key/value cells end in a checksum (integrity.hpp).
+enum class Integrity : std::uint8_t { unchecked, checked };
+inline constexpr int kTrailerBytes = kAlignment;
+
 /// Everything that a cell's size depends on, beside its unit's length.
 struct CellShape {
   int head_dim = 0;
   int value_dim = 0;
   int group = 1;          // query heads per key/value head
   Type type = Type::f32;  // of query and key/value cells; partials are fp32
+  Integrity integrity = Integrity::unchecked;
 };
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {

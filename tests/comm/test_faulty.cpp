@@ -1,4 +1,5 @@
 // What is the faulty transport's own: order by seed, and only by seed.
+#include <bit>
 #include <set>
 #include <stdexcept>
 #include <vector>
@@ -53,6 +54,34 @@ TEST_CASE("seeds complete transfers in different orders") {
   std::set<std::vector<int>> orders;
   for (std::uint64_t seed = 1; seed <= 10; ++seed) orders.insert(order(completions({.seed = seed})));
   REQUIRE(orders.size() >= 5);
+}
+
+TEST_CASE("exactly one bit of the receive that is asked for is flipped") {
+  for (std::int64_t flip = 0; flip < 4; ++flip) {
+    std::vector<int> wrong_bits(4, 0);  // [message]
+    std::vector<std::pair<int, std::int64_t>> heard;
+    run_loopback(1, [&](Transport& inner) {
+      const auto transport = faulty_transport(
+          inner,
+          {.longest_delay = 0, .flip_after = flip, .flipped = [&](int peer, std::int64_t bit) { heard.emplace_back(peer, bit); }});
+      for (int message = 0; message < 4; ++message) {
+        const std::vector<std::byte> sent(10 + message, std::byte{0x5a});
+        std::vector<std::byte> received(sent.size());
+        const Ticket empty = transport->send(0, 1, {}), none = transport->receive(0, 1, {});
+        const Ticket send = transport->send(0, 0, sent), receive = transport->receive(0, 0, received);
+        for (const Ticket ticket : {empty, none, send, receive}) {
+          while (!transport->test(ticket)) {
+          }
+        }
+        for (std::size_t i = 0; i < sent.size(); ++i)
+          wrong_bits[message] += std::popcount(std::to_integer<unsigned>(sent[i] ^ received[i]));
+      }
+    });
+    std::vector<int> expected(4, 0);
+    expected[flip] = 1;
+    CHECK(wrong_bits == expected);
+    CHECK(heard.size() == 1);
+  }
 }
 
 TEST_CASE("one seed always completes transfers at the same calls") {

@@ -31,9 +31,10 @@ std::vector<int> every_unit(const Units& units) {
   return all;
 }
 
-AttendCase::AttendCase(const CaseShape& shape, Type cells)
+AttendCase::AttendCase(const CaseShape& shape, Type cells, Integrity integrity)
     : shape_(shape),
-      cell_shape_{.head_dim = shape.head_dim, .value_dim = shape.value_dim, .group = shape.group, .type = cells},
+      cell_shape_{
+          .head_dim = shape.head_dim, .value_dim = shape.value_dim, .group = shape.group, .type = cells, .integrity = integrity},
       query_units_(shape.query_tokens, shape.query_unit),
       key_units_(shape.key_tokens, shape.key_unit),
       mask_(Mask::parse(shape.mask, test::drawn_files())),

@@ -58,7 +58,7 @@ class AttendCase {
  public:
   explicit AttendCase(const CaseShape& shape) : AttendCase(shape, shape.type) {}
   /// Rows of shape.type in cells of another.
-  AttendCase(const CaseShape& shape, Type cells);
+  AttendCase(const CaseShape& shape, Type cells, Integrity integrity = Integrity::unchecked);
 
   const CaseShape& shape() const { return shape_; }
   const CellShape& cells() const { return cell_shape_; }

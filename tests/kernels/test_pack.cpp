@@ -127,7 +127,12 @@ TEST_CASE("cells are multiples of their alignment, and rows have none") {
   for (const int dim : {1, 3, 8, 40, 576}) {
     for (const std::int64_t tokens : {0, 1, 15, 16, 17, 512}) {
       for (const Type type : kTypes) {
+        const CellShape checked{.head_dim = dim, .value_dim = dim, .group = 3, .type = type, .integrity = Integrity::checked};
         const CellShape shape{.head_dim = dim, .value_dim = dim, .group = 3, .type = type};
+        CHECK(cell_bytes(Role::partial, checked, tokens) == cell_bytes(Role::partial, shape, tokens));
+        for (const Role role : {Role::query, Role::key_value}) {
+          CHECK(cell_bytes(role, checked, tokens) == cell_bytes(role, shape, tokens) + (tokens > 0 ? kTrailerBytes : 0));
+        }
         for (const Role role : {Role::query, Role::key_value, Role::partial}) {
           const std::int64_t bytes = cell_bytes(role, shape, tokens);
           CHECK(bytes % kAlignment == 0);
