@@ -56,8 +56,11 @@ po::options_description describe_options() {
       "dtype", value("TYPE"), "f32 (default), bf16 or f16: what is held, read and sent");
   po::options_description work("How it is done");
   work.add_options()("partition", value("NAME"), "contiguous, zigzag, striped, striped(B), balanced or auto (default)")(
-      "strategy", value("NAME"), "ring or auto (default)")("unit", value("N"), "tokens of a unit; it fixes the bits of the result")(
-      "ranks", value("N"), "ranks inside this process, without mpirun (1)")(
+      "strategy", value("NAME"), "ring, all_gather or auto (default)")(
+      "prefetch", value("N"), "stages whose cells may be arriving while one is attended, 1 (default) to 4")(
+      "shared-memory", value("auto|off"), "ranks of a node read each other's cells where they lie (auto)")(
+      "unit", value("N"), "tokens of a unit; it fixes the bits of the result")("ranks", value("N"),
+                                                                               "ranks inside this process, without mpirun (1)")(
       "threads", value("N"), "compute threads of a rank (its share of the cores it is bound to)")(
       "device", value("NAME"), "cpu or auto (default)")("isa", value("NAME"),
                                                         "instruction set: avx512, avx2 or portable (the best)")(
@@ -150,6 +153,8 @@ Options options_of(const Given& given) {
   Options options;
   options.partition = PartitionChoice::parse(given.text("partition", "auto"));
   options.strategy = parse_strategy(given.text("strategy", "auto"));
+  options.prefetch = given.integer<int>("prefetch", 1, 4).value_or(options.prefetch);
+  options.sharing = parse_sharing(given.text("shared-memory", "auto"));
   options.unit_tokens = given.integer<std::int64_t>("unit", 1).value_or(0);
   options.isa = given.text("isa");
   options.deadline_seconds = deadline_of(given);

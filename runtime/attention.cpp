@@ -16,6 +16,7 @@
 
 #include "comm/agreement.hpp"
 #include "comm/heartbeat.hpp"
+#include "runtime/borrowing.hpp"
 #include "runtime/schedules/schedules.hpp"
 
 namespace gyre {
@@ -66,6 +67,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"unit", text(options.unit_tokens)},
           {"prefetch", text(options.prefetch)},
           {"deadline", text(options.deadline_seconds)},
+          {"shared memory", options.sharing == Sharing::off ? "off" : "auto"},
           {"instruction set", kernels.name}};
 }
 
@@ -130,6 +132,9 @@ struct Attention::State {
   std::vector<Range> query_rows, key_rows;
   std::int64_t query_tokens, key_tokens;
   std::vector<std::uint8_t> refused;  // [rank] whether its operands do not fit
+  Schedule schedule;
+  Program program;  // until the executor has it
+  std::string unshared;
   std::unique_ptr<Executor> executor;
 
   State(Transport& a_transport, const Problem& problem, const Options& options, const KernelTable& a_kernels)
@@ -142,9 +147,28 @@ struct Attention::State {
         key_rows(rows_of(layout.key_units, layout.keys, transport.rank())),
         query_tokens(token_count(query_rows)),
         key_tokens(token_count(key_rows)),
-        refused(transport.ranks()) {
-    executor =
-        std::make_unique<Executor>(make_schedule(strategy, layout, options)(transport.rank()), layout, transport, team, kernels);
+        refused(transport.ranks()),
+        schedule(make_schedule(strategy, layout, options)) {
+    const std::span<const int> nodes = transport.nodes();
+    if (options.sharing == Sharing::off) unshared = "switched off";
+    program = unshared.empty() ? borrow_inside_nodes(schedule, layout, {nodes.begin(), nodes.end()})(transport.rank())
+                               : schedule(transport.rank());
+  }
+
+  /// Memory for what this rank lends. A node that has too little of it shares nothing, and then no node does. Collective.
+  std::unique_ptr<SharedMemory> share() {
+    if (!unshared.empty()) return nullptr;
+    try {
+      return transport.share(static_cast<std::size_t>(program.window_bytes));
+    } catch (const std::invalid_argument& error) {  // the same on every rank
+      unshared = error.what();
+      return nullptr;
+    }
+  }
+
+  void prepare(std::unique_ptr<SharedMemory> window) {
+    if (!unshared.empty()) program = schedule(transport.rank());
+    executor = std::make_unique<Executor>(std::move(program), layout, transport, team, kernels, std::move(window));
   }
 
   void require_operands(const Operands& operands) const {
@@ -171,6 +195,23 @@ struct Attention::State {
   }
 };
 
+namespace {
+
+/// together(), where what fails may be memory.
+template <class Step>
+void together_within_memory(Transport& transport, const Problem& problem, Step&& step) {
+  together(transport, [&] {
+    try {
+      step();
+    } catch (const std::bad_alloc&) {
+      throw std::invalid_argument("rank " + std::to_string(transport.rank()) + " cannot have the memory for its share of " +
+                                  std::to_string(problem.key_tokens) + " keys; use more ranks on more nodes");
+    }
+  });
+}
+
+}  // namespace
+
 Attention::Attention(Transport& transport, const Problem& problem, const Options& options) {
   together(transport, [&] {
     problem.validate();
@@ -180,14 +221,9 @@ Attention::Attention(Transport& transport, const Problem& problem, const Options
   const KernelTable& kernels = agree_on_kernels(transport, options.isa);
   agree(transport, statement_of(problem, options, kernels));
   transport.heartbeat().set_deadline(options.deadline_seconds);
-  together(transport, [&] {
-    try {
-      state_ = std::make_unique<State>(transport, problem, options, kernels);
-    } catch (const std::bad_alloc&) {
-      throw std::invalid_argument("rank " + std::to_string(transport.rank()) + " cannot have the memory for its share of " +
-                                  std::to_string(problem.key_tokens) + " keys; use more ranks on more nodes");
-    }
-  });
+  together_within_memory(transport, problem, [&] { state_ = std::make_unique<State>(transport, problem, options, kernels); });
+  auto window = state_->share();
+  together_within_memory(transport, problem, [&] { state_->prepare(std::move(window)); });
 }
 
 Attention::~Attention() = default;
@@ -221,6 +257,9 @@ const char* Attention::isa() const {
 }
 const Program& Attention::program() const {
   return state_->executor->program();
+}
+const std::string& Attention::unshared() const {
+  return state_->unshared;
 }
 std::int64_t Attention::arena_bytes() const {
   return state_->executor->arena_bytes();

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "comm/transport.hpp"
@@ -40,9 +41,10 @@ class Attention {
   const Layout& layout() const;  // the strategy's sharding, with `automatic` resolved
   Strategy strategy() const;     // never automatic
   const char* isa() const;
-  const Program& program() const;      // of this rank: what the instructions of a timeline are
-  std::int64_t arena_bytes() const;    // of slots: packed queries, own cells, cells in flight, one partial
-  std::int64_t scratch_bytes() const;  // of kernels
+  const Program& program() const;    // of this rank: what the instructions of a timeline are
+  std::int64_t arena_bytes() const;  // of slots: packed queries, own cells, cells in flight, one partial; the shared ones included
+  const std::string& unshared() const;  // why ranks of a node do not share memory although they could; empty if they do
+  std::int64_t scratch_bytes() const;   // of kernels
 
  private:
   struct State;

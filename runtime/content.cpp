@@ -76,10 +76,18 @@ Contents::Contents(const Layout& layout, const Program& program)
 }
 
 void Contents::update(const Instruction& instruction) {
-  const bool fills = instruction.op == Op::receive || (instruction.op == Op::apply && instruction.function != Function::finish);
-  if (!fills) return;
-  const Slot& slot = program_.slots[instruction.out];
-  contents_[instruction.out] = Content(layout_, slot.role, program_.runs_of(instruction), {Place::kArena, slot.offset});
+  const auto runs = program_.runs_of(instruction);
+  if (instruction.op == Op::borrow) {
+    for (std::size_t index = 0; index < runs.size(); ++index) {
+      contents_[instruction.out].add(runs[index], {instruction.peer, program_.places[instruction.places + index]});
+    }
+  } else if (instruction.op == Op::release) {
+    contents_[instruction.out].remove(instruction.peer);
+  } else if (instruction.op == Op::receive || (instruction.op == Op::apply && instruction.function != Function::finish)) {
+    const Slot& slot = program_.slots[instruction.out];
+    const std::int32_t sharer = slot.space == Space::window ? program_.rank : Place::kArena;
+    contents_[instruction.out] = Content(layout_, slot.role, runs, {sharer, slot.offset});
+  }
 }
 
 std::optional<Place> Contents::find(SlotId slot, std::uint32_t unit, std::uint16_t head) const {

@@ -85,7 +85,7 @@ class Contents {
   /// Both must outlive this.
   Contents(const Layout& layout, const Program& program);
 
-  /// The instruction is complete: its slot holds what it brought.
+  /// The instruction is complete: its slot holds what it brought, or no longer what it gave back.
   void update(const Instruction& instruction);
 
   /// In a slot, or in a part of it.

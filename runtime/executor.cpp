@@ -1,8 +1,8 @@
 #include "runtime/executor.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -10,9 +10,8 @@
 
 #include "comm/error.hpp"
 #include "comm/heartbeat.hpp"
-#include "kernels/attend.hpp"
 #include "kernels/pack.hpp"
-#include "runtime/content.hpp"
+#include "runtime/lowered.hpp"
 #include "runtime/scoreboard.hpp"
 
 namespace gyre {
@@ -34,29 +33,6 @@ constexpr auto kPollInterval = std::chrono::microseconds(500);
 
 constexpr int kLostJob = 3;  // exit status of a job that ends because a rank is lost
 
-/// One message: a run of cells where it lies in the arena.
-struct Piece {
-  std::byte* bytes;
-  std::size_t size;
-  Ticket ticket{};
-  bool in_flight = false;
-};
-
-/// All messages of a send or receive.
-struct Transfer {
-  std::vector<Piece> pieces;
-  bool in_flight = false;
-  Clock::time_point posted;
-};
-
-/// A cell and the caller's rows that it is made from, or that it becomes.
-struct RowCell {
-  std::byte* cell;
-  std::int64_t first_row;
-  std::int64_t tokens;
-  int head;
-};
-
 struct Free {
   void operator()(std::byte* memory) const { std::free(memory); }
 };
@@ -70,10 +46,8 @@ struct Executor::State {
   Team& team;
   Scoreboard scoreboard;
   std::unique_ptr<std::byte[], Free> arena;
-  // What each instruction does, resolved to addresses; one of the three per instruction.
-  std::vector<Transfer> transfers;
-  std::vector<std::vector<RowCell>> row_cells;
-  std::vector<std::unique_ptr<Attend>> attends;
+  std::unique_ptr<SharedMemory> window;
+  std::optional<Lowered> lowered;
   std::shared_ptr<AttendScratch> scratch;  // of all attends: they run one at a time
   std::size_t most_events = 0;             // that a call can leave in a timeline
   // Of the call that is going on.
@@ -93,17 +67,11 @@ struct Executor::State {
         scoreboard(program),
         scratch(std::make_shared<AttendScratch>(team.size())) {}
 
-  void lower(const KernelTable& kernels, int strips_per_block);
-  std::vector<Piece> lower_transfer(const Instruction& instruction, const Contents& contents) const;
-  std::vector<RowCell> lower_apply(const Instruction& instruction, const Contents& contents) const;
-  AttendWork lower_attend(const Instruction& instruction, const Contents& contents) const;
-
-  std::byte* at(Place place) const { return arena.get() + place.offset; }
-
   void run(const Operands& operands);
   void withdraw(const char* why);
   void post(std::size_t index, const Operands& operands);
   void post_transfer(std::size_t index);
+  Ticket post_message(const Instruction& instruction, const Message& message);
   void apply(std::size_t index, const Operands& operands);
   bool complete(std::size_t index);
   void wait(std::size_t index);
@@ -114,107 +82,6 @@ struct Executor::State {
   void record(std::size_t index, TimelineEvent::Kind kind, Clock::time_point begin) const;
 };
 
-namespace {
-
-[[noreturn]] void broken(const Program& program, std::size_t index, const char* what) {
-  throw std::logic_error("rank " + std::to_string(program.rank) + ": " + describe(program, index) + ": " + what);
-}
-
-/// Rows of a rank before each of its units: [unit] -> first row.
-std::vector<std::int64_t> first_rows(const Units& units, const Placement& placement, int rank) {
-  std::vector<std::int64_t> first(units.count(), -1);
-  std::int64_t row = 0;
-  for (int unit = 0; unit < units.count(); ++unit) {
-    if (!placement.holds(rank, unit)) continue;
-    first[unit] = row;
-    row += units.length(unit);
-  }
-  return first;
-}
-
-template <class Visit>
-void each_cell(std::span<const CellRun> runs, Visit&& visit) {
-  for (const CellRun& run : runs) {
-    for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
-      for (int head = run.head; head < run.head + run.heads; ++head) visit(unit, static_cast<std::uint16_t>(head));
-    }
-  }
-}
-
-}  // namespace
-
-// What slots hold follows from program order alone, so addresses are resolved once, here.
-void Executor::State::lower(const KernelTable& kernels, int strips_per_block) {
-  const std::size_t count = program.instructions.size();
-  transfers.resize(count), row_cells.resize(count), attends.resize(count);
-  Contents contents(layout, program);
-  std::size_t messages = 0;
-  for (std::size_t index = 0; index < count; ++index) {
-    const Instruction& instruction = program.instructions[index];
-    contents.update(instruction);
-    most_events += 2 + scoreboard.sources(index).size();
-    try {
-      if (instruction.op == Op::send || instruction.op == Op::receive) {
-        transfers[index].pieces = lower_transfer(instruction, contents);
-        messages += transfers[index].pieces.size();
-      } else if (instruction.op == Op::apply) {
-        row_cells[index] = lower_apply(instruction, contents);
-      } else {
-        attends[index] =
-            std::make_unique<Attend>(lower_attend(instruction, contents), kernels, team.size(), strips_per_block, scratch);
-        work_total += attends[index]->work();
-      }
-    } catch (const std::bad_optional_access&) {
-      broken(program, index, "a cell is not where the program says");
-    }
-  }
-  transport.reserve(messages);
-  recorded.reserve(count);
-}
-
-std::vector<Piece> Executor::State::lower_transfer(const Instruction& instruction, const Contents& contents) const {
-  const SlotId slot = instruction.op == Op::send ? instruction.in[0] : instruction.out;
-  std::vector<Piece> found;
-  for (const CellRun& run : program.runs_of(instruction)) {
-    found.push_back({.bytes = at(contents.find(slot, run).value()),
-                     .size = static_cast<std::size_t>(layout.run_bytes(program.slots[slot].role, run))});
-  }
-  return found;
-}
-
-std::vector<RowCell> Executor::State::lower_apply(const Instruction& instruction, const Contents& contents) const {
-  const SlotId slot = instruction.function == Function::finish ? instruction.in[0] : instruction.out;
-  const bool keys = program.slots[slot].role == Role::key_value;
-  const Units& units = keys ? layout.key_units : layout.query_units;
-  const auto first = first_rows(units, keys ? layout.keys : layout.queries, program.rank);
-  std::vector<RowCell> found;
-  each_cell(program.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
-    found.push_back({.cell = at(contents.find(slot, unit, head).value()),
-                     .first_row = first[unit],
-                     .tokens = units.length(static_cast<int>(unit)),
-                     .head = head});
-  });
-  return found;
-}
-
-/// Heads without keys get no queries either: they would only make empty tasks.
-AttendWork Executor::State::lower_attend(const Instruction& instruction, const Contents& contents) const {
-  AttendWork work{
-      .shape = layout.problem.cell_shape(), .score = layout.problem.score_rule(), .bands = &layout.bands(), .heads = {}};
-  work.heads.resize(layout.problem.key_heads);
-  each_cell(program.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
-    work.heads[head].keys.push_back({.cell = at(contents.find(instruction.in[1], unit, head).value()),
-                                     .positions = layout.key_units.range(static_cast<int>(unit))});
-  });
-  contents.of(instruction.in[0]).each_cell(layout, [&](std::uint32_t unit, std::uint16_t head, Place place) {
-    if (work.heads[head].keys.empty()) return;
-    work.heads[head].queries.push_back({.query = at(place),
-                                        .partial = at(contents.find(instruction.out, unit, head).value()),
-                                        .positions = layout.query_positions(static_cast<int>(unit))});
-  });
-  return work;
-}
-
 void Executor::State::record(std::size_t index, TimelineEvent::Kind kind, Clock::time_point begin) const {
   if (options.timeline == nullptr) return;
   options.timeline->add({static_cast<std::uint32_t>(index), kind, seconds(begin), seconds(Clock::now())});
@@ -222,11 +89,11 @@ void Executor::State::record(std::size_t index, TimelineEvent::Kind kind, Clock:
 
 void Executor::State::tell_progress() {
   if (options.progress == nullptr) return;
-  const Attend* const attend = current < attends.size() ? attends[current].get() : nullptr;
+  const Attend* const attend = current < program.instructions.size() ? lowered->attends[current].get() : nullptr;
   const double done = work_done + (attend != nullptr ? attend->work_done() : 0.0);
   (*options.progress)({.share_done = work_total > 0 ? done / work_total : 1.0,
                        .waiting_seconds = time.waiting_seconds,
-                       .stage = current < attends.size() ? program.instructions[current].stage : 0});
+                       .stage = current < program.instructions.size() ? program.instructions[current].stage : 0});
 }
 
 bool Executor::State::time_to_poll() {
@@ -239,7 +106,10 @@ bool Executor::State::time_to_poll() {
 /// This rank computes: transfers go on meanwhile, and whoever asks hears that it lives.
 void Executor::State::poll() {
   if (!time_to_poll()) return;
-  if (options.wire == Wire::live) transport.progress();
+  if (options.wire == Wire::live) {
+    transport.progress();
+    time.communicating_seconds += seconds_since(last_poll);
+  }
   transport.heartbeat().beat();
   look_at_recorded();
   tell_progress();
@@ -251,11 +121,11 @@ void Executor::State::look_at_recorded() {
 }
 
 bool Executor::State::complete(std::size_t index) {
-  Transfer& transfer = transfers[index];
+  Transfer& transfer = lowered->transfers[index];
   if (!transfer.in_flight) return true;
-  for (Piece& piece : transfer.pieces) {
-    if (piece.in_flight && transport.test(piece.ticket)) piece.in_flight = false;
-    if (piece.in_flight) return false;
+  for (Message& message : transfer.messages) {
+    if (message.in_flight && transport.test(message.ticket)) message.in_flight = false;
+    if (message.in_flight) return false;
   }
   transfer.in_flight = false;
   record(index, TimelineEvent::Kind::transfer, transfer.posted);
@@ -279,7 +149,7 @@ void Executor::State::wait(std::size_t index) {
 
 void Executor::State::apply(std::size_t index, const Operands& operands) {
   const CellShape shape = layout.problem.cell_shape();
-  const auto& cells = row_cells[index];
+  const auto& cells = lowered->row_cells[index];
   const auto one = [&](int task, int worker) {
     if (worker == 0) poll();
     const RowCell& c = cells[task];
@@ -299,19 +169,31 @@ void Executor::State::apply(std::size_t index, const Operands& operands) {
   team.run(static_cast<int>(cells.size()), one, [&] { poll(); });
 }
 
+Ticket Executor::State::post_message(const Instruction& instruction, const Message& message) {
+  const std::span bytes(message.bytes, message.size);
+  switch (instruction.op) {
+    case Op::send:
+      return transport.send(instruction.peer, instruction.lane, bytes);
+    case Op::receive:
+      return transport.receive(instruction.peer, instruction.lane, bytes);
+    case Op::expose:
+      return transport.expose(instruction.peer, message.size);
+    default:
+      return transport.borrow(instruction.peer, message.size);
+  }
+}
+
 void Executor::State::post_transfer(std::size_t index) {
-  const Instruction& instruction = program.instructions[index];
-  Transfer& transfer = transfers[index];
   if (options.wire == Wire::silent) return;
+  Transfer& transfer = lowered->transfers[index];
   transfer.posted = Clock::now();
   transfer.in_flight = true;
   if (options.timeline != nullptr) recorded.push_back(index);
-  for (Piece& piece : transfer.pieces) {
-    const std::span bytes(piece.bytes, piece.size);
-    piece.ticket = instruction.op == Op::send ? transport.send(instruction.peer, instruction.lane, bytes)
-                                              : transport.receive(instruction.peer, instruction.lane, bytes);
-    piece.in_flight = true;
+  for (Message& message : transfer.messages) {
+    message.ticket = post_message(program.instructions[index], message);
+    message.in_flight = true;
   }
+  time.communicating_seconds += seconds_since(transfer.posted);
 }
 
 void Executor::State::post(std::size_t index, const Operands& operands) {
@@ -319,10 +201,15 @@ void Executor::State::post(std::size_t index, const Operands& operands) {
   switch (program.instructions[index].op) {
     case Op::send:
     case Op::receive:
+    case Op::expose:
+    case Op::borrow:
       return post_transfer(index);
+    case Op::release:
+      if (options.wire == Wire::live) transport.release(program.instructions[index].peer);
+      return;
     case Op::attend:
-      attends[index]->run(team, [&] { poll(); });
-      work_done += attends[index]->work();
+      lowered->attends[index]->run(team, [&] { poll(); });
+      work_done += lowered->attends[index]->work();
       time.computing_seconds += seconds_since(start);
       break;
     case Op::apply:
@@ -348,7 +235,7 @@ void Executor::State::run(const Operands& operands) {
 // Whoever unwinds leaves others waiting for transfers that never come, and frees memory that they still read and write; so the job
 // ends instead.
 void Executor::State::withdraw(const char* why) {
-  if (std::all_of(transfers.begin(), transfers.end(), [](const Transfer& transfer) { return transfer.pieces.empty(); })) return;
+  if (lowered->tickets == 0) return;
   try {
     transport.abort(kLostJob, why);
   } catch (const LostPeer&) {
@@ -357,13 +244,22 @@ void Executor::State::withdraw(const char* why) {
 }
 
 Executor::Executor(Program program, const Layout& layout, Transport& transport, Team& team, const KernelTable& kernels,
-                   int strips_per_block)
+                   std::unique_ptr<SharedMemory> window, int strips_per_block)
     : state_(std::make_unique<State>(std::move(program), layout, transport, team)) {
   constexpr std::size_t kPage = 4096;
-  const auto bytes = static_cast<std::size_t>(round_up(state_->program.arena_bytes, kPage) + kPage);
-  state_->arena.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, bytes)));
-  if (!state_->arena) throw std::bad_alloc();
-  state_->lower(kernels, strips_per_block);
+  State& state = *state_;
+  const auto bytes = static_cast<std::size_t>(round_up(state.program.arena_bytes, kPage) + kPage);
+  state.arena.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, bytes)));
+  if (!state.arena) throw std::bad_alloc();
+  state.window = std::move(window);
+  state.lowered.emplace(state.program, layout, Memory{state.arena.get(), state.window.get()}, kernels, team.size(),
+                        strips_per_block, state.scratch);
+  transport.reserve(state.lowered->tickets);
+  state.recorded.reserve(state.program.instructions.size());
+  for (std::size_t index = 0; index < state.program.instructions.size(); ++index) {
+    state.most_events += 2 + state.scoreboard.sources(index).size();
+    if (const auto& attend = state.lowered->attends[index]) state.work_total += attend->work();
+  }
 }
 
 Executor::~Executor() = default;
@@ -389,7 +285,7 @@ const Program& Executor::program() const {
 }
 
 std::int64_t Executor::arena_bytes() const {
-  return state_->program.arena_bytes;
+  return state_->program.arena_bytes + state_->program.window_bytes;
 }
 
 std::int64_t Executor::scratch_bytes() const {

@@ -32,16 +32,18 @@ struct Operands {
 /// Where the time of one call went, on this rank. Seconds of thread 0.
 struct CallTime {
   double total_seconds = 0;
-  double computing_seconds = 0;  // in attend
-  double packing_seconds = 0;    // in apply
-  double waiting_seconds = 0;    // for transfers, with nothing to compute
+  double computing_seconds = 0;      // in attend
+  double packing_seconds = 0;        // in apply
+  double communicating_seconds = 0;  // in the transport while there is something to compute: posting, polling
+  double waiting_seconds = 0;        // for transfers, with nothing to compute
 };
 
 class Executor {
  public:
-  /// Allocates the arena and everything else that calls need. transport, team and layout must outlive it. Local.
+  /// Allocates the arena and everything else that calls need. transport, team and layout must outlive it. window: what
+  /// transport.share(program.window_bytes) gave, of the ranks that it lends to and borrows from; null if it does neither. Local.
   Executor(Program program, const Layout& layout, Transport& transport, Team& team, const KernelTable& kernels,
-           int strips_per_block = 0);
+           std::unique_ptr<SharedMemory> window = nullptr, int strips_per_block = 0);
   ~Executor();
 
   /// One call. Collective with the other ranks' executors; returns when this rank's part is complete. Allocates nothing. If it

@@ -87,6 +87,12 @@ std::string to_string(Strategy strategy) {
   return "auto";
 }
 
+Sharing parse_sharing(const std::string& text) {
+  if (text == "auto") return Sharing::automatic;
+  if (text == "off") return Sharing::off;
+  refuse("shared memory is '" + text + "'; give auto or off");
+}
+
 void Options::validate() const {
   if (unit_tokens != 0) require_between("unit", unit_tokens, 1, kLongestUnit);
   require_between("threads", threads, 1, 1024);

@@ -45,14 +45,19 @@ enum class Strategy : std::uint8_t { automatic, ring, all_gather };
 Strategy parse_strategy(const std::string& text);  // throws std::invalid_argument, refusing by name what is not built
 std::string to_string(Strategy strategy);
 
+/// Whether ranks of a node read each other's cells where they lie. automatic: where the node's shared memory has room for them.
+enum class Sharing : std::uint8_t { automatic, off };
+Sharing parse_sharing(const std::string& text);  // auto or off; throws std::invalid_argument
+
 struct Options {
   PartitionChoice partition;
   Strategy strategy = Strategy::automatic;
-  std::int64_t unit_tokens = 0;   // 0: the default rule for each axis. It fixes the bits of the result.
-  int threads = 1;                // of this rank; ranks may differ
-  std::string isa;                // of the CPU kernels; empty: the best
-  double deadline_seconds = 600;  // without a sign of life from a rank that is waited for; 0: none (comm/heartbeat.hpp)
-  int prefetch = 1;               // stages whose cells may be arriving while one is attended, 1 to 4
+  std::int64_t unit_tokens = 0;          // 0: the default rule for each axis. It fixes the bits of the result.
+  int threads = 1;                       // of this rank; ranks may differ
+  std::string isa;                       // of the CPU kernels; empty: the best
+  double deadline_seconds = 600;         // without a sign of life from a rank that is waited for; 0: none (comm/heartbeat.hpp)
+  int prefetch = 1;                      // stages whose cells may be arriving while one is attended, 1 to 4
+  Sharing sharing = Sharing::automatic;  // it changes no bit of the result
 
   /// Throws std::invalid_argument naming value, limit and remedy.
   void validate() const;

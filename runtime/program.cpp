@@ -10,6 +10,12 @@ std::string to_string(Op op) {
       return "send";
     case Op::receive:
       return "receive";
+    case Op::expose:
+      return "expose";
+    case Op::borrow:
+      return "borrow";
+    case Op::release:
+      return "release";
     case Op::attend:
       return "attend";
     case Op::apply:
@@ -49,8 +55,10 @@ std::string describe(const Program& program, std::size_t index) {
     if (slot != kNoSlot) text += " slot " + std::to_string(slot);
   }
   if (instruction.out != kNoSlot) text += " -> slot " + std::to_string(instruction.out);
-  if (instruction.op == Op::send) text += " to " + std::to_string(instruction.peer);
-  if (instruction.op == Op::receive) text += " from " + std::to_string(instruction.peer);
+  if (instruction.op == Op::send || instruction.op == Op::expose || instruction.op == Op::release) {
+    text += " to " + std::to_string(instruction.peer);
+  }
+  if (instruction.op == Op::receive || instruction.op == Op::borrow) text += " from " + std::to_string(instruction.peer);
   text += ", stage " + std::to_string(instruction.stage);
   const char* separator = ", units ";
   for (const CellRun& run : program.runs_of(instruction)) text += std::exchange(separator, " ") + describe(run);

@@ -1,7 +1,12 @@
 // Programs: attention over a sharded sequence, as data.
 //
 // A schedule builds, for every rank, a list of instructions over slots; the executor runs it, the verifier proves it. There is no
-// wait instruction: what must precede what follows from slots in program order (scoreboard.hpp). One rank of a causal ring of two:
+// wait instruction: what must precede what follows from slots in program order (scoreboard.hpp).
+//
+// Inside a node cells need not travel: their owner exposes them in its window, others borrow them there, attend them where they lie
+// and release them. The k-th expose from a to b is b's k-th borrow from a; an expose is complete when its borrower has released.
+//
+// One rank of a causal ring of two:
 //
 //   apply pack_query        rows -> query            receive  b -> slot0  (stage 1, from rank 1)
 //   apply pack_key_value    rows -> own              send     own         (stage 1, to rank 1)
@@ -21,9 +26,10 @@
 
 namespace gyre {
 
-enum class Op : std::uint8_t { send, receive, attend, apply };
+enum class Op : std::uint8_t { send, receive, expose, borrow, release, attend, apply };
 enum class Function : std::uint8_t { none, pack_query, pack_key_value, clear_partial, finish };
-enum class Space : std::uint8_t { user, arena };
+/// user: the caller's rows. arena: this rank's own memory. window: memory of this rank that the ranks of its node can read.
+enum class Space : std::uint8_t { user, arena, window };
 
 using SlotId = std::uint32_t;
 inline constexpr SlotId kNoSlot = 0xffffffff;
@@ -33,7 +39,7 @@ inline constexpr SlotId kNoSlot = 0xffffffff;
 struct Slot {
   Role role = Role::rows;
   Space space = Space::arena;
-  std::int64_t offset = 0;  // in the arena; a multiple of kAlignment
+  std::int64_t offset = 0;  // in the arena or window; a multiple of kAlignment
   std::int64_t bytes = 0;
   bool input = false;  // a user slot that is only read
   SlotId part_of = kNoSlot;
@@ -43,12 +49,13 @@ struct Instruction {
   Op op = Op::apply;
   Function function = Function::none;  // of apply
   std::uint8_t lane = 0;               // of send, receive
-  SlotId out = kNoSlot;                // written (attend: also read)
+  SlotId out = kNoSlot;                // written (attend: also read; release: no longer there)
   SlotId in[2] = {kNoSlot, kNoSlot};   // read. attend: query, key_value
-  std::int32_t peer = -1;              // of send, receive
-  std::uint32_t runs = 0;              // first of run_count in Program::runs: the cells sent, received, attended or made
+  std::int32_t peer = -1;              // of send, receive, expose, borrow, release
+  std::uint32_t runs = 0;              // first of run_count in Program::runs: the cells sent, received, lent, attended or made
   std::uint32_t run_count = 0;
-  std::uint32_t stage = 0;  // for drawing, deadlines and reports
+  std::uint32_t places = 0;  // of borrow: first of run_count in Program::places
+  std::uint32_t stage = 0;   // for drawing, deadlines and reports
 };
 
 /// What one rank does in one call. A slot's content is laid out in the order of the runs that made it, unit-major, from its start.
@@ -56,8 +63,10 @@ struct Program {
   int rank = 0;
   std::vector<Slot> slots;
   std::vector<CellRun> runs;
+  std::vector<std::int64_t> places;  // of borrowed runs: bytes from the start of the peer's window
   std::vector<Instruction> instructions;
   std::int64_t arena_bytes = 0;
+  std::int64_t window_bytes = 0;
 
   std::span<const CellRun> runs_of(const Instruction& instruction) const {
     return std::span(runs).subspan(instruction.runs, instruction.run_count);

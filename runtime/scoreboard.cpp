@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <tuple>
 
 namespace gyre {
 
@@ -13,11 +14,11 @@ struct Use {
   std::vector<std::uint32_t> readers;
 };
 
-/// One sweep over the slots of the arena by their first byte.
+/// One sweep over the slots of a space by their first byte.
 std::vector<std::vector<SlotId>> overlaps(const Program& program) {
   const std::vector<Slot>& slots = program.slots;
   std::vector<std::vector<SlotId>> lists(slots.size());
-  std::vector<SlotId> order;
+  std::vector<SlotId> order;  // of the arena, then of the window
   const auto join = [&](SlotId a, SlotId b) {
     lists[a].push_back(b);
     lists[b].push_back(a);
@@ -25,12 +26,15 @@ std::vector<std::vector<SlotId>> overlaps(const Program& program) {
   for (SlotId slot = 0; slot < slots.size(); ++slot) {
     lists[slot].push_back(slot);
     if (slots[slot].part_of < slots.size() && slots[slot].part_of != slot) join(slot, slots[slot].part_of);
-    if (slots[slot].space == Space::arena && slots[slot].bytes > 0) order.push_back(slot);
+    if (slots[slot].space != Space::user && slots[slot].bytes > 0) order.push_back(slot);
   }
-  std::sort(order.begin(), order.end(), [&](SlotId a, SlotId b) { return slots[a].offset < slots[b].offset; });
+  const auto begin = [&](SlotId slot) { return std::tuple(slots[slot].space, slots[slot].offset); };
+  std::sort(order.begin(), order.end(), [&](SlotId a, SlotId b) { return begin(a) < begin(b); });
   std::vector<SlotId> open;
   for (const SlotId slot : order) {
-    std::erase_if(open, [&](SlotId other) { return slots[other].offset + slots[other].bytes <= slots[slot].offset; });
+    std::erase_if(open, [&](SlotId other) {
+      return slots[other].space != slots[slot].space || slots[other].offset + slots[other].bytes <= slots[slot].offset;
+    });
     for (const SlotId other : open) join(slot, other);
     open.push_back(slot);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <tuple>
 
@@ -106,6 +107,16 @@ class Machine {
       case Op::receive:
         overwrite(index, instruction.out);
         return meet({instruction.peer, index, instruction.lane}, {index, at}, receives_, sends_, ready);
+      case Op::expose:
+        check_present(index, at, instruction.in[0], true);
+        loans_[{index, instruction.peer}].exposed.push_back({index, at});
+        return lend(index, instruction.peer, ready);
+      case Op::borrow:
+        loans_[{instruction.peer, index}].borrowed.push_back({index, at});
+        return lend(instruction.peer, index, ready);
+      case Op::release:
+        release(index, at, ready);
+        break;
       case Op::attend:
         attend(index, at);
         break;
@@ -150,6 +161,60 @@ class Machine {
       verdict_.messages += sent.size();
       verdict_.bytes_sent += static_cast<std::uint64_t>(layout_.run_bytes(Role::key_value, sent));
     }
+  }
+
+  /// What one rank has lent another, in order.
+  struct Loans {
+    std::deque<Posted> exposed, borrowed;  // of which the first `lent` have met
+    std::size_t lent = 0;
+  };
+
+  /// A borrow is complete as soon as it meets its expose, which goes on until the release.
+  void lend(int owner, int borrower, std::deque<int>& ready) {
+    Loans& loans = loans_[{owner, borrower}];
+    if (loans.lent == loans.exposed.size() || loans.lent == loans.borrowed.size()) return;
+    const Posted from = loans.exposed[loans.lent];
+    const Posted to = loans.borrowed[loans.lent++];
+    check_loan(from, to);
+    fill(to.rank, to.instruction);
+    ranks_[to.rank].done[to.instruction] = 1;
+    ready.push_back(to.rank);
+  }
+
+  void check_loan(Posted from, Posted to) {
+    const Program& owner = programs_[from.rank];
+    const Program& borrower = programs_[to.rank];
+    const Instruction& exposed = owner.instructions[from.instruction];
+    const Instruction& borrowed = borrower.instructions[to.instruction];
+    const auto lent = owner.runs_of(exposed);
+    const auto taken = borrower.runs_of(borrowed);
+    if (!std::equal(lent.begin(), lent.end(), taken.begin(), taken.end())) {
+      return problem(to.rank, to.instruction,
+                     "meets other cells: rank " + std::to_string(from.rank) + " " + describe(owner, from.instruction));
+    }
+    if (ranks_[from.rank].call != ranks_[to.rank].call) problem(to.rank, to.instruction, "borrows from another call");
+    for (std::size_t run = 0; run < lent.size(); ++run) {
+      const auto place = ranks_[from.rank].contents->find(exposed.in[0], lent[run]);
+      if (place == Place{from.rank, borrower.places[borrowed.places + run]}) continue;
+      return problem(to.rank, to.instruction, "looks for a cell where its owner does not have it");
+    }
+    if (ranks_[to.rank].call == 0) verdict_.bytes_borrowed += static_cast<std::uint64_t>(layout_.run_bytes(Role::key_value, lent));
+  }
+
+  /// Gives back the oldest loan.
+  void release(int index, std::size_t at, std::deque<int>& ready) {
+    const Instruction& instruction = programs_[index].instructions[at];
+    Loans& loans = loans_[{instruction.peer, index}];
+    if (loans.lent == 0) return problem(index, at, "releases what it has not borrowed");
+    const Posted from = loans.exposed.front();
+    const Posted to = loans.borrowed.front();
+    if (programs_[index].instructions[to.instruction].out != instruction.out) return problem(index, at, "releases another loan");
+    loans.exposed.pop_front();
+    loans.borrowed.pop_front();
+    --loans.lent;
+    ranks_[index].contents->update(instruction);
+    ranks_[from.rank].done[from.instruction] = 1;
+    ready.push_back(from.rank);
   }
 
   /// Whatever shares bytes with the slot is gone.
@@ -304,16 +369,20 @@ class Machine {
   Verdict& verdict_;
   std::vector<Rank> ranks_;
   Queues sends_, receives_;
+  std::map<std::pair<int, int>, Loans> loans_;  // (owner, borrower)
 };
 
 }  // namespace
 
-Verdict verify(const Layout& layout, std::span<const Program> programs) {
+Verdict verify(const Layout& layout, std::span<const Program> programs, std::span<const int> nodes) {
   Verdict verdict;
+  std::vector<int> apart(programs.size());
+  std::iota(apart.begin(), apart.end(), 0);
+  if (nodes.empty()) nodes = apart;
   for (std::size_t rank = 0; rank < programs.size() && verdict.problems.size() < kMostProblems; ++rank) {
     const Program& program = programs[rank];
     verdict.largest_arena_bytes = std::max(verdict.largest_arena_bytes, program.arena_bytes);
-    if (const std::string what = malformed(layout, program); !what.empty()) {
+    if (const std::string what = malformed(layout, program, nodes); !what.empty()) {
       verdict.problems.push_back("rank " + std::to_string(rank) + ": " + what);
     }
   }

@@ -6,6 +6,9 @@
 // it ends, none does. Along the run, slots hold symbols (which cells, written when), and a partial the set of tiles that it covers:
 //
 //   matching    the k-th send from a to b on a lane meets b's k-th receive: same cells, role and bytes
+//   lending     the k-th expose from a to b is b's k-th borrow from a, inside a node: same cells, where the owner has them; a
+//   borrow
+//               is complete once it is exposed, an expose once it is released
 //   content     every cell read is there, whole, and not overwritten by a slot that overlaps; inputs are never written
 //   meaning     every tile with a visible pair is attended exactly once, by the rank that finishes its rows, and before it does
 //   memory      slots lie inside the arena, cells inside their slots
@@ -25,12 +28,13 @@ namespace gyre {
 struct Verdict {
   std::vector<std::string> problems;  // empty: proven. At most a few are kept; each names rank and instruction.
   std::int64_t largest_arena_bytes = 0;
-  std::uint64_t messages = 0;    // of one call, all ranks
-  std::uint64_t bytes_sent = 0;  // of one call, all ranks
+  std::uint64_t messages = 0;        // of one call, all ranks
+  std::uint64_t bytes_sent = 0;      // of one call, all ranks
+  std::uint64_t bytes_borrowed = 0;  // of one call, all ranks
   explicit operator bool() const { return problems.empty(); }
 };
 
-/// programs[r] is rank r's.
-Verdict verify(const Layout& layout, std::span<const Program> programs);
+/// programs[r] is rank r's. nodes: of every rank; empty: each is on a node of its own.
+Verdict verify(const Layout& layout, std::span<const Program> programs, std::span<const int> nodes = {});
 
 }  // namespace gyre

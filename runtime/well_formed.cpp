@@ -17,7 +17,11 @@ Signature signature_of(const Instruction& instruction) {
   switch (instruction.op) {
     case Op::send:
       return {false, Role::rows, 1, {Role::key_value, Role::rows}};
+    case Op::expose:
+      return {false, Role::rows, 1, {Role::key_value, Role::rows}};
     case Op::receive:
+    case Op::borrow:
+    case Op::release:
       return {true, Role::key_value, 0, {}};
     case Op::attend:
       return {true, Role::partial, 2, {Role::query, Role::key_value}};
@@ -40,7 +44,8 @@ Signature signature_of(const Instruction& instruction) {
 }
 
 /// Slots of the right roles, cells that exist, everything inside its bounds. Empty if sound.
-std::string malformed_instruction(const Layout& layout, const Program& program, const Instruction& instruction) {
+std::string malformed_instruction(const Layout& layout, const Program& program, const Instruction& instruction,
+                                  std::span<const int> nodes) {
   if (instruction.op == Op::apply && instruction.function == Function::none) return "applies nothing";
   const Signature signature = signature_of(instruction);
   const auto fits = [&](SlotId slot, bool wanted, Role role) {
@@ -52,8 +57,15 @@ std::string malformed_instruction(const Layout& layout, const Program& program, 
   }
   if (signature.has_out && program.slots[instruction.out].input) return "writes to an input";
   if (std::size_t{instruction.runs} + instruction.run_count > program.runs.size()) return "names runs that do not exist";
-  const bool transfer = instruction.op == Op::send || instruction.op == Op::receive;
+  const bool loan = instruction.op == Op::expose || instruction.op == Op::borrow || instruction.op == Op::release;
+  const bool transfer = loan || instruction.op == Op::send || instruction.op == Op::receive;
   if (transfer && (instruction.peer < 0 || instruction.peer >= layout.ranks)) return "has a peer that does not exist";
+  if (loan && (instruction.peer == program.rank || nodes[instruction.peer] != nodes[program.rank])) return "lends to another node";
+  if (instruction.op == Op::expose && program.slots[instruction.in[0]].space != Space::window)
+    return "lends what is not in the window";
+  if (instruction.op == Op::borrow && std::size_t{instruction.places} + instruction.run_count > program.places.size()) {
+    return "names places that do not exist";
+  }
 
   const bool keys = transfer || instruction.op == Op::attend || instruction.function == Function::pack_key_value;
   const auto units = static_cast<std::uint32_t>(keys ? layout.key_units.count() : layout.query_units.count());
@@ -86,8 +98,9 @@ std::string malformed_instruction(const Layout& layout, const Program& program, 
 
 std::string malformed_slots(const Program& program) {
   for (const Slot& slot : program.slots) {
-    if (slot.space != Space::arena) continue;
-    if (slot.offset < 0 || slot.bytes < 0 || slot.offset + slot.bytes > program.arena_bytes) return "a slot lies outside the arena";
+    if (slot.space == Space::user) continue;
+    const std::int64_t most = slot.space == Space::arena ? program.arena_bytes : program.window_bytes;
+    if (slot.offset < 0 || slot.bytes < 0 || slot.offset + slot.bytes > most) return "a slot lies outside the arena";
     if (slot.offset % kAlignment != 0) return "a slot is not aligned";
     if (slot.part_of == kNoSlot) continue;
     if (slot.part_of >= program.slots.size()) return "a slot is a part of none";
@@ -102,10 +115,10 @@ std::string malformed_slots(const Program& program) {
 
 }  // namespace
 
-std::string malformed(const Layout& layout, const Program& program) {
+std::string malformed(const Layout& layout, const Program& program, std::span<const int> nodes) {
   if (std::string what = malformed_slots(program); !what.empty()) return what;
   for (std::size_t index = 0; index < program.instructions.size(); ++index) {
-    const std::string what = malformed_instruction(layout, program, program.instructions[index]);
+    const std::string what = malformed_instruction(layout, program, program.instructions[index], nodes);
     if (!what.empty()) return "instruction " + std::to_string(index) + " " + what;
   }
   return {};

@@ -23,6 +23,7 @@ std::vector<Slice> slices_of(const Layout& layout) {
   for (int head = 0; head < heads; head += heads_at_once) {
     for (int piece = 0; piece < pieces; ++piece) {
       const auto border = [&](int index) { return static_cast<int>(std::int64_t{units} * index / pieces); };
+      if (border(piece) == border(piece + 1)) continue;
       slices.push_back({border(piece), border(piece + 1), head, std::min(heads_at_once, heads - head)});
     }
   }

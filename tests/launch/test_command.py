@@ -367,8 +367,8 @@ class Reports(CommandTest):
         self.assertEqual((report["ranks"], report["repeat"], report["strategy"]), (3, 4, "ring"))
         self.assertIn(report["partition"], ("contiguous", "zigzag", "striped", "balanced"))
         self.assertIsNone(report["exposed_communication_seconds"])
-        self.assertEqual(report["bytes_borrowed"], 0)
-        for key in ("seconds", "gflops_per_rank", "peak_fraction", "bytes_sent", "arena_bytes", "peak_memory_bytes"):
+        self.assertEqual(report["bytes_sent"], 0)  # one node: cells are read where they lie
+        for key in ("seconds", "gflops_per_rank", "peak_fraction", "bytes_borrowed", "arena_bytes", "peak_memory_bytes"):
             self.assertGreater(report[key], 0, key)
         self.assertLess(report["peak_fraction"], 1.05)
         self.assertGreaterEqual(report["waiting_seconds"], 0)

@@ -1,5 +1,6 @@
 // Attention end to end over loopback, against the float64 reference.
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <limits>
 #include <mutex>
@@ -26,7 +27,8 @@ void run_random_jobs(std::uint64_t seed, int rounds) {
     const int ranks = static_cast<int>(draw(random, 1, 8));
     INFO("round " << round << ": " << job.text << ", " << ranks << " ranks");
     const Tensors tensors = random_tensors(job.problem, random(), 1.5);
-    const Errors errors = compare(job.problem, tensors, run_loopback_job(job, tensors, ranks), 3);
+    const Errors errors =
+        compare(job.problem, tensors, run_loopback_job(job, tensors, ranks, static_cast<int>(draw(random, 0, 4))), 3);
     CHECK(errors.out < 2e-6);
     CHECK(errors.lse < 1e-5);
     CHECK(errors.share_of_bound <= 1);
@@ -113,7 +115,7 @@ TEST_CASE("operands of any type give what fp32 copies of them give, and a narrow
   }
 }
 
-TEST_CASE("delays, reordering, threads and cells in flight never change a bit") {
+TEST_CASE("delays, reordering, threads, prefetch, and which ranks share memory never change a bit") {
   Random random(99);
   for (int round = 0; round < 60; ++round) {
     Job job = random_job(random);
@@ -121,16 +123,79 @@ TEST_CASE("delays, reordering, threads and cells in flight never change a bit") 
     INFO(job.text << ", " << ranks << " ranks");
     const Tensors tensors = random_tensors(job.problem, random(), 1.5);
     const Result expected = run_loopback_job(job, tensors, ranks);
+    const int ranks_per_node = static_cast<int>(draw(random, 1, ranks));
+    job.options.sharing = draw(random, 0, 3) == 0 ? Sharing::off : Sharing::automatic;
     job.options.threads = 3 - job.options.threads;
     job.options.prefetch = static_cast<int>(draw(random, 1, 4));
     Result delayed(job.problem);
     const std::uint64_t seed = random();
-    run_loopback(ranks, [&](Transport& transport) {
+    const auto run_slowly = [&](Transport& transport) {
       const auto slow = faulty_transport(transport, {.seed = seed + transport.rank(), .longest_delay = 30});
       run_rank(*slow, job, tensors, delayed, 2);
-    });
+    };
+    run_loopback(ranks, run_slowly, ranks_per_node);
     CHECK(delayed == expected);
   }
+}
+
+TEST_CASE("with communication switched off the same work is done, and a call after it is right again") {
+  Random random(12);
+  for (int round = 0; round < 20; ++round) {
+    const Job job = random_job(random);
+    INFO(job.text);
+    const Tensors tensors = random_tensors(job.problem, random(), 1.5);
+    Result result(job.problem);
+    std::atomic<bool> waited = false, sent = false;
+    const auto body = [&](Transport& transport) {
+      const RankRows rows(job, tensors, transport);
+      Attention attention(transport, job.problem, job.options);
+      attention.forward(rows.operands());
+      const Traffic before = transport.traffic();
+      const CallTime silent = attention.forward(rows.operands(), {.wire = Wire::silent});
+      const Traffic after = transport.traffic();
+      if (after.bytes_sent != before.bytes_sent || after.bytes_borrowed != before.bytes_borrowed) sent = true;
+      if (silent.communicating_seconds > 0) waited = true;
+      attention.forward(rows.operands());
+      rows.write_to(result);
+    };
+    run_loopback(4, body, 2);
+    CHECK_FALSE(sent);
+    CHECK_FALSE(waited);
+    CHECK(result == run_loopback_job(job, tensors, 4));
+  }
+}
+
+TEST_CASE("a timeline has every computation and transfer of a call once, and progress ends at one") {
+  Job job;
+  job.problem.query_tokens = job.problem.key_tokens = 600;
+  job.problem.mask = Mask::causal();
+  const Tensors tensors = random_tensors(job.problem, 1, 1.5);
+  std::mutex mutex;
+  std::vector<std::string> wrong;
+  const auto body = [&](Transport& transport) {
+    const RankRows rows(job, tensors, transport);
+    Attention attention(transport, job.problem, job.options);
+    Timeline timeline;
+    double share = 0;
+    const std::function<void(const Progress&)> progress = [&](const Progress& now) { share = now.share_done; };
+    attention.forward(rows.operands(), {.timeline = &timeline, .progress = &progress});
+    std::vector<int> seen(attention.program().instructions.size(), 0);
+    bool ordered = true;
+    for (const TimelineEvent& event : timeline.events()) {
+      if (event.kind != TimelineEvent::Kind::wait) ++seen[event.instruction];
+      ordered = ordered && event.begin_seconds <= event.end_seconds;
+    }
+    const std::lock_guard lock(mutex);
+    if (!ordered) wrong.push_back("an event ends before it begins");
+    if (share < 0 || share > 1) wrong.push_back("a share of " + std::to_string(share));
+    for (std::size_t index = 0; index < seen.size(); ++index) {
+      const int expected = attention.program().instructions[index].op == Op::release ? 0 : 1;
+      if (seen[index] != expected)
+        wrong.push_back(describe(attention.program(), index) + " " + std::to_string(seen[index]) + " times");
+    }
+  };
+  run_loopback(3, body, 2);
+  CHECK(wrong == std::vector<std::string>{});
 }
 
 TEST_CASE("where queries are placed changes no bit as long as key units are attended in the same order") {

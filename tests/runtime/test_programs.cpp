@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/borrowing.hpp"
 #include "runtime/schedules/all_gather.hpp"
 #include "runtime/schedules/ring.hpp"
 #include "runtime/schedules/schedules.hpp"
@@ -28,8 +29,15 @@ std::vector<Program> ring_programs(const Layout& layout, int prefetch = 1) {
   return programs_of(layout, ring_schedule(layout, prefetch));
 }
 
-std::vector<Program> job_programs(const Layout& layout, const Job& job) {
-  return programs_of(layout, make_schedule(job.options.strategy, layout, job.options));
+/// Ranks in nodes of some size.
+std::vector<int> nodes_of(int ranks, int ranks_per_node) {
+  std::vector<int> nodes;
+  for (int rank = 0; rank < ranks; ++rank) nodes.push_back(rank / ranks_per_node);
+  return nodes;
+}
+
+std::vector<Program> job_programs(const Layout& layout, const Job& job, const std::vector<int>& nodes) {
+  return programs_of(layout, borrow_inside_nodes(make_schedule(job.options.strategy, layout, job.options), layout, nodes));
 }
 
 Problem self_attention(std::int64_t tokens, const char* mask) {
@@ -58,10 +66,11 @@ TEST_CASE("every random program is proven by the verifier and computes every pai
     const int ranks = static_cast<int>(draw(random, 1, 8));
     INFO(job.text << ", " << ranks << " ranks");
     const Layout layout(job.problem, job.options, ranks);
-    const auto programs = job_programs(layout, job);
-    const Verdict verdict = verify(layout, programs);
+    const auto nodes = nodes_of(ranks, static_cast<int>(draw(random, 1, ranks)));
+    const auto programs = job_programs(layout, job, nodes);
+    const Verdict verdict = verify(layout, programs, nodes);
     CHECK(first_problem(verdict) == "");
-    if (round % 3 == 0) CHECK(brute_force(layout, programs, random()) == "");
+    if (round % 3 == 0) CHECK(brute_force(layout, programs, random(), nodes) == "");
   }
 }
 
@@ -128,20 +137,52 @@ TEST_CASE("all_gather brings every key cell once to each rank that sees it, in s
   }
 }
 
+TEST_CASE("inside one node nothing is sent, and what is borrowed is what is attended") {
+  for (const Strategy strategy : {Strategy::ring, Strategy::all_gather}) {
+    const int ranks = 6;
+    const Layout layout(self_attention(64 * 16, "full"), {}, ranks);
+    const auto nodes = nodes_of(ranks, ranks);
+    const auto programs = programs_of(layout, borrow_inside_nodes(make_schedule(strategy, layout, {}), layout, nodes));
+    const Verdict verdict = verify(layout, programs, nodes);
+    REQUIRE(first_problem(verdict) == "");
+    CHECK(verdict.messages == 0);
+    const std::int64_t all_keys =
+        layout.run_bytes(Role::key_value, CellRun{0, static_cast<std::uint32_t>(layout.key_units.count()), 0, 1});
+    CHECK(verdict.bytes_borrowed == static_cast<std::uint64_t>(all_keys) * (ranks - 1));
+    const auto rows = runs_of_units(layout.query_units_of(0), 1);
+    CHECK(programs[0].arena_bytes == layout.run_bytes(Role::query, rows) + layout.run_bytes(Role::partial, rows));
+  }
+}
+
+TEST_CASE("a full ring over two nodes borrows inside them and sends between them as before") {
+  const Layout layout(self_attention(64 * 16, "full"), {}, 4);
+  const auto nodes = nodes_of(4, 2);
+  const auto programs = programs_of(layout, borrow_inside_nodes(ring_schedule(layout, 1), layout, nodes));
+  const Verdict verdict = verify(layout, programs, nodes);
+  REQUIRE(first_problem(verdict) == "");
+  for (const Program& program : programs) {
+    CHECK(count(program, Op::borrow) == 1);   // from the other rank of the node
+    CHECK(count(program, Op::receive) == 2);  // from the other node's two
+  }
+}
+
 TEST_CASE("programs of 1,024 ranks are proven in one process") {
   struct Case {
     const char* mask;
     const char* partition;
     Strategy strategy = Strategy::ring;
+    int ranks_per_node = 1;
   };
-  for (const Case& c : {Case{"causal", "zigzag"}, Case{"window(4096) | sinks(4)", "contiguous"}, Case{"full", "contiguous"},
-                        Case{"causal", "contiguous", Strategy::all_gather}}) {
+  for (const Case& c : {Case{"causal", "zigzag"}, Case{"window(4096) | sinks(4)", "contiguous"},
+                        Case{"full", "contiguous", Strategy::ring, 8}, Case{"causal", "contiguous", Strategy::all_gather}}) {
     INFO(c.mask << ", " << c.partition << ", " << to_string(c.strategy));
     Options options;
     options.partition = PartitionChoice::parse(c.partition);
     options.unit_tokens = 512;
     const Layout layout(self_attention(1 << 20, c.mask), options, 1024);
-    const Verdict verdict = verify(layout, programs_of(layout, make_schedule(c.strategy, layout, options)));
+    const auto nodes = nodes_of(1024, c.ranks_per_node);
+    const auto programs = programs_of(layout, borrow_inside_nodes(make_schedule(c.strategy, layout, options), layout, nodes));
+    const Verdict verdict = verify(layout, programs, nodes);
     CHECK(first_problem(verdict) == "");
     CHECK(verdict.messages > 0);
   }
@@ -156,7 +197,7 @@ void mutate(std::vector<Program>& programs, const Layout& layout, Random& random
   const std::size_t at = random() % instructions.size();
   Instruction& instruction = instructions[at];
   const auto any_slot = [&] { return static_cast<SlotId>(random() % program.slots.size()); };
-  switch (draw(random, 0, 11)) {
+  switch (draw(random, 0, 12)) {
     case 0:
       instructions.erase(instructions.begin() + static_cast<std::ptrdiff_t>(at));
       return;
@@ -195,6 +236,9 @@ void mutate(std::vector<Program>& programs, const Layout& layout, Random& random
     case 11:
       if (instruction.run_count > 1) std::swap(program.runs[instruction.runs], program.runs[instruction.runs + 1]);
       return;
+    case 12:
+      if (!program.places.empty()) program.places[random() % program.places.size()] += kAlignment * draw(random, -2, 2);
+      return;
   }
 }
 
@@ -214,11 +258,12 @@ void judge_mutations(std::uint64_t seed, int rounds) {
     job.problem.head_dim = job.problem.value_dim = 4;
     job.options.unit_tokens = draw(random, 4, 12);
     const Layout layout(job.problem, job.options, static_cast<int>(draw(random, 2, 4)));
-    auto programs = job_programs(layout, job);
+    const auto nodes = nodes_of(layout.ranks, static_cast<int>(draw(random, 1, layout.ranks)));
+    auto programs = job_programs(layout, job, nodes);
     for (std::int64_t damage = draw(random, 1, 2); damage > 0; --damage) mutate(programs, layout, random);
-    const Verdict verdict = verify(layout, programs);
+    const Verdict verdict = verify(layout, programs, nodes);
     std::string found;
-    for (int timing = 0; timing < 6 && found.empty(); ++timing) found = brute_force(layout, programs, random());
+    for (int timing = 0; timing < 6 && found.empty(); ++timing) found = brute_force(layout, programs, random(), nodes);
     INFO("round " << round << ": " << job.text << "; brute force: " << found << "; verifier: " << first_problem(verdict));
     if (!found.empty()) {
       ++wrong;

@@ -1,5 +1,7 @@
 #include "support/brute_force.hpp"
 
+#include <algorithm>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -33,16 +35,17 @@ struct Symbol {
 struct Cell {
   std::uint32_t unit;
   int head;
-  std::int64_t first_line;  // in the arena
+  int rank;                 // whose memory it lies in
+  std::int64_t first_line;  // of that memory: the window comes after the arena
   std::int64_t lines;
 };
 
 class Machine {
  public:
-  Machine(const Layout& layout, std::span<const Program> programs, std::uint64_t seed)
-      : layout_(layout), programs_(programs), random_(seed), ranks_(programs.size()) {
+  Machine(const Layout& layout, std::span<const Program> programs, std::uint64_t seed, std::span<const int> nodes)
+      : layout_(layout), programs_(programs), nodes_(nodes), random_(seed), ranks_(programs.size()) {
     for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
-      ranks_[rank].memory.resize(programs[rank].arena_bytes / kLine + 1);
+      ranks_[rank].memory.resize(window_line(programs[rank]) + programs[rank].window_bytes / kLine + 1);
       restart(ranks_[rank], programs[rank]);
     }
   }
@@ -57,9 +60,23 @@ class Machine {
       for (std::size_t k = 0; k < transfers_.size(); ++k) {
         if (transfers_[k].send && transfers_[k].receive && !transfers_[k].complete) moves.emplace_back(-1, k);
       }
+      for (auto& [pair, loans] : loans_) {
+        for (std::size_t k = 0; k < loans.size(); ++k) {
+          if (loans[k].exposed && loans[k].borrowed && !loans[k].met) moves.emplace_back(-2, k), loan_moves_.push_back(&loans[k]);
+          if (loans[k].released && !loans[k].complete) moves.emplace_back(-2, k), loan_moves_.push_back(&loans[k]);
+        }
+      }
       if (moves.empty()) break;
-      const auto [rank, transfer] = moves[random_() % moves.size()];
-      rank >= 0 ? post(rank) : move(transfers_[transfer]);
+      const std::size_t drawn = random_() % moves.size();
+      const auto [rank, transfer] = moves[drawn];
+      if (rank >= 0) {
+        post(rank);
+      } else if (rank == -1) {
+        move(transfers_[transfer]);
+      } else {
+        move(*loan_moves_[drawn - (moves.size() - loan_moves_.size())]);
+      }
+      loan_moves_.clear();
     }
     for (const Rank& rank : ranks_) {
       if (rank.call < 2) throw Wrong("stuck");
@@ -70,17 +87,23 @@ class Machine {
   struct Side {
     int rank;
     std::size_t instruction;
-    std::vector<std::int64_t> lines;
+    std::vector<std::pair<int, std::int64_t>> lines;  // (whose memory, line)
   };
   struct Transfer {
     std::optional<Side> send, receive;
     std::size_t copied = 0;
     bool complete = false;
   };
+  /// A loan goes on from the meeting of its two sides until its release has been seen.
+  struct Loan {
+    std::optional<std::pair<int, std::size_t>> exposed, borrowed;  // (rank, instruction)
+    std::vector<Cell> cells;                                       // where the owner has them
+    bool met = false, released = false, complete = false;
+  };
   struct Rank {
     std::vector<Symbol> memory;
     std::vector<std::uint8_t> posted, done;
-    std::vector<std::vector<CellRun>> content;  // [slot] by program order
+    std::vector<std::vector<Cell>> content;  // [slot] by program order
     std::set<std::pair<std::uint32_t, int>> finished;
     std::size_t next = 0;
     int call = 0;
@@ -112,9 +135,12 @@ class Machine {
 
   static std::pair<std::int64_t, std::int64_t> range(const Program& program, SlotId slot) {
     const Slot& s = program.slots.at(slot);
-    if (s.space == Space::user) return {-1 - slot, -slot};
-    return {s.offset, s.offset + s.bytes};
+    if (s.space == Space::user) return {-1 - std::int64_t{slot}, -std::int64_t{slot}};
+    const std::int64_t begin = s.offset + (s.space == Space::window ? window_line(program) * kLine : 0);
+    return {begin, begin + s.bytes};
   }
+
+  static std::int64_t window_line(const Program& program) { return program.arena_bytes / kLine + 1; }
 
   /// Straight from the definition: an instruction waits for every earlier one that writes what it touches or reads what it writes.
   static bool conflict(const Program& program, const Instruction& a, const Instruction& b) {
@@ -153,30 +179,33 @@ class Machine {
   std::vector<Cell> cells_of(const Program& program, SlotId slot, std::span<const CellRun> runs) const {
     std::vector<Cell> cells;
     const Slot& s = program.slots.at(slot);
-    if (s.space != Space::arena || s.offset < 0 || s.offset % kLine != 0) throw Wrong("not a slot of the arena");
-    std::int64_t line = s.offset / kLine;
+    if (s.space == Space::user || s.offset < 0 || s.offset % kLine != 0) throw Wrong("not a slot of the arena");
+    const auto [begin, end] = range(program, slot);
+    std::int64_t line = begin / kLine;
     const auto units =
         static_cast<std::uint32_t>(s.role == Role::key_value ? layout_.key_units.count() : layout_.query_units.count());
     for (const CellRun& run : runs) {
       for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
         for (int head = run.head; head < run.head + run.heads; ++head) {
           if (unit >= units || head >= layout_.problem.key_heads) throw Wrong("no such cell");
-          cells.push_back({unit, head, line, lines_of(s.role, unit)});
+          cells.push_back({unit, head, program.rank, line, lines_of(s.role, unit)});
           line += cells.back().lines;
         }
       }
     }
-    if (line * kLine > s.offset + s.bytes || line * kLine > program.arena_bytes) throw Wrong("slot overflows");
+    if (!cells.empty() && line * kLine > end) throw Wrong("slot overflows");
+    const std::int64_t most = s.space == Space::arena ? program.arena_bytes : program.window_bytes;
+    if (s.offset + s.bytes > most) throw Wrong("slot outside of its memory");
     return cells;
   }
 
   /// Where the wanted cells lie in a slot or in its parts, given what program order says they hold.
   std::vector<Cell> find(const Rank& rank, const Program& program, SlotId slot, std::span<const CellRun> wanted,
                          bool in_one_piece) const {
-    auto there = cells_of(program, slot, rank.content.at(slot));
+    auto there = rank.content.at(slot);
     for (SlotId part = 0; part < program.slots.size(); ++part) {
       if (program.slots[part].part_of != slot) continue;
-      const auto more = cells_of(program, part, rank.content.at(part));
+      const auto& more = rank.content.at(part);
       there.insert(there.end(), more.begin(), more.end());
     }
     std::vector<Cell> found;
@@ -189,7 +218,8 @@ class Machine {
             if (!match && cell.unit == unit && cell.head == head) match = &cell;
           }
           if (!match) throw Wrong("cell not in slot");
-          if (in_one_piece && expected >= 0 && match->first_line != expected) throw Wrong("run in pieces");
+          if (in_one_piece && expected >= 0 && (match->first_line != expected || match->rank != found.back().rank))
+            throw Wrong("run in pieces");
           expected = match->first_line + match->lines;
           found.push_back(*match);
         }
@@ -200,7 +230,7 @@ class Machine {
 
   void require(const Rank& rank, Role role, const Cell& cell) const {
     for (std::int64_t line = 0; line < cell.lines; ++line) {
-      const Symbol& symbol = rank.memory[cell.first_line + line];
+      const Symbol& symbol = ranks_[cell.rank].memory[cell.first_line + line];
       if (symbol.role != role || symbol.unit != cell.unit || symbol.head != cell.head || symbol.line != line ||
           symbol.call != rank.call) {
         throw Wrong("memory holds something else");
@@ -224,16 +254,17 @@ class Machine {
     rank.posted[at] = 1;
     const bool receives = instruction.op == Op::receive;
     if (receives || (instruction.op == Op::apply && instruction.function != Function::finish)) {
-      rank.content.at(instruction.out).assign(runs.begin(), runs.end());
+      rank.content.at(instruction.out) = cells_of(program, instruction.out, runs);
     }
+    if (instruction.op == Op::expose || instruction.op == Op::borrow || instruction.op == Op::release) return lend(index, at);
     if (receives || instruction.op == Op::send) {
       const SlotId slot = receives ? instruction.out : instruction.in[0];
       Side side{index, at, {}};
       for (const Cell& cell : find(rank, program, slot, runs, true)) {
-        for (std::int64_t line = 0; line < cell.lines; ++line) side.lines.push_back(cell.first_line + line);
+        for (std::int64_t line = 0; line < cell.lines; ++line) side.lines.emplace_back(cell.rank, cell.first_line + line);
       }
       if (receives) {
-        for (const std::int64_t line : side.lines) rank.memory[line] = {};
+        for (const auto& [holder, line] : side.lines) ranks_[holder].memory[line] = {};
       }
       const int peer = instruction.peer;
       return meet(receives ? std::tuple(peer, index, int{instruction.lane}) : std::tuple(index, peer, int{instruction.lane}),
@@ -260,7 +291,9 @@ class Machine {
     const std::size_t count = transfer.send->lines.size();
     const std::size_t most = 1 + random_() % (count + 1);
     for (std::size_t k = 0; k < most && transfer.copied < count; ++k, ++transfer.copied) {
-      to.memory[transfer.receive->lines[transfer.copied]] = from.memory[transfer.send->lines[transfer.copied]];
+      const auto [source, source_line] = transfer.send->lines[transfer.copied];
+      const auto [target, target_line] = transfer.receive->lines[transfer.copied];
+      ranks_[target].memory[target_line] = ranks_[source].memory[source_line];
     }
     if (transfer.copied < count || random_() % 2 == 0) return;
     transfer.complete = true;
@@ -268,10 +301,83 @@ class Machine {
     to.done[transfer.receive->instruction] = 1;
   }
 
+  Loan& loan(int owner, int borrower, std::size_t number) {
+    auto& list = loans_[{owner, borrower}];
+    if (list.size() <= number) list.resize(number + 1);
+    return list[number];
+  }
+
+  /// The k-th expose, borrow and release between two ranks belong to each other.
+  void lend(int index, std::size_t at) {
+    Rank& rank = ranks_[index];
+    const Program& program = programs_[index];
+    const Instruction& instruction = program.instructions[at];
+    const int peer = instruction.peer;
+    if (peer < 0 || peer >= static_cast<int>(ranks_.size()) || peer == index || nodes_.empty() || nodes_[peer] != nodes_[index]) {
+      throw Wrong("lends to another node");
+    }
+    const bool owns = instruction.op == Op::expose;
+    std::size_t& count = lent_[{owns ? index : peer, owns ? peer : index, instruction.op}];
+    Loan& mine = loan(owns ? index : peer, owns ? peer : index, count++);
+    if (instruction.op == Op::expose) {
+      if (program.slots.at(instruction.in[0]).space != Space::window) throw Wrong("lends private memory");
+      mine.exposed.emplace(index, at);
+      mine.cells = find(rank, program, instruction.in[0], program.runs_of(instruction), true);
+    } else if (instruction.op == Op::borrow) {
+      mine.borrowed.emplace(index, at);
+      add_borrowed(rank, program, instruction);
+    } else {
+      if (!mine.met || programs_[index].instructions[mine.borrowed->second].out != instruction.out) throw Wrong("releases nothing");
+      std::erase_if(rank.content.at(instruction.out), [&](const Cell& cell) { return cell.rank == peer; });
+      mine.released = true;
+      rank.done[at] = 1;
+    }
+  }
+
+  void add_borrowed(Rank& rank, const Program& program, const Instruction& instruction) {
+    const auto runs = program.runs_of(instruction);
+    for (std::size_t k = 0; k < runs.size(); ++k) {
+      std::int64_t line = window_line(programs_[instruction.peer]) + program.places.at(instruction.places + k) / kLine;
+      for (std::uint32_t unit = runs[k].unit; unit < runs[k].unit + runs[k].units; ++unit) {
+        for (int head = runs[k].head; head < runs[k].head + runs[k].heads; ++head) {
+          if (unit >= static_cast<std::uint32_t>(layout_.key_units.count()) || head >= layout_.problem.key_heads)
+            throw Wrong("no such cell");
+          rank.content.at(instruction.out).push_back({unit, head, instruction.peer, line, lines_of(Role::key_value, unit)});
+          line += lines_of(Role::key_value, unit);
+        }
+      }
+    }
+  }
+
+  /// The borrower learns that it may read; or the owner that it may write again.
+  void move(Loan& loan) {
+    if (!loan.met) {
+      const auto [borrower, at] = *loan.borrowed;
+      const Program& program = programs_[borrower];
+      std::size_t k = 0;
+      for (const Cell& cell : ranks_[borrower].content.at(program.instructions[at].out)) {
+        if (cell.rank != loan.exposed->first) continue;
+        if (k == loan.cells.size() || cell.first_line != loan.cells[k].first_line || cell.unit != loan.cells[k].unit) {
+          throw Wrong("borrows what is not lent");
+        }
+        ++k;
+      }
+      if (k != loan.cells.size()) throw Wrong("lends more than is borrowed");
+      loan.met = true;
+      ranks_[borrower].done[at] = 1;
+    } else {
+      loan.complete = true;
+      ranks_[loan.exposed->first].done[loan.exposed->second] = 1;
+    }
+  }
+
   void attend(Rank& rank, const Program& program, const Instruction& instruction) {
-    const auto& rows = rank.content.at(instruction.in[0]);
-    const auto queries = find(rank, program, instruction.in[0], rows, false);
-    const auto partials = find(rank, program, instruction.out, rows, false);
+    const auto& queries = rank.content.at(instruction.in[0]);
+    const auto& partials = rank.content.at(instruction.out);
+    std::set<std::pair<std::uint32_t, int>> rows, accumulated;
+    for (const Cell& cell : queries) rows.emplace(cell.unit, cell.head);
+    for (const Cell& cell : partials) accumulated.emplace(cell.unit, cell.head);
+    if (rows != accumulated) throw Wrong("rows differ");
     const auto keys = find(rank, program, instruction.in[1], program.runs_of(instruction), false);
     std::map<int, std::uint32_t> last;  // by head
     for (const Cell& key : keys) {
@@ -328,18 +434,22 @@ class Machine {
 
   const Layout& layout_;
   std::span<const Program> programs_;
+  std::span<const int> nodes_;
   std::mt19937_64 random_;
   std::vector<Rank> ranks_;
   std::vector<Transfer> transfers_;
   std::map<std::tuple<int, int, int>, std::vector<std::size_t>> order_;
   std::map<std::pair<std::tuple<int, int, int>, bool>, std::size_t> posted_;
+  std::map<std::pair<int, int>, std::deque<Loan>> loans_;  // (owner, borrower)
+  std::map<std::tuple<int, int, Op>, std::size_t> lent_;
+  std::vector<Loan*> loan_moves_;
 };
 
 }  // namespace
 
-std::string brute_force(const Layout& layout, std::span<const Program> programs, std::uint64_t seed) {
+std::string brute_force(const Layout& layout, std::span<const Program> programs, std::uint64_t seed, std::span<const int> nodes) {
   try {
-    Machine(layout, programs, seed).run();
+    Machine(layout, programs, seed, nodes).run();
   } catch (const std::exception& wrong) {
     return wrong.what();
   }

@@ -14,8 +14,9 @@
 
 namespace gyre::test {
 
-/// Runs two calls under one random timing. Empty if every rank ends with exactly the right pairs in every row; otherwise what went
-/// wrong.
-std::string brute_force(const Layout& layout, std::span<const Program> programs, std::uint64_t seed);
+/// nodes: of every rank, empty if none shares memory. Runs two calls under one random timing. Empty if every rank ends with exactly
+/// the right pairs in every row; otherwise what went wrong.
+std::string brute_force(const Layout& layout, std::span<const Program> programs, std::uint64_t seed,
+                        std::span<const int> nodes = {});
 
 }  // namespace gyre::test

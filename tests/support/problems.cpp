@@ -195,9 +195,10 @@ void run_rank(Transport& transport, const Job& job, const Tensors& tensors, Resu
   rows.write_to(result);
 }
 
-Result run_loopback_job(const Job& job, const Tensors& tensors, int ranks) {
+Result run_loopback_job(const Job& job, const Tensors& tensors, int ranks, int ranks_per_node) {
   Result result(job.problem);
-  run_loopback(ranks, [&](Transport& transport) { run_rank(transport, job, tensors, result); });
+  run_loopback(
+      ranks, [&](Transport& transport) { run_rank(transport, job, tensors, result); }, ranks_per_node);
   return result;
 }
 

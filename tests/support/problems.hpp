@@ -61,8 +61,8 @@ class RankRows {
 /// Runs this rank's part and writes its rows into `result`, which ranks may share. Calls forward `calls` times.
 void run_rank(Transport& transport, const Job& job, const Tensors& tensors, Result& result, int calls = 1);
 
-/// Over loopback.
-Result run_loopback_job(const Job& job, const Tensors& tensors, int ranks);
+/// Over loopback. ranks_per_node: 0 puts all on one.
+Result run_loopback_job(const Job& job, const Tensors& tensors, int ranks, int ranks_per_node = 0);
 
 /// Errors of some rows against the reference.
 struct Errors {

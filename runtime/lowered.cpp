@@ -1,0 +1,143 @@
+#include "runtime/lowered.hpp"
+
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+
+namespace gyre {
+namespace {
+
+[[noreturn]] void broken(const Program& program, std::size_t index, const char* what) {
+  throw std::logic_error("rank " + std::to_string(program.rank) + ": " + describe(program, index) + ": " + what);
+}
+
+/// Rows of a rank before each of its units: [unit] -> first row.
+std::vector<std::int64_t> first_rows(const Units& units, const Placement& placement, int rank) {
+  std::vector<std::int64_t> first(units.count(), -1);
+  std::int64_t row = 0;
+  for (int unit = 0; unit < units.count(); ++unit) {
+    if (!placement.holds(rank, unit)) continue;
+    first[unit] = row;
+    row += units.length(unit);
+  }
+  return first;
+}
+
+template <class Visit>
+void each_cell(std::span<const CellRun> runs, Visit&& visit) {
+  for (const CellRun& run : runs) {
+    for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
+      for (int head = run.head; head < run.head + run.heads; ++head) visit(unit, static_cast<std::uint16_t>(head));
+    }
+  }
+}
+
+/// Resolves one instruction after the other: what slots hold follows from program order alone.
+class Resolver {
+ public:
+  Resolver(const Program& program, const Layout& layout, const Memory& memory)
+      : program_(program), layout_(layout), memory_(memory), contents_(layout, program) {}
+
+  void update(const Instruction& instruction) { contents_.update(instruction); }
+
+  Transfer transfer(const Instruction& instruction) const {
+    const SlotId slot = instruction.op == Op::send ? instruction.in[0] : instruction.out;
+    Transfer found;
+    for (const CellRun& run : program_.runs_of(instruction)) {
+      found.messages.push_back({.bytes = at(contents_.find(slot, run).value()),
+                                .size = static_cast<std::size_t>(layout_.run_bytes(program_.slots[slot].role, run))});
+    }
+    return found;
+  }
+
+  Transfer loan(const Instruction& instruction) const {
+    const std::int64_t bytes = layout_.run_bytes(Role::key_value, program_.runs_of(instruction));
+    Transfer found;
+    found.messages.push_back({.bytes = nullptr, .size = static_cast<std::size_t>(bytes)});
+    return found;
+  }
+
+  std::vector<RowCell> apply(const Instruction& instruction) const {
+    const SlotId slot = instruction.function == Function::finish ? instruction.in[0] : instruction.out;
+    const bool keys = program_.slots[slot].role == Role::key_value;
+    const Units& units = keys ? layout_.key_units : layout_.query_units;
+    const auto first = first_rows(units, keys ? layout_.keys : layout_.queries, program_.rank);
+    std::vector<RowCell> found;
+    each_cell(program_.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
+      found.push_back({.cell = at(contents_.find(slot, unit, head).value()),
+                       .first_row = first[unit],
+                       .tokens = units.length(static_cast<int>(unit)),
+                       .head = head});
+    });
+    return found;
+  }
+
+  /// Heads without keys get no queries either: they would only make empty tasks.
+  AttendWork attend(const Instruction& instruction) const {
+    AttendWork work{
+        .shape = layout_.problem.cell_shape(), .score = layout_.problem.score_rule(), .bands = &layout_.bands(), .heads = {}};
+    work.heads.resize(layout_.problem.key_heads);
+    each_cell(program_.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
+      work.heads[head].keys.push_back({.cell = at(contents_.find(instruction.in[1], unit, head).value()),
+                                       .positions = layout_.key_units.range(static_cast<int>(unit))});
+    });
+    contents_.of(instruction.in[0]).each_cell(layout_, [&](std::uint32_t unit, std::uint16_t head, Place place) {
+      if (work.heads[head].keys.empty()) return;
+      work.heads[head].queries.push_back({.query = at(place),
+                                          .partial = at(contents_.find(instruction.out, unit, head).value()),
+                                          .positions = layout_.query_positions(static_cast<int>(unit))});
+    });
+    return work;
+  }
+
+ private:
+  /// Of another rank's memory nothing is ever written: a program that tries is refused by the verifier, and faults here.
+  std::byte* at(Place place) const {
+    if (place.sharer == Place::kArena) return memory_.arena + place.offset;
+    if (place.sharer == program_.rank) return memory_.window->mine().data() + place.offset;
+    return const_cast<std::byte*>(memory_.window->of(place.sharer).data()) + place.offset;
+  }
+
+  const Program& program_;
+  const Layout& layout_;
+  const Memory& memory_;
+  Contents contents_;
+};
+
+}  // namespace
+
+Lowered::Lowered(const Program& program, const Layout& layout, const Memory& memory, const KernelTable& kernels, int threads,
+                 int strips_per_block, const std::shared_ptr<AttendScratch>& scratch)
+    : transfers(program.instructions.size()), row_cells(program.instructions.size()), attends(program.instructions.size()) {
+  Resolver resolver(program, layout, memory);
+  for (std::size_t index = 0; index < program.instructions.size(); ++index) {
+    const Instruction& instruction = program.instructions[index];
+    resolver.update(instruction);
+    try {
+      switch (instruction.op) {
+        case Op::send:
+        case Op::receive:
+          transfers[index] = resolver.transfer(instruction);
+          break;
+        case Op::expose:
+        case Op::borrow:
+          transfers[index] = resolver.loan(instruction);
+          break;
+        case Op::release:
+          break;
+        case Op::apply:
+          row_cells[index] = resolver.apply(instruction);
+          break;
+        case Op::attend:
+          attends[index] = std::make_unique<Attend>(resolver.attend(instruction), kernels, threads, strips_per_block, scratch);
+          break;
+      }
+    } catch (const std::bad_optional_access&) {
+      broken(program, index, "a cell is not where the program says");
+    }
+    tickets += transfers[index].messages.size();
+  }
+}
+
+}  // namespace gyre
