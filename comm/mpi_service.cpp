@@ -11,6 +11,7 @@ constexpr int kSignalTag = 0;
 constexpr int kCollectiveTag = 1;
 constexpr std::size_t kLargestMessageBytes = std::size_t{1} << 30;  // MPI counts in int
 constexpr std::size_t kMostUndelivered = 4096;                      // signals; beyond, nobody takes them: they are dropped
+constexpr std::size_t kRingFromBytes = 16 << 10;
 constexpr int kNobody = -1;
 
 /// A rank that unwinds leaves no receive behind that would write into memory which is being freed.
@@ -108,9 +109,25 @@ void MpiService::barrier(Heartbeat& heartbeat) {
   }
 }
 
-/// Bruck's: before the step of distance d, the blocks of ranks rank..rank+d-1 lie at the front; the step appends those of the next
-/// d. P = 5, d = 1, 2, 4: blocks 1, 2, 4, then the one that is missing. At last blocks turn to their places.
 void MpiService::all_gather(Heartbeat& heartbeat, std::span<const std::byte> mine, std::span<std::byte> all) {
+  if (mine.size() >= kRingFromBytes) return gather_around(heartbeat, mine, all);
+  gather_by_doubling(heartbeat, mine, all);
+}
+
+/// A ring, for large blocks: each passes every rank once, and none is copied.
+void MpiService::gather_around(Heartbeat& heartbeat, std::span<const std::byte> mine, std::span<std::byte> all) {
+  const auto block = [&](int steps_back) {
+    return all.subspan(static_cast<std::size_t>((rank_ + ranks_ - steps_back) % ranks_) * mine.size(), mine.size());
+  };
+  std::copy(mine.begin(), mine.end(), block(0).begin());
+  for (int step = 1; step < ranks_; ++step) {
+    exchange(heartbeat, (rank_ + 1) % ranks_, block(step - 1), (rank_ + ranks_ - 1) % ranks_, block(step));
+  }
+}
+
+/// Bruck's, for small blocks: before the step of distance d, the blocks of ranks rank..rank+d-1 lie at the front; the step appends
+/// those of the next d. Of 5 ranks: 1, 2, 4 blocks, then the one that is missing. At last blocks turn to their places.
+void MpiService::gather_by_doubling(Heartbeat& heartbeat, std::span<const std::byte> mine, std::span<std::byte> all) {
   const std::size_t size = mine.size();
   if (blocks_.size() < all.size()) blocks_.resize(all.size());
   const std::span blocks = std::span(blocks_).first(all.size());

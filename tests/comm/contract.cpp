@@ -141,6 +141,19 @@ std::string collectives_deliver(Transport& transport) {
     if (values != std::array<int, 3>{root, round, root}) return "broadcast did not give the root's values";
     if (round % 3 == 0) transport.barrier();
   }
+  for (const std::size_t size : {1, 17, 5000, 20'000, 70'000}) {
+    const auto content_of = [&](int rank) { return content(static_cast<std::size_t>(rank), size); };
+    Bytes everybody(size * static_cast<std::size_t>(ranks), std::byte{0xee}), expected;
+    transport.all_gather(content_of(transport.rank()), everybody);
+    for (int rank = 0; rank < ranks; ++rank) {
+      const Bytes theirs = content_of(rank);
+      expected.insert(expected.end(), theirs.begin(), theirs.end());
+    }
+    if (everybody != expected) return "all_gather of " + std::to_string(size) + " bytes mixed blocks up";
+    Bytes one = content_of(transport.rank());
+    transport.broadcast(one, ranks - 1);
+    if (one != content_of(ranks - 1)) return "broadcast of " + std::to_string(size) + " bytes did not arrive";
+  }
   transport.all_gather({}, {});
   transport.broadcast({}, 0);
   return "";
