@@ -97,7 +97,8 @@ void require_stall(const Ending& ending, const std::string& pattern) {
 
 }  // namespace
 
-TEST_CASE("a rank that computes for longer than the deadline keeps everybody alive who waits for it, however indirectly") {
+TEST_CASE("a rank that computes for longer than the deadline keeps everybody alive who waits for it, however indirectly",
+          "[slow]") {
   for (const int ranks : {2, 3, 12}) {  // 12: a chain longer than the questions that fit into a deadline
     const Ending ending = ending_of(ranks, [&](Transport& transport) {
       const int next = transport.rank() + 1;
@@ -133,7 +134,7 @@ TEST_CASE("of many that wait for one silent rank, one speaks") {
   require_stall(ending, R"(rank [0-4] waits for rank 5, stage ring 7, for [0-9.]+ seconds; rank 5 does not answer.*)");
 }
 
-TEST_CASE("ranks that wait for each other in a circle do not keep each other alive") {
+TEST_CASE("ranks that wait for each other in a circle do not keep each other alive", "[slow]") {
   for (const int ranks : {2, 3, 7}) {
     const Ending ending = ending_of(ranks, [](Transport& transport) {
       compute(transport, 0.05 * transport.rank());
@@ -145,7 +146,7 @@ TEST_CASE("ranks that wait for each other in a circle do not keep each other ali
   }
 }
 
-TEST_CASE("a lost message, a lost exposure and a lost release end the job") {
+TEST_CASE("a lost message, a lost exposure and a lost release end the job", "[slow]") {
   for (const std::string lost : {"send", "receive", "expose", "borrow"}) {
     CAPTURE(lost);
     const bool message = lost == "send" || lost == "receive";
@@ -166,7 +167,7 @@ TEST_CASE("a lost message, a lost exposure and a lost release end the job") {
   }
 }
 
-TEST_CASE("collectives wait under the deadline: for a computing rank as long as it takes, for a silent one not") {
+TEST_CASE("collectives wait under the deadline: for a computing rank as long as it takes, for a silent one not", "[slow]") {
   for (const bool silent : {false, true}) {
     const Ending ending = ending_of(4, [&](Transport& transport) {
       if (transport.rank() == 2) silent ? be_silent(3 * kDeadline) : compute(transport, 3 * kDeadline);

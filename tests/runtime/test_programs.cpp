@@ -166,7 +166,7 @@ TEST_CASE("a full ring over two nodes borrows inside them and sends between them
   }
 }
 
-TEST_CASE("programs of 1,024 ranks are proven in one process") {
+TEST_CASE("programs of 1,024 ranks are proven in one process", "[slow]") {
   struct Case {
     const char* mask;
     const char* partition;
