@@ -1,4 +1,8 @@
 // The gyre command. One line on standard error and one exit status, whatever happens and on however many ranks.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <optional>
@@ -88,10 +92,19 @@ int run_launched(const Launcher& launcher, int argc, char** argv) {
   return status;
 }
 
+/// A closed standard stream must not become a tensor file: writing to what stands in for it fails. A file beyond the size limit of
+/// a process is an error of a write, and not its end.
+void guard_descriptors() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(stream, F_GETFD) < 0) static_cast<void>(::open("/dev/null", O_RDONLY));
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
 }  // namespace
 }  // namespace gyre
 
 int main(int argc, char** argv) {
+  gyre::guard_descriptors();
   const gyre::Launcher launcher = gyre::detect_launcher();
   if (launcher.present) return gyre::run_launched(launcher, argc, argv);
   return gyre::run_here({argv + 1, argv + argc});

@@ -12,6 +12,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::int64_t kReportBytes = 64 << 10;  // reserved, so that a full disk is found now; longer ones find out when written
+
 bool same_file(const std::string& a, const std::string& b) {
   std::error_code error;
   if (fs::equivalent(a, b, error)) return true;
@@ -31,7 +33,7 @@ void require_different_files(const RunRequest& request) {
   for (const Named& output : outputs) {
     if (output.second.empty()) continue;
     for (const Named& other : taken)
-      if (same_file(output.second, other.second))
+      if (same_file(output.second, other.second) || same_file(output.second + kPartialSuffix, other.second))
         throw std::invalid_argument(std::string(output.first) + " and " + other.first + " are the same file, " + output.second +
                                     "; give the output a name of its own");
     taken.push_back(output);
@@ -57,7 +59,7 @@ void Outputs::open(const RunRequest& request, const Problem& problem, bool creat
     out_.emplace(request.out_file,
                  FileContent{.name = "out", .type = request.out_type, .shape = {tokens, heads, problem.value_dim}}, create);
   if (!request.lse_file.empty()) lse_.emplace(request.lse_file, FileContent{.name = "lse", .shape = {tokens, heads}}, create);
-  if (!request.report_file.empty() && create) report_.emplace(request.report_file, 0, create);
+  if (!request.report_file.empty() && create) report_.emplace(request.report_file, kReportBytes, create);
   if (!request.trace_file.empty() && create) trace_.emplace(request.trace_file, 0, create);
 }
 
@@ -74,6 +76,7 @@ void Outputs::publish() {
 void Outputs::write_report(const std::string& json) {
   if (!report_) return;
   report_->write(0, json);
+  report_->cut(std::ssize(json));
   report_->publish();
 }
 

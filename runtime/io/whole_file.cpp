@@ -1,6 +1,7 @@
 #include "runtime/io/whole_file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,36 +39,77 @@ void require_replaceable(const std::string& path) {
 
 /// Real blocks where the file system can reserve them, a length otherwise.
 void reserve(int descriptor, std::int64_t bytes, const std::string& path) {
-  if (bytes > 0 && ::fallocate(descriptor, 0, 0, bytes) == 0) return;
-  if (bytes > 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+  int failed = bytes == 0 ? ENOSYS : EINTR;
+  while (failed == EINTR) failed = ::fallocate(descriptor, 0, 0, bytes) == 0 ? 0 : errno;
+  if (failed == 0) return;
+  errno = failed;
+  if (failed != EOPNOTSUPP && failed != ENOSYS)
     refuse(path, reason(errno) + " (" + std::to_string(bytes) + " bytes are needed); choose a place with more room");
   if (::ftruncate(descriptor, bytes) != 0) refuse(path, reason(errno));
+}
+
+bool is_file_of(const struct stat& status, const std::string& name) {
+  struct stat there {};
+  return ::lstat(name.c_str(), &there) == 0 && there.st_ino == status.st_ino && there.st_dev == status.st_dev;
+}
+
+/// One attempt to have a new partial file that is locked as long as its writer lives; -1 if another try is worth it. What a dead
+/// job left is removed and not written over: ranks of it may still be ending, with that file open.
+int try_to_create(const std::string& partial, const std::string& path) {
+  constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  const std::string in_the_way = partial + " is in the way: ";
+  int descriptor = ::open(partial.c_str(), kFlags | O_CREAT | O_EXCL, 0666);
+  const bool fresh = descriptor >= 0;
+  if (!fresh && errno != EEXIST)
+    refuse(path, reason(errno) + "; choose a folder that is there and may be written to by every rank");
+  if (!fresh) descriptor = ::open(partial.c_str(), kFlags);
+  if (descriptor < 0 && errno == ENOENT) return -1;
+  if (descriptor < 0) refuse(path, in_the_way + reason(errno) + "; remove it or choose another name");
+
+  struct stat status {};
+  const bool regular = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
+  const int unlocked = ::flock(descriptor, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+  const bool ours = is_file_of(status, partial);
+  if (fresh && ours && unlocked != EWOULDBLOCK) return descriptor;  // also where the file system has no locks
+  if (!fresh && ours && regular && unlocked == 0) ::unlink(partial.c_str());
+  ::close(descriptor);
+  if (!regular) refuse(path, in_the_way + "it is not a regular file; remove it or choose another name");
+  if (unlocked == EWOULDBLOCK) refuse(path, in_the_way + "another job writes it now; wait for that job or choose another name");
+  if (unlocked != 0)
+    refuse(path, in_the_way + "another job writes it now, or one was killed; remove it or choose another name (" +
+                     reason(unlocked) + ")");
+  return -1;
+}
+
+int create_partial(const std::string& partial, const std::string& path) {
+  for (int attempt = 0; attempt < 100; ++attempt)
+    if (const int descriptor = try_to_create(partial, path); descriptor >= 0) return descriptor;
+  refuse(path, partial + " is made and removed by other jobs all the time; choose another name");
 }
 
 }  // namespace
 
 WholeFile::WholeFile(std::string path, std::int64_t bytes, bool create)
-    : path_(behind_links(path)), partial_(path_ + ".gyre-partial"), ours_(create) {
-  if (create) require_replaceable(path_);
-  const int flags = create ? O_RDWR | O_CREAT | O_EXCL : O_RDWR;
-  descriptor_ = ::open(partial_.c_str(), flags | O_CLOEXEC, 0666);
-  if (descriptor_ < 0 && errno == EEXIST) {
-    refuse(path, partial_ + " is in the way: another job writes it now, or one was killed; remove it or choose another name");
+    : path_(behind_links(path)), partial_(path_ + kPartialSuffix), ours_(create) {
+  if (!create) {
+    descriptor_ = ::open(partial_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (descriptor_ < 0) refuse(path, reason(errno) + "; choose a folder that is there and may be written to by every rank");
+    return;
   }
-  if (descriptor_ < 0) refuse(path, reason(errno) + "; choose a folder that is there and may be written to by every rank");
-  if (!create) return;
+  require_replaceable(path_);
+  descriptor_ = create_partial(partial_, path);
   try {
     reserve(descriptor_, bytes, path);
   } catch (...) {
-    ::close(descriptor_);
     ::unlink(partial_.c_str());
+    ::close(descriptor_);
     throw;
   }
 }
 
 WholeFile::~WholeFile() {
+  if (ours_) ::unlink(partial_.c_str());  // while it is locked
   if (descriptor_ >= 0) ::close(descriptor_);
-  if (ours_) ::unlink(partial_.c_str());
 }
 
 WholeFile::WholeFile(WholeFile&& other) noexcept
@@ -86,11 +128,19 @@ void WholeFile::write(std::int64_t offset, std::span<const std::byte> bytes) {
   }
 }
 
+void WholeFile::cut(std::int64_t bytes) {
+  if (::ftruncate(descriptor_, bytes) != 0) throw std::runtime_error(path_ + ": could not be cut to its length: " + reason(errno));
+}
+
 void WholeFile::publish() {
-  if (::close(std::exchange(descriptor_, -1)) != 0) throw std::runtime_error(path_ + ": could not be written: " + reason(errno));
+  // Closing any descriptor tells what a remote file system could not store; the other one keeps the lock until the file has its
+  // name.
+  const int copy = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0 || ::close(copy) != 0) throw std::runtime_error(path_ + ": could not be written: " + reason(errno));
   if (std::rename(partial_.c_str(), path_.c_str()) != 0)
     throw std::runtime_error(path_ + ": could not be given its name: " + reason(errno));
   ours_ = false;
+  ::close(std::exchange(descriptor_, -1));
 }
 
 }  // namespace gyre

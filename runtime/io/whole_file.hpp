@@ -1,4 +1,6 @@
 // A file that comes into being under its name only when it is whole: written beside it as NAME.gyre-partial, then renamed.
+// The partial file is locked (flock) while its creator lives, so that what a killed job left is told from what a job writes, and is
+// removed by the next one; on file systems without locks it is refused instead, and named.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +9,8 @@
 #include <string_view>
 
 namespace gyre {
+
+inline constexpr const char* kPartialSuffix = ".gyre-partial";
 
 class WholeFile {
  public:
@@ -22,6 +26,8 @@ class WholeFile {
   /// Thread-safe. Throws std::runtime_error if the system does not take the bytes.
   void write(std::int64_t offset, std::span<const std::byte> bytes);
   void write(std::int64_t offset, std::string_view text) { write(offset, std::as_bytes(std::span(text))); }
+  /// Takes back what was reserved beyond that. Throws std::runtime_error.
+  void cut(std::int64_t bytes);
   /// On the creator, after everybody has written: gives the file its name. Throws std::runtime_error.
   void publish();
 

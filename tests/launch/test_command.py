@@ -7,11 +7,14 @@ Standard library only: tensors are small enough for plain Python to be the float
 
 import array
 import fcntl
+import functools
 import json
 import math
 import os
 import pty
 import random
+import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -161,6 +164,28 @@ class CommandTest(unittest.TestCase):
             self.assertIn(part, ours[0])
         self.assertEqual(done.stdout, "", arguments)
         self.assertEqual(sorted(os.listdir(self.folder)), before, "a failed run left files behind")
+
+    def kill_and_run_again(self, launch):
+        """A job that writes, one beside it that is refused, and one after it was killed that is not."""
+        arguments = ("run", "--synthetic", "300", "--out", self.path("out.npy"))
+        victim = subprocess.Popen([*launch, GYRE, *arguments, "--repeat", "1000000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while not os.path.exists(self.path("out.npy.gyre-partial")):
+                self.assertIsNone(victim.poll(), "it ended before it was killed")
+                time.sleep(0.01)
+            beside = self.gyre(*arguments)
+        finally:
+            victim.kill()
+            victim.wait()
+        self.assertEqual(beside.returncode, 2, beside.stderr)
+        self.assertIn("another job writes it now", beside.stderr)
+        for _ in range(1000):  # ranks of mpirun notice a little later
+            after = self.gyre(*arguments)
+            if after.returncode == 0:
+                break
+            time.sleep(0.02)
+        self.assertEqual((after.returncode, after.stderr), (0, ""))
+        self.assertEqual(os.listdir(self.folder), ["out.npy"])
 
     def compare(self, case, mask, visible, *more, offset=None, scale=None, softcap=None, **options):
         """Runs a case and compares its files with the definition."""
@@ -639,6 +664,38 @@ class WrongInput(CommandTest):
         self.refuse_everywhere(*arguments, "--trace", self.path("v.npy"), saying=("--trace and --v", "v.npy"))
         self.refuse_everywhere("--synthetic", 9, "--out", self.path("out.txt"), saying="does not end in .npy or .safetensors")
 
+    def test_what_a_killed_run_left_does_not_stop_the_next_one(self):
+        self.kill_and_run_again([])
+
+    def test_an_input_that_has_the_name_of_a_partial_output_is_not_removed(self):
+        arguments = self.files(q=self.path("out.npy.gyre-partial"))
+        save(self.path("out.npy.gyre-partial"), (6, 4, 3), [0.5] * 72)
+        self.refuse_everywhere(*arguments, "--out", self.path("out.npy"), saying=("--out and --q", "give the output a name of its own"))
+        self.assertTrue(os.path.exists(self.path("out.npy.gyre-partial")))
+
+    def test_standard_output_that_is_full_or_closed_ends_in_an_error(self):
+        for arguments in (["run", "--synthetic", "9"], ["--help"], ["run", "--synthetic", "9", "--out", self.path("out.npy")]):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([GYRE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(done.returncode, 2, arguments)
+            self.assertIn("gyre: error: standard output could not be written: No space left", done.stderr)
+            done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", GYRE, *arguments], stderr=subprocess.PIPE, text=True)
+            self.assertEqual((done.returncode, done.stderr.count("gyre: error: ")), (2, 1), done.stderr)
+        self.assertEqual(load(self.path("out.npy"))[0], (9, 8, 64))
+
+    def test_a_file_beyond_the_size_limit_of_a_process_is_refused(self):
+        limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (10_000, 10_000))
+        done = subprocess.run([GYRE, "run", "--synthetic", "300", "--out", self.path("out.npy")], preexec_fn=limit, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout, os.listdir(self.folder)), (2, "", []), done.stderr)
+        self.assertIn("out.npy: cannot be written: File too large", done.stderr)
+
+    def test_missing_files_are_named_with_their_option_and_a_remedy(self):
+        for option in ("q", "k", "v"):
+            remedy = (f"--{option} ", "missing.npy: cannot be read: No such file or directory; give a file that is there on every rank")
+            self.refuse_everywhere(*self.files(**{option: self.path("missing.npy")}), saying=remedy)
+        self.refuse_everywhere("--input", self.path("missing.safetensors"), saying=("--input ", "No such file", "give a file"))
+        self.refuse("run", "--q", saying="--q needs a value; give one: --q FILE")
+
     def test_a_failed_run_leaves_an_older_result_as_it_was(self):
         save(self.path("out.npy"), (1, 1, 1), [7.0])
         self.refuse_everywhere(*self.files(), "--out", self.path("out.npy"), "--report", self.path("no/r.json"))
@@ -671,6 +728,9 @@ class UnderMpirun(CommandTest):
 
     def test_ranks_of_mpirun_are_traced_into_one_file_and_stay_silent_on_standard_error(self):
         Traces.check_ring(self, 3, Traces.trace(self, "--synthetic", 600, "--mask", "causal", mpi=3))
+
+    def test_what_a_killed_job_left_does_not_stop_the_next_one(self):
+        self.kill_and_run_again([MPIEXEC, "--oversubscribe", "--bind-to", "none", "-n", "2"])
 
     def test_help_is_printed_once(self):
         self.assertEqual(self.succeed("--help", mpi=3).count("--query-offset"), 1)

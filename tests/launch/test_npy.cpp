@@ -1,4 +1,6 @@
 // NumPy files: what is read is what was written, by shard as by the whole, and what is not a tensor is refused by name.
+#include <sys/stat.h>
+
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -279,6 +281,51 @@ TEST_CASE("an output that cannot be written is refused before anything is comput
   CHECK_THROWS_AS(TensorWriter(folder / "nobody_created_it.npy", (FileContent{.name = "out", .shape = {1, 1}}), false),
                   std::invalid_argument);
   CHECK(folder.entries() == 0);
+}
+
+TEST_CASE("what a killed job left is replaced, what another job writes now is refused and stays as it is") {
+  Folder folder;
+  const std::string path = folder / "x.npy", partial = path + kPartialSuffix;
+  save_bytes(partial, std::string(10'000, 'x'));
+  {
+    TensorWriter writer(path, {.name = "out", .shape = {2, 2}}, true);
+    const std::string message = refusal_of([&] { TensorWriter(path, (FileContent{.name = "out", .shape = {1, 1}}), true); });
+    CHECK(says(message, partial + " is in the way: another job writes it now; wait for that job or choose another name"));
+    const Range all[] = {{0, 2}};
+    writer.write(all, ramp(4).data());
+    writer.publish();
+  }
+  CHECK(load(path) == ramp(4));
+  CHECK(folder.entries() == 1);
+}
+
+TEST_CASE("a dead job's rank that still writes does not reach the file of the next job") {
+  Folder folder;
+  const std::string path = folder / "x.npy", partial = path + kPartialSuffix;
+  const std::vector<float> rows = ramp(4);
+  const Range all[] = {{0, 2}};
+  save_bytes(partial, std::string(144, 'x'));
+  TensorWriter straggler(path, {.name = "out", .shape = {2, 2}}, false);
+  TensorWriter next(path, {.name = "out", .shape = {2, 2}}, true);
+  next.write(all, rows.data());
+  straggler.write(all, std::vector<float>(4, 7).data());
+  next.publish();
+  CHECK(load(path) == rows);
+}
+
+TEST_CASE("a partial file that is none is refused and stays") {
+  Folder folder;
+  const std::string path = folder / "x.npy", partial = path + kPartialSuffix;
+  const auto refusal = [&] { return refusal_of([&] { TensorWriter(path, (FileContent{.name = "out", .shape = {1, 1}}), true); }); };
+  fs::create_directory(partial);
+  CHECK(says(refusal(), "is in the way: Is a directory; remove it"));
+  fs::remove(partial);
+  fs::create_symlink(folder / "elsewhere", partial);
+  CHECK(says(refusal(), "is in the way"));
+  fs::remove(partial);
+  REQUIRE(::mkfifo(partial.c_str(), 0600) == 0);
+  CHECK(says(refusal(), "is in the way: it is not a regular file"));
+  CHECK(folder.entries() == 1);
 }
 
 TEST_CASE("the header of an output is what NumPy itself would write") {
