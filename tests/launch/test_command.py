@@ -343,6 +343,22 @@ class Files(CommandTest):
             ranks = () if mpi else ("--ranks", 3)
             self.compare(case, mask, lambda i, j: j <= i and document[i] == document[j], "--unit", 2, *ranks, mpi=mpi)
 
+    def test_blocks_of_a_file_show_what_its_table_says_on_any_number_of_ranks(self):
+        case, draw = Case(self.folder, 13, 17, 2, 1, 4, 3), random.Random(3)
+        for descr, ranks, block in (("|u1", 1, 4), ("|b1", 3, 5), ("|u1", 4, 1)):
+            rows, columns = -(-13 // block), -(-17 // block)
+            table = [draw.randrange(3) % 2 if descr == "|b1" else draw.choice((0, 0, 1, 255)) for _ in range(rows * columns)]
+            save(self.path("blocks.npy"), (rows, columns), table, descr)
+            mask = f"blocks({self.path('blocks.npy')},{block}) & causal"
+            visible = lambda i, j: j <= i and table[(i - 4) // block * columns + j // block] != 0
+            self.compare(case, mask, visible, "--ranks", ranks, "--unit", 3)
+
+    def test_a_table_that_does_not_fit_the_tokens_or_the_heads_is_refused_with_what_would(self):
+        path = self.path("blocks.npy")
+        for shape, saying in (((2, 4), "it must be [4, 4]"), ((4, 5), "it must be [4, 4]"), ((3, 4, 4), "blocks of 3 heads")):
+            save(path, shape, [1] * math.prod(shape), "|u1")
+            self.refuse("run", "--synthetic", 13, "--heads", 2, "--mask", f"blocks({path},4)", "--ranks", 2, saying=saying)
+
     def test_files_of_masks_that_are_wrong_are_refused_on_every_rank(self):
         path = self.path("m.npy")
         for shape, values, descr, saying in (
