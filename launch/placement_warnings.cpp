@@ -5,6 +5,7 @@
 #include <iterator>
 #include <map>
 #include <numeric>
+#include <stdexcept>
 
 #include "launch/launch_line.hpp"
 
@@ -89,6 +90,22 @@ std::string ranges_text(std::span<const int> ascending) {
     i = last + 1;
   }
   return text;
+}
+
+void require_few_threads(std::span<const RankPlace> places, std::span<const int> threads) {
+  for (const Group& host : hosts_of(places)) {
+    const RankPlace& first = places[host[0]];
+    const int hardware_threads = first.node.cores * first.node.threads_per_core;
+    const std::int64_t limit = std::clamp<std::int64_t>(16LL * hardware_threads, 256, 4096);
+    std::int64_t all = 0;
+    for (const int rank : host) all += threads[rank];
+    if (all > limit)
+      throw std::invalid_argument(count_text(static_cast<int>(host.size()), "rank") + " of up to " +
+                                  count_text(*std::max_element(threads.begin(), threads.end()), "thread") + " are " +
+                                  std::to_string(all) + " threads on " + first.host_name.data() + ", which has " +
+                                  count_text(hardware_threads, "hardware thread") + " (limit " + std::to_string(limit) +
+                                  "); lower --threads or --ranks, or use more nodes");
+  }
 }
 
 std::vector<std::string> placement_warnings(std::span<const RankPlace> places, std::span<const int> threads) {

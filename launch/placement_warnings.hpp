@@ -14,6 +14,10 @@ namespace gyre {
 /// threads of rank r. Pure.
 std::vector<std::string> placement_warnings(std::span<const RankPlace> places, std::span<const int> threads);
 
+/// Throws std::invalid_argument if the ranks of a host together start far more threads than it has: more than 16 for each hardware
+/// thread (but 256 are always allowed, to try things) or more than 4,096. Pure.
+void require_few_threads(std::span<const RankPlace> places, std::span<const int> threads);
+
 /// "0-3,7" of {0, 1, 2, 3, 7}.
 std::string ranges_text(std::span<const int> ascending);
 

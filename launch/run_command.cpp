@@ -18,6 +18,7 @@
 #include "launch/inputs.hpp"
 #include "launch/measure.hpp"
 #include "launch/outputs.hpp"
+#include "launch/placement_warnings.hpp"
 #include "launch/print.hpp"
 #include "launch/report.hpp"
 #include "launch/text.hpp"
@@ -147,10 +148,12 @@ int run_command(Transport& transport, const RunRequest& request) {
   const Topology topology = discover_topology(transport);
   Options options = request.options;
   options.threads = request.threads.value_or(topology.default_threads());
+  const std::vector<int> threads = gather_threads(transport, options.threads);
+  require_few_threads(topology.places, threads);
   Attention attention(transport, problem, options);
   Outputs outputs(transport, request, problem);
 
-  warn_of_placement(transport, topology, options.threads);
+  if (transport.rank() == 0) warn_of_placement(topology.places, threads);
   LiveLine live(live_descriptor(transport, request.live));
   live.phase("reading");
   std::optional<Team> team;

@@ -43,13 +43,13 @@ std::vector<Hardware> gather_hardware(Transport& transport, std::span<const Rank
   return nodes;
 }
 
+}  // namespace
+
 std::vector<int> gather_threads(Transport& transport, int threads) {
   std::vector<int> all(transport.ranks());
   all_gather_value(transport, threads, std::span(all));
   return all;
 }
-
-}  // namespace
 
 std::optional<TopoRequest> parse_topo(const std::vector<std::string>& arguments) {
   const Given given("topo", describe_options(), arguments);
@@ -92,10 +92,8 @@ int topo_command(Transport& transport, const TopoRequest& request) {
   return kSuccess;
 }
 
-void warn_of_placement(Transport& transport, const Topology& topology, int threads) {
-  const std::vector<int> all = gather_threads(transport, threads);
-  if (transport.rank() != 0) return;
-  const std::vector<std::string> warnings = placement_warnings(topology.places, all);
+void warn_of_placement(std::span<const RankPlace> places, std::span<const int> threads) {
+  const std::vector<std::string> warnings = placement_warnings(places, threads);
   if (warnings.empty()) return;
   std::string line = "gyre: warning: " + warnings[0];
   if (warnings.size() > 1) line += " (and " + std::to_string(warnings.size() - 1) + " more: gyre topo shows them)";

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,10 @@ std::string topo_help();
 /// if the file cannot be written.
 int topo_command(Transport& transport, const TopoRequest& request);
 
-/// What is wrong with where the ranks of this job run, if this one has that many compute threads: one line on standard error, of
-/// rank 0. Collective.
-void warn_of_placement(Transport& transport, const Topology& topology, int threads);
+/// The compute threads of every rank. Collective.
+std::vector<int> gather_threads(Transport& transport, int threads);
+
+/// One line on standard error if something is wrong with where ranks run. Local; rank 0 says it.
+void warn_of_placement(std::span<const RankPlace> places, std::span<const int> threads);
 
 }  // namespace gyre

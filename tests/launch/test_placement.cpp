@@ -165,6 +165,19 @@ TEST_CASE("more threads than the cores that a rank is bound to are warned of") {
   REQUIRE(warnings[0].starts_with("rank 0 runs more threads than the 1 core of a that it is bound to"));
 }
 
+TEST_CASE("far more threads than a node has are refused, counted over its ranks and node by node") {
+  const std::vector<RankPlace> places{place(kTwoCores, "a", 0, 2, 1), place(kTwoCores, "a", 0, 2, 1),
+                                      place(kTwoCores, "b", 0, 2, 1)};
+  REQUIRE_NOTHROW(require_few_threads(places, std::array{128, 128, 256}));
+  REQUIRE_THROWS_WITH(
+      require_few_threads(places, std::array{128, 129, 256}),
+      "2 ranks of up to 256 threads are 257 threads on a, which has 2 hardware threads (limit 256); lower --threads "
+      "or --ranks, or use more nodes");
+  const std::vector<RankPlace> big{place(kFourNuma, "a", 0, 64, 1)};
+  REQUIRE_NOTHROW(require_few_threads(big, std::array{16 * 128}));
+  REQUIRE_THROWS_AS(require_few_threads(big, std::array{16 * 128 + 1}), std::invalid_argument);
+}
+
 TEST_CASE("ranks are written as ranges") {
   REQUIRE(ranges_text(std::vector<int>{}).empty());
   REQUIRE(ranges_text(std::vector{0, 1, 2, 3, 7, 9, 10}) == "0-3,7,9-10");

@@ -70,6 +70,17 @@ class Topo(unittest.TestCase):
                 self.assertTrue(ours[0].startswith("gyre: error: "))
                 self.assertIn(saying, ours[0])
 
+    def test_ranks_times_threads_far_beyond_the_machine_are_refused_before_anything_starts(self):
+        out = os.path.join(self.scratch.name, "out.npy")
+        job = [GYRE, "run", "--synthetic", "64", "--threads", "1000", "--out", out]
+        for command in ([*job, "--ranks", 8], [MPIEXEC, "--oversubscribe", "--bind-to", "none", "-n", 8, *job]):
+            done = run(*command)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            ours = [line for line in done.stderr.splitlines() if "gyre:" in line]
+            self.assertEqual(len(ours), 1, done.stderr)
+            self.assertRegex(ours[0], r"^gyre: error: 8 ranks of up to 1000 threads are 8000 threads on .* \(limit \d+\); lower")
+            self.assertEqual(os.listdir(self.scratch.name), [])
+
     def test_mpirun_would_bind_as_promised_on_machines_that_are_not_here(self):
         """Open MPI's simulator maps and binds without starting anything; [BB/../..] is one package, a slot for each core."""
         xml = os.path.join(self.scratch.name, "machine.xml")
