@@ -125,6 +125,17 @@ void check(Transport& transport, const Problem& problem, const Attention& attent
                             sample_tokens(problem.query_tokens, request.check_rows, request.seed));
 }
 
+void trace(Transport& transport, const Attention& attention, const Topology& topology, int threads, const RecordedCall& record,
+           Outputs& outputs) {
+  write_trace(transport, outputs.trace(),
+              {.program = attention.program(),
+               .layout = attention.layout(),
+               .events = record.timeline.events(),
+               .call_began_seconds = record.began_seconds,
+               .label = format("node %d, %s", topology.node_of_rank[static_cast<std::size_t>(transport.rank())],
+                               plural(threads, "thread").c_str())});
+}
+
 /// On rank 0. Returns the exit status.
 int tell(const Report& report, Outputs& outputs) {
   outputs.write_report(to_json(report));
@@ -174,19 +185,13 @@ int run_command(Transport& transport, const RunRequest& request) {
 
   together_alive(transport, "writing", [&] { outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data()); });
   live.erase();
-  if (!request.trace_file.empty())
-    write_trace(transport, outputs.trace(),
-                {.program = attention.program(),
-                 .layout = attention.layout(),
-                 .events = record.timeline.events(),
-                 .call_began_seconds = record.began_seconds,
-                 .label = format("node %d, %s", topology.node_of_rank[static_cast<std::size_t>(transport.rank())],
-                                 plural(options.threads, "thread").c_str())});
   int status = kSuccess;
   together_alive(transport, "publishing", [&] {
-    if (transport.rank() != 0) return;
-    outputs.publish();
-    status = tell(report, outputs);
+    if (transport.rank() == 0) outputs.publish();
+  });
+  if (!request.trace_file.empty()) trace(transport, attention, topology, options.threads, record, outputs);
+  together_alive(transport, "reporting", [&] {
+    if (transport.rank() == 0) status = tell(report, outputs);
   });
   transport.broadcast(std::as_writable_bytes(std::span(&status, 1)), 0);
   return status;
