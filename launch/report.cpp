@@ -88,6 +88,7 @@ nlohmann::ordered_json per_rank_json(const Report& report) {
   return {{"total_seconds", seconds(&CallTime::total_seconds)},
           {"computing_seconds", seconds(&CallTime::computing_seconds)},
           {"packing_seconds", seconds(&CallTime::packing_seconds)},
+          {"communicating_seconds", seconds(&CallTime::communicating_seconds)},
           {"waiting_seconds", seconds(&CallTime::waiting_seconds)},
           {"bytes_sent", of_ranks(report, [](const RankFigures& rank) { return rank.bytes_sent; })},
           {"bytes_borrowed", of_ranks(report, [](const RankFigures& rank) { return rank.bytes_borrowed; })}};
@@ -118,11 +119,13 @@ std::string to_text(const Report& report) {
   text += problem_text(report.problem) + time_text(report);
   text += part_text("computing", report, &CallTime::computing_seconds);
   text += part_text("packing", report, &CallTime::packing_seconds);
+  text += part_text("transport", report, &CallTime::communicating_seconds);
   text += part_text("waiting", report, &CallTime::waiting_seconds);
   if (report.measured.silent) text += overlap_text(report.measured);
   text += format("  cores      %s of all processes in a mean call\n", seconds_text(report.measured.cpu_seconds).c_str());
   text += bytes_line("sent", report, &RankFigures::bytes_sent);
   text += bytes_line("borrowed", report, &RankFigures::bytes_borrowed);
+  if (report.ranks > 1 && !report.unshared.empty()) text += "  unshared   memory inside a node: " + report.unshared + "\n";
   text += format("  memory     arena %s, scratch %s, resident at most %s (largest rank)\n",
                  bytes_text(static_cast<double>(report.arena_bytes)).c_str(),
                  bytes_text(static_cast<double>(report.scratch_bytes)).c_str(),
@@ -170,6 +173,7 @@ std::string to_json(const Report& report) {
       {"computing_seconds", measured.spread(&CallTime::computing_seconds).most},
       {"computing_imbalance", measured.spread(&CallTime::computing_seconds).imbalance()},
       {"packing_seconds", measured.spread(&CallTime::packing_seconds).most},
+      {"communicating_seconds", measured.spread(&CallTime::communicating_seconds).most},
       {"waiting_seconds", measured.spread(&CallTime::waiting_seconds).most},
       {"exposed_communication_seconds", number_or_null(measured.exposed_communication_seconds())},
       {"silent_seconds", number_or_null(measured.silent ? std::optional(measured.silent->seconds) : std::nullopt)},
@@ -177,6 +181,7 @@ std::string to_json(const Report& report) {
       {"silent_cpu_seconds", number_or_null(measured.silent ? std::optional(measured.silent->cpu_seconds) : std::nullopt)},
       {"bytes_sent", measured.sum(&RankFigures::bytes_sent)},
       {"bytes_borrowed", measured.sum(&RankFigures::bytes_borrowed)},
+      {"unshared", report.unshared.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(report.unshared)},
       {"arena_bytes", report.arena_bytes},
       {"scratch_bytes", report.scratch_bytes},
       {"peak_memory_bytes", report.peak_memory_bytes},

@@ -80,6 +80,7 @@ Report describe(Transport& transport, const Problem& problem, const Attention& a
   report.strategy = to_string(attention.strategy());
   report.partition = attention.layout().partition.text();
   report.isa = attention.isa();
+  report.unshared = attention.unshared();
   report.ranks = transport.ranks();
   report.nodes = topology.nodes();
   report.threads = static_cast<int>(sum_over_ranks(transport, static_cast<std::uint64_t>(threads)));

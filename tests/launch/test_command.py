@@ -422,7 +422,8 @@ class Reports(CommandTest):
         self.assertLessEqual(report["fastest_seconds"], report["seconds"])
         self.assertLessEqual(report["seconds"], report["slowest_seconds"])
         ranks = report["per_rank"]
-        for key in ("total_seconds", "computing_seconds", "packing_seconds", "waiting_seconds", "bytes_sent", "bytes_borrowed"):
+        for key in ("total_seconds", "computing_seconds", "packing_seconds", "communicating_seconds", "waiting_seconds", "bytes_sent",
+                    "bytes_borrowed"):  # fmt: skip
             self.assertEqual(len(ranks[key]), 3, key)
         self.assertEqual(max(ranks["total_seconds"]), report["seconds"])
         self.assertEqual(sum(ranks["bytes_sent"]), report["bytes_sent"])

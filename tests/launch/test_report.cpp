@@ -55,6 +55,15 @@ TEST_CASE("a single rank is not compared with itself") {
   CHECK(says(page, "(one call)"));
 }
 
+TEST_CASE("the page says why ranks of a node do not share memory, and nothing if they do") {
+  Report report = uneven();
+  CHECK_FALSE(says(to_text(report), "unshared"));
+  CHECK(nlohmann::json::parse(to_json(report))["unshared"].is_null());
+  report.unshared = "switched off";
+  CHECK(says(to_text(report), "memory inside a node: switched off"));
+  CHECK(nlohmann::json::parse(to_json(report))["unshared"] == "switched off");
+}
+
 TEST_CASE("speed and its share of the peak follow from seconds, pairs and dims") {
   const Report report = uneven();
   CHECK(report.flops() == 2.0 * 20000 * 12);
