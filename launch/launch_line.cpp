@@ -39,10 +39,12 @@ LaunchLine launch_line(const NodeCores& node, int ranks, int nodes) {
   // The rendezvous request of one direction queues behind one huge fragment of the other unless fragments are small.
   if (nodes > 1) line.mpirun.insert(line.mpirun.end(), {"--mca", "btl_tcp_rdma_pipeline_frag_size", "262144"});
 
-  line.srun = {"srun", "--mpi=pmix", "-N", std::to_string(nodes), "-n", std::to_string(ranks), "-c", std::to_string(line.threads)};
-  if (k > node.cores) line.srun.insert(line.srun.end(), {"--overcommit"});
+  const bool crowded = k > node.cores;  // then all ranks get all cores: with -c 1, --overcommit gives them a single one
+  const int cores = crowded ? node.cores : line.threads;
+  line.srun = {"srun", "--mpi=pmix", "-N", std::to_string(nodes), "-n", std::to_string(ranks), "-c", std::to_string(cores)};
   if (node.threads_per_core > 1) line.srun.push_back("--hint=nomultithread");
-  line.srun.push_back("--cpu-bind=cores");
+  if (crowded) line.srun.push_back("--overcommit");
+  line.srun.push_back(crowded ? "--cpu-bind=none" : "--cpu-bind=cores");
   return line;
 }
 

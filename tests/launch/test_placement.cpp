@@ -98,6 +98,7 @@ TEST_CASE("more ranks than cores share them by turns, with a thread each") {
 TEST_CASE("srun is told cores, not hardware threads") {
   const auto words = launch_line(kFourNuma, 8, 2).srun;
   REQUIRE(joined(words) == "srun --mpi=pmix -N 2 -n 8 -c 16 --hint=nomultithread --cpu-bind=cores");
+  REQUIRE(joined(launch_line(kTwoCores, 3).srun) == "srun --mpi=pmix -N 1 -n 3 -c 2 --overcommit --cpu-bind=none");
 }
 
 TEST_CASE("what suits a machine is a rank for each NUMA node, last-level cache or core") {
