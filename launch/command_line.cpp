@@ -75,6 +75,10 @@ po::options_description describe_options() {
   return all;
 }
 
+bool is_safetensors(const std::string& path) {
+  return path.ends_with(".safetensors");
+}
+
 void require_one_kind_of_input(const Given& given) {
   std::string present, missing;
   for (const char* name : {"q", "k", "v"}) (given.has(name) ? present : missing) = name;
@@ -85,6 +89,12 @@ void require_one_kind_of_input(const Given& given) {
   if (kinds.empty()) refuse("there is no input; give --q, --k and --v, or --input FILE, or --synthetic TOKENS");
   if (kinds.size() > 1) refuse("--" + kinds[0] + " and --" + kinds[1] + " exclude each other; remove one");
   if (!present.empty() && !missing.empty()) refuse("--" + missing + " is missing; --q, --k and --v go together");
+  for (const char* name : {"q", "k", "v"})
+    if (is_safetensors(given.text(name)))
+      refuse(std::string("--") + name + " " + given.text(name) +
+             ": .npy is read here; give one .safetensors file of q, k and v as --input");
+  if (given.text("input").ends_with(".npy"))
+    refuse("--input " + given.text("input") + ": .safetensors is read here; give .npy files as --q, --k and --v");
   if (given.has("synthetic")) return;
   for (const char* name : {"heads", "kv-heads", "head-dim", "value-dim"})
     if (given.has(name)) refuse(std::string("--") + name + " belongs to --synthetic; files have a shape of their own: remove it");
@@ -100,10 +110,6 @@ std::optional<Synthetic> synthetic_of(const Given& given) {
   shape.head_dim = given.integer("head-dim", 1).value_or(shape.head_dim);
   shape.value_dim = given.integer("value-dim", 1).value_or(shape.head_dim);
   return shape;
-}
-
-bool is_safetensors(const std::string& path) {
-  return path.ends_with(".safetensors");
 }
 
 std::string output_of(const Given& given, const std::string& name) {

@@ -28,7 +28,7 @@ namespace {
 void print_error(const std::exception& error) {
   std::string line = error.what();
   for (char& character : line)
-    if (character == '\n') character = ' ';
+    if (static_cast<unsigned char>(character) < ' ' || character == '\x7f') character = ' ';
   std::fprintf(stderr, "gyre: error: %s\n", line.c_str());
   std::fflush(stderr);
 }

@@ -93,9 +93,14 @@ NpyHeaderPlace locate_npy_header(std::string_view first_bytes) {
   if (major < 1 || major > 3 || minor != 0)
     throw std::invalid_argument("has version " + std::to_string(major) + "." + std::to_string(minor) +
                                 " of the .npy format; 1.0, 2.0 and 3.0 are read");
-  if (major == 1) return {.begin = 10, .bytes = byte(8) | byte(9) << 8};
-  if (first_bytes.size() < kNpyPrefixBytes) throw std::invalid_argument("is truncated: its header is not complete");
-  return {.begin = 12, .bytes = byte(8) | byte(9) << 8 | byte(10) << 16 | byte(11) << 24};
+  if (major > 1 && first_bytes.size() < kNpyPrefixBytes) throw std::invalid_argument("is truncated: its header is not complete");
+  const NpyHeaderPlace place = major == 1
+                                   ? NpyHeaderPlace{.begin = 10, .bytes = byte(8) | byte(9) << 8}
+                                   : NpyHeaderPlace{.begin = 12, .bytes = byte(8) | byte(9) << 8 | byte(10) << 16 | byte(11) << 24};
+  if (place.bytes > kNpyHeaderMost)
+    throw std::invalid_argument("says that its header has " + std::to_string(place.bytes) + " bytes; at most " +
+                                std::to_string(kNpyHeaderMost) + " are read: write it with numpy.save");
+  return place;
 }
 
 NpyHeader parse_npy_header(std::string_view text) {
@@ -115,7 +120,7 @@ NpyHeader parse_npy_header(std::string_view text) {
     } else if (key == "shape") {
       shape = literal.integers();
     } else {
-      throw std::invalid_argument("its header has an unknown key '" + key + "'; write it with numpy.save");
+      throw std::invalid_argument("its header has an unknown key '" + excerpt(key) + "'; write it with numpy.save");
     }
     if (!literal.take(',')) {
       literal.expect('}');

@@ -26,12 +26,16 @@ struct NpyHeader {
 /// Bytes before the length field ends: as many as must be read to know how long the header is.
 inline constexpr std::size_t kNpyPrefixBytes = 12;
 
+/// A header takes a hundred bytes; a longer one is a lie about the file, or an attempt on memory.
+inline constexpr std::int64_t kNpyHeaderMost = std::int64_t{1} << 20;
+
 /// Where the text of the header lies in the file, from the file's first bytes (kNpyPrefixBytes, fewer if the file is shorter).
 struct NpyHeaderPlace {
   std::int64_t begin = 0;
   std::int64_t bytes = 0;
 };
-NpyHeaderPlace locate_npy_header(std::string_view first_bytes);  // throws std::invalid_argument: not .npy, unknown version
+NpyHeaderPlace locate_npy_header(
+    std::string_view first_bytes);  // throws std::invalid_argument: not .npy, unknown version, too long
 
 /// The text of a header. Throws std::invalid_argument saying what is not understood.
 NpyHeader parse_npy_header(std::string_view text);

@@ -1,5 +1,6 @@
 #include "runtime/io/stored_tensor.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <stdexcept>
 
@@ -50,8 +51,11 @@ std::int64_t data_bytes(std::span<const std::int64_t> shape, std::int64_t elemen
 }
 
 std::string shape_text(std::span<const std::int64_t> shape) {
+  constexpr std::size_t kShown = 8;
   std::string text = "[";
-  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis == 0 ? "" : ", ") + std::to_string(shape[axis]);
+  for (std::size_t axis = 0; axis < std::min(shape.size(), kShown); ++axis)
+    text += (axis == 0 ? "" : ", ") + std::to_string(shape[axis]);
+  if (shape.size() > kShown) text += ", ... of " + std::to_string(shape.size()) + " extents";
   return text + "]";
 }
 

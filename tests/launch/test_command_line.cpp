@@ -93,6 +93,11 @@ TEST_CASE("the type of the output is one that its file can have, and is asked fo
   CHECK(refusal({"--synthetic", "9", "--out", "x.txt"}).find("does not end in .npy or .safetensors") != std::string::npos);
 }
 
+TEST_CASE("files of one format given where the other is read are told where they belong") {
+  CHECK(refusal({"--q", "a.safetensors", "--k", "b", "--v", "c"}).find("as --input") != std::string::npos);
+  CHECK(refusal({"--input", "a.npy"}).find("as --q, --k and --v") != std::string::npos);
+}
+
 TEST_CASE("an option without its value says what to give") {
   CHECK(refusal({"--q"}) == "--q needs a value; give one: --q FILE");
   CHECK(refusal({"--="}).find("options are --NAME VALUE") != std::string::npos);

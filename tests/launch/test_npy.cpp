@@ -162,8 +162,10 @@ TEST_CASE("what is not a tensor file is refused with its name and the reason") {
   CHECK(says(refusal(path), "not a .npy file"));
   save_bytes(path, "\x93NUMPY\x04\x00\x10\x00\x00\x00 and so on"s);
   CHECK(says(refusal(path), "version 4.0"));
-  save_bytes(path, "\x93NUMPY\x02\x00\xff\xff\xff\xff{"s);
+  save_bytes(path, "\x93NUMPY\x02\x00\xff\xff\x0f\x00{"s);
   CHECK(says(refusal(path), "header is not complete"));
+  save_bytes(path, "\x93NUMPY\x02\x00\xff\xff\xff\xff{"s);
+  CHECK(says(refusal(path), "its header has 4294967295 bytes; at most 1048576 are read"));
   save_bytes(path, "\x93NUMPY\x01\x00\x04\x00{'de"s);
   CHECK(says(refusal(path), "not understood"));
 }
@@ -214,6 +216,20 @@ TEST_CASE("headers are understood in any key order and refused when a key is mis
     INFO(text);
     CHECK_THROWS_AS(parse_npy_header(text), std::invalid_argument);
   }
+}
+
+TEST_CASE("a refusal is a short line, however long a shape or a name in the file") {
+  Folder folder;
+  const std::string path = folder / "x.npy";
+  std::string ones = "(";
+  for (int k = 0; k < 5000; ++k) ones += "1,";
+  save_npy(path, "<f4", ones + ")", ramp(1));
+  CHECK(says(refusal(path), "has shape [1, 1, 1, 1, 1, 1, 1, 1, ... of 5000 extents]"));
+  CHECK(refusal(path).size() < 300);
+  save_npy(path, std::string(5000, 'x'), "(1,)", ramp(1));
+  CHECK(refusal(path).size() < 300);
+  const std::string key(5000, '\x1b');
+  CHECK(refusal_of([&] { parse_npy_header("{'" + key + "': 1}"); }).size() < 300);
 }
 
 TEST_CASE("two writers of one file leave what one reader reads, under its name only once it is whole") {
