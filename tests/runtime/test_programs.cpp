@@ -166,25 +166,42 @@ TEST_CASE("a full ring over two nodes borrows inside them and sends between them
   }
 }
 
+namespace {
+
+struct ManyRanks {
+  const char* mask;
+  const char* partition;
+  Strategy strategy = Strategy::ring;
+  int ranks_per_node = 1;
+};
+
+void prove_1024_ranks(const ManyRanks& c) {
+  INFO(c.mask << ", " << c.partition << ", " << to_string(c.strategy) << ", " << c.ranks_per_node << " ranks a node");
+  Options options;
+  options.partition = PartitionChoice::parse(c.partition);
+  options.unit_tokens = 512;
+  const Layout layout(self_attention(1 << 20, c.mask), options, 1024);
+  const auto nodes = nodes_of(1024, c.ranks_per_node);
+  const auto programs = programs_of(layout, borrow_inside_nodes(make_schedule(c.strategy, layout, options), layout, nodes));
+  const Verdict verdict = verify(layout, programs, nodes);
+  CHECK(first_problem(verdict) == "");
+  CHECK(verdict.messages > 0);
+}
+
+}  // namespace
+
 TEST_CASE("programs of 1,024 ranks are proven in one process", "[slow]") {
-  struct Case {
-    const char* mask;
-    const char* partition;
-    Strategy strategy = Strategy::ring;
-    int ranks_per_node = 1;
-  };
-  for (const Case& c : {Case{"causal", "zigzag"}, Case{"window(4096) | sinks(4)", "contiguous"},
-                        Case{"full", "contiguous", Strategy::ring, 8}, Case{"causal", "contiguous", Strategy::all_gather}}) {
-    INFO(c.mask << ", " << c.partition << ", " << to_string(c.strategy));
-    Options options;
-    options.partition = PartitionChoice::parse(c.partition);
-    options.unit_tokens = 512;
-    const Layout layout(self_attention(1 << 20, c.mask), options, 1024);
-    const auto nodes = nodes_of(1024, c.ranks_per_node);
-    const auto programs = programs_of(layout, borrow_inside_nodes(make_schedule(c.strategy, layout, options), layout, nodes));
-    const Verdict verdict = verify(layout, programs, nodes);
-    CHECK(first_problem(verdict) == "");
-    CHECK(verdict.messages > 0);
+  prove_1024_ranks({"causal", "zigzag"});
+  prove_1024_ranks({"window(4096) | sinks(4)", "contiguous", Strategy::ring, 8});
+  prove_1024_ranks({"window(65536)", "contiguous", Strategy::all_gather, 8});
+}
+
+TEST_CASE("programs of 1,024 ranks that all exchange with all are proven in one process", "[.long]") {
+  for (const int ranks_per_node : {1, 8}) {
+    for (const Strategy strategy : {Strategy::ring, Strategy::all_gather}) {
+      prove_1024_ranks({"full", "contiguous", strategy, ranks_per_node});
+      prove_1024_ranks({"causal", "zigzag", strategy, ranks_per_node});
+    }
   }
 }
 
