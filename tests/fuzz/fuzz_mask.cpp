@@ -1,6 +1,7 @@
 // A mask expression: it is refused with one readable line, or means what its own text means, pair by pair as by counting.
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "memory_file.hpp"
 #include "partition/mask.hpp"
@@ -49,6 +50,30 @@ void check_counts(const Bands& bands) {
     }
 }
 
+/// What kernels and schedules ask, against the definition: lanes of scattered queries, and keys that nobody sees.
+void check_tiles(const Bands& bands) {
+  const Range keys{-1, 21};
+  std::vector<std::int64_t> lanes;
+  std::vector<std::int32_t> heads;
+  for (std::int64_t lane = 0; lane < 30; ++lane) {
+    lanes.push_back(lane % 7 == 6 ? kNoPosition : lane * 5 % 23 - 2);
+    heads.push_back(static_cast<std::int32_t>(lane % bands.heads()));
+  }
+  std::vector<std::uint64_t> marked(static_cast<std::size_t>(keys.size()));
+  bands.mark(lanes, heads, keys, marked);
+  std::vector<Range> touched;
+  bands.keys_touched({-2, 21}, keys, touched);
+  for (std::int64_t key = keys.begin; key < keys.end; ++key) {
+    bool in_one = false;
+    for (const Range range : touched) in_one = in_one || range.contains(key);
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+      const bool visible = lanes[lane] != kNoPosition && bands.visible(lanes[lane], key, heads[lane]);
+      require((marked[static_cast<std::size_t>(key - keys.begin)] >> lane & 1) == visible);
+      require(in_one || !visible);
+    }
+  }
+}
+
 void check_same(const Bands& a, const Bands& b) {
   require(a.all().size() == b.all().size() && a.heads() == b.heads());
   for (std::int64_t i = -2; i < 12; ++i)
@@ -72,6 +97,7 @@ void check(std::string_view expression) {
   if (mask.bands().all().size() > kMostBandsChecked) return;
   check_same(mask.bands(), again.bands());
   check_counts(mask.bands());
+  check_tiles(mask.bands());
 }
 
 }  // namespace
