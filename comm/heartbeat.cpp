@@ -15,15 +15,21 @@ namespace {
 using Seconds = std::chrono::duration<double>;
 
 constexpr std::chrono::milliseconds kBetweenLooks{2};
-constexpr Seconds kFirstQuestion{1};
-/// Without a deadline nobody is asked, but a process that is gone is still seen.
-constexpr Seconds kIntervalWithoutDeadline{1};
+/// Open MPI ends a process that writes to a dead one over TCP. mpirun's SIGTERM comes a second after a death, so that whoever had
+/// just begun to wait is not lost over its question, and can say what happened.
+constexpr Seconds kFirstQuestion{2};
+constexpr Seconds kBetweenLooksAtProcesses{0.5};
+/// Without a deadline nobody is asked; what was asked is remembered for so long.
+constexpr Seconds kIntervalWithoutDeadline{60};
 
 // Longer than a signal takes between ranks that share a core; shorter together than the second that mpirun leaves between SIGTERM
 // and SIGKILL.
 constexpr Seconds kListenBeforeStall{0.3};
 constexpr Seconds kListenBeforeEnding{0.2};
-constexpr Seconds kPatienceForWitnesses{0.35};  // of a rank that is ended and knows of nobody gone
+// Of a rank that is ended and knows of nobody gone: nodes that do speak first, then one after the other.
+constexpr Seconds kPatienceForWitnesses{0.35};
+constexpr Seconds kPatienceForLowerNodes{0.1};
+constexpr int kNodesInTime = 3;
 constexpr Seconds kHush{10};
 constexpr Seconds kLastWordTravels{0.05};
 
@@ -91,6 +97,7 @@ void Heartbeat::fruitless() {
     started_ = last_try_ = heard_peer_ = alive_ = now;
     origin_ = -1;
     next_ask_ = after(now, std::min(kFirstQuestion, interval()));
+    next_look_ = after(now, std::min(kBetweenLooksAtProcesses, interval()));
   }
   // A rank that was stopped itself (a debugger, a suspended job) has not waited meanwhile.
   if (const auto gap = now - last_try_; gap > std::min(kFirstQuestion, interval())) {
@@ -100,7 +107,7 @@ void Heartbeat::fruitless() {
   last_try_ = now;
   if (now - looked_at_ < kBetweenLooks) return;
   listen(now);
-  judge(now);
+  if (ending_since_ == Time{}) judge(now);
 }
 
 void Heartbeat::listen(Time now) {
@@ -160,20 +167,19 @@ void Heartbeat::learn(const Signal& sign, Time now) {
   }
 }
 
-void Heartbeat::ask(Time now) {
-  next_ask_ = after(now, interval());
-  if (deadline_seconds_ > 0) transport_.tell(peer_, {.kind = Signal::Kind::ask, .from = transport_.rank()});
-}
-
 void Heartbeat::judge(Time now) {
-  if (now >= next_ask_) {
-    ask(now);
+  if (now >= next_look_) {
+    next_look_ = after(now, std::min(kBetweenLooksAtProcesses, interval()));
     peer_is_gone_ = transport_.gone(peer_);
   }
   if (peer_is_gone_ && may_speak(kSawItGone, now, kListenBeforeEnding)) {
     throw LostPeer("rank " + std::to_string(peer_) + " is gone: its process has ended; " + where(now));
   }
   if (deadline_seconds_ == 0) return;
+  if (now >= next_ask_) {
+    next_ask_ = after(now, interval());
+    transport_.tell(peer_, {.kind = Signal::Kind::ask, .from = transport_.rank()});
+  }
   const bool silent = now - heard_peer_ > 2.5 * interval();
   if (now - std::max(alive_, own_life_) < Seconds(deadline_seconds_ * (silent ? 1 : 1.25))) return;
   if (!may_speak(silent ? kPeerIsSilent : kPeerAnswers, now, kListenBeforeStall)) return;
@@ -192,8 +198,12 @@ void Heartbeat::judge_ending(Time now) {
     if (may_speak(kSawItGone, now, kListenBeforeEnding)) {
       throw LostPeer("rank " + std::to_string(gone) + " is gone: its process has ended; " + where(now));
     }
-  } else if (now - ending_since_ > kPatienceForWitnesses && may_speak(kKnowsNothing, now, kListenBeforeEnding)) {
-    throw LostPeer("the job is ended from outside (SIGTERM); " + where(now));
+    return;
+  }
+  const int node = transport_.nodes().empty() ? 0 : transport_.nodes()[transport_.rank()];
+  const Seconds patience = kPatienceForWitnesses + std::min(node, kNodesInTime) * kPatienceForLowerNodes;
+  if (now - ending_since_ > patience && may_speak(kKnowsNothing, now, kListenBeforeEnding)) {
+    throw LostPeer("the job is ended from outside (SIGTERM), but no rank of this node is gone; " + where(now));
   }
 }
 
@@ -202,14 +212,18 @@ bool Heartbeat::may_speak(int urgency, Time now, Seconds listening) {
   if (bid_at_ == Time{}) {
     bid_at_ = now;
     bid_urgency_ = urgency;
-    tell_all(urgency);
+    tell_all(urgency, ending_since_ == Time{} ? Audience::everybody : Audience::node);
   }
   return now - bid_at_ >= listening;
 }
 
-void Heartbeat::tell_all(int urgency) {
+/// Not those who are gone.
+void Heartbeat::tell_all(int urgency, Audience audience) {
+  const auto nodes = transport_.nodes();
+  const auto is_mate = [&](int rank) { return !nodes.empty() && nodes[rank] == nodes[transport_.rank()]; };
   for (int rank = 0; rank < transport_.ranks(); ++rank) {
-    if (rank == transport_.rank()) continue;
+    if (rank == transport_.rank() || (is_mate(rank) && transport_.gone(rank))) continue;
+    if (audience != Audience::everybody && is_mate(rank) != (audience == Audience::node)) continue;
     transport_.tell(rank, {.kind = Signal::Kind::last_word, .from = transport_.rank(), .urgency = urgency});
   }
 }
@@ -221,11 +235,15 @@ bool Heartbeat::take_last_word() {
   if (begin < hushed_until_) return false;
   bid_at_ = begin;
   bid_urgency_ = kDecided;
-  tell_all(kDecided);
+  tell_all(kDecided, ending_since_ == Time{} ? Audience::everybody : Audience::node);
   for (Time now = begin; now - begin < kLastWordTravels; now = Clock::now()) {
     while (transport_.hear(signal)) handle(signal, now);
   }
   return bid_at_ != Time{};
+}
+
+void Heartbeat::last_word_is_said() {
+  if (ending_since_ != Time{}) tell_all(kDecided, Audience::other_nodes);
 }
 
 std::string Heartbeat::where(Time now) const {

@@ -1,6 +1,6 @@
 // Deadlines on heartbeats: a peer that computes for a minute is not taken for dead, a real stall ends the job.
 //
-// Nothing is sent while nobody waits for long. A rank that has waited for an eighth of the deadline (at most a second) asks its
+// Nothing is sent while nobody waits for long. A rank that has waited for an eighth of the deadline (at most two seconds) asks its
 // peer, and again every eighth. A peer that computes answers with a new sign of its own life; a peer that waits itself answers with
 // the newest sign of life that has reached it along its own chain of waiting, and passes every newer one on at once. A sign is
 // numbered by its origin, and counts once: so whoever computes anywhere down the chain keeps everybody alive, in a cycle of waiting
@@ -56,6 +56,9 @@ class Heartbeat {
 
   /// Whether this rank is the one that may say why the job ends; if so, the others have been told to be silent. Takes 50 ms.
   bool take_last_word();
+  /// After it is printed. When the job is ended from outside, ranks of other nodes are told only now: Open MPI ends a process that
+  /// writes to a dead one over TCP, and which of them is dead is not known.
+  void last_word_is_said();
 
  private:
   friend class Waiting;
@@ -70,11 +73,11 @@ class Heartbeat {
   void handle(const Signal& signal, Time now);
   void answer(int rank, Time now);
   void learn(const Signal& sign, Time now);
-  void ask(Time now);
   void judge(Time now);
   void judge_ending(Time now);
   bool may_speak(int urgency, Time now, std::chrono::duration<double> listening);
-  void tell_all(int urgency);
+  enum class Audience : std::uint8_t { everybody, node, other_nodes };
+  void tell_all(int urgency, Audience audience);
   std::chrono::duration<double> interval() const;
   std::string where(Time now) const;
 
@@ -94,6 +97,7 @@ class Heartbeat {
   Time started_;   // zero: not looked at yet
   Time last_try_;
   Time next_ask_;
+  Time next_look_;  // at the peer's process
   bool peer_is_gone_ = false;
   Time heard_peer_;  // its last answer to anything
   Time alive_;       // the newest sign of life along the chain, or the start

@@ -333,6 +333,7 @@ void MpiTransport::abort(int status, std::string_view message) {
   if (heartbeat().take_last_word()) {
     std::fprintf(stderr, "gyre: error: %.*s\n", static_cast<int>(message.size()), message.data());
     std::fflush(stderr);
+    heartbeat().last_word_is_said();
   } else {
     std::this_thread::sleep_for(kGraceOfTheSpeaker);
   }

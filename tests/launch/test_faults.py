@@ -90,13 +90,13 @@ class Faults(unittest.TestCase):
     def test_a_job_that_is_told_to_end_says_where_it_was(self):
         job = Job(3)
         job.process.terminate()
-        self.one_line(job, rf"the job is ended from outside \(SIGTERM\); {WHERE}")
+        self.one_line(job, rf"the job is ended from outside \(SIGTERM\), but no rank of this node is gone; {WHERE}")
 
     def goes_on(self, job, seconds):
         time.sleep(seconds)
         self.assertIsNone(job.process.poll(), "the job has ended")
         job.process.terminate()
-        self.one_line(job, rf"the job is ended from outside \(SIGTERM\); {WHERE}")
+        self.one_line(job, rf"the job is ended from outside \(SIGTERM\), but no rank of this node is gone; {WHERE}")
 
     def test_a_rank_that_is_stopped_for_less_than_the_deadline_is_waited_for(self):
         job = Job(2, "--deadline", 6)
