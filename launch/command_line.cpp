@@ -55,7 +55,9 @@ po::options_description describe_options() {
       "softcap", value("X"), "scores become X tanh(score / X), before mask and softmax (none)")(
       "dtype", value("TYPE"), "f32 (default), bf16 or f16: what is held, read and sent");
   po::options_description work("How it is done");
-  work.add_options()("partition", value("NAME"), "contiguous, zigzag, striped, striped(B), balanced or auto (default)")(
+  work.add_options()(
+      "partition", value("NAME"),
+      "contiguous, zigzag, zigzag_documents, striped, striped(B), balanced, layout(FILE), layout(FILE,FILE) or auto (default)")(
       "strategy", value("NAME"), "ring, all_gather or auto (default)")(
       "prefetch", value("N"), "stages whose cells may be arriving while one is attended, 1 (default) to 4")(
       "shared-memory", value("auto|off"), "ranks of a node read each other's cells where they lie (auto)")(
@@ -155,9 +157,9 @@ double deadline_of(const Given& given) {
   return seconds;
 }
 
-Options options_of(const Given& given) {
+Options options_of(const Given& given, const PartitionChoice::ReadChunks& read_chunks) {
   Options options;
-  options.partition = PartitionChoice::parse(given.text("partition", "auto"));
+  options.partition = PartitionChoice::parse(given.text("partition", "auto"), read_chunks);
   options.strategy = parse_strategy(given.text("strategy", "auto"));
   options.prefetch = given.integer<int>("prefetch", 1, 4).value_or(options.prefetch);
   options.sharing = parse_sharing(given.text("shared-memory", "auto"));
@@ -192,7 +194,16 @@ MaskFiles noting_names(const MaskFiles& files, std::vector<std::string>& names) 
   return noting;
 }
 
-RunRequest run_request(const Given& given, bool launched, const MaskFiles& files) {
+/// Likewise of layouts.
+PartitionChoice::ReadChunks noting_names(const PartitionChoice::ReadChunks& read, std::vector<std::string>& names) {
+  if (!read) return read;
+  return [&](const std::string& path) {
+    names.push_back(path);
+    return read(path);
+  };
+}
+
+RunRequest run_request(const Given& given, bool launched, const MaskFiles& files, const PartitionChoice::ReadChunks& read_chunks) {
   if (launched && given.has("ranks")) refuse("--ranks is for runs without mpirun or srun, which say it themselves; remove it");
   require_one_kind_of_input(given);
   require_built(given);
@@ -207,7 +218,7 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.query_offset = given.integer<std::int64_t>("query-offset", std::numeric_limits<std::int64_t>::min());
   request.scale = given.real("scale"), request.softcap = given.real("softcap");
   request.type = type_of(given);
-  request.options = options_of(given);
+  request.options = options_of(given, noting_names(read_chunks, request.layout_files));
   request.threads = given.integer("threads", 1, kMostThreads);
   request.ranks = given.integer("ranks", 1, kMostRanksInProcess).value_or(1);
   request.repetitions = given.integer("repeat", 1, 1'000'000);
@@ -228,7 +239,8 @@ std::string help() {
 
 }  // namespace
 
-Command parse_command_line(const std::vector<std::string>& arguments, bool launched, const MaskFiles& files) {
+Command parse_command_line(const std::vector<std::string>& arguments, bool launched, const MaskFiles& files,
+                           const PartitionChoice::ReadChunks& read_chunks) {
   const std::string first = arguments.empty() ? "" : arguments[0];
   if (first == "--help") return {.text = help()};
   if (first == "--version") return {.text = std::string("gyre ") + version() + "\n"};
@@ -244,7 +256,7 @@ Command parse_command_line(const std::vector<std::string>& arguments, bool launc
   const Given given("run", describe_options(), options);
   if (given.has("help")) return {.text = help()};
   if (given.has("version")) return {.text = std::string("gyre ") + version() + "\n"};
-  return {.run = run_request(given, launched, files)};
+  return {.run = run_request(given, launched, files, read_chunks)};
 }
 
 }  // namespace gyre

@@ -19,6 +19,7 @@ struct Command {
 
 /// `arguments`: without the program's name. `launched`: under mpirun or srun. Throws std::invalid_argument naming the option, what
 /// was given and what can be given. Touches no file but those that a mask names, by `files` (none: they are refused).
-Command parse_command_line(const std::vector<std::string>& arguments, bool launched, const MaskFiles& files = {});
+Command parse_command_line(const std::vector<std::string>& arguments, bool launched, const MaskFiles& files = {},
+                           const PartitionChoice::ReadChunks& read_chunks = {});
 
 }  // namespace gyre

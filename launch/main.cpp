@@ -51,7 +51,7 @@ int run(Transport& transport, const Command& command) {
 
 /// Ranks are threads of this process. MPI is not even initialised, so that a small run starts at once.
 int run_here(const std::vector<std::string>& arguments) try {
-  const Command command = parse_command_line(arguments, false, mask_files());
+  const Command command = parse_command_line(arguments, false, mask_files(), read_chunks);
   int status = kSuccess;
   run_loopback(command.run ? command.run->ranks : 1, [&](Transport& transport) {
     const int mine = run(transport, command);
@@ -69,7 +69,8 @@ int run_here(const std::vector<std::string>& arguments) try {
 int run_on_ranks(Transport& transport, const Launcher& launcher, const std::vector<std::string>& arguments) try {
   require_one_job(launcher, transport.ranks());
   Command command;
-  together(transport, [&] { while_alive(transport, [&] { command = parse_command_line(arguments, true, mask_files()); }); });
+  together(transport,
+           [&] { while_alive(transport, [&] { command = parse_command_line(arguments, true, mask_files(), read_chunks); }); });
   agree(transport, {{"the command", name_of(command)}});
   return run(transport, command);
 } catch (const std::invalid_argument& error) {

@@ -30,6 +30,7 @@ void require_different_files(const RunRequest& request) {
   for (const Named& input : inputs)
     if (!input.second.empty()) taken.push_back(input);
   for (const std::string& file : request.mask_files) taken.push_back({"a file of --mask", file});
+  for (const std::string& file : request.layout_files) taken.push_back({"a file of --partition", file});
   for (const Named& output : outputs) {
     if (output.second.empty()) continue;
     for (const Named& other : taken)

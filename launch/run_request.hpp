@@ -35,7 +35,8 @@ struct RunRequest {
   FileType out_type = FileType::f32;                        // of out_file
 
   Mask mask;
-  std::vector<std::string> mask_files;  // that it was read from
+  std::vector<std::string> mask_files;    // that it was read from
+  std::vector<std::string> layout_files;  // of --partition
   std::optional<std::int64_t> query_offset;
   std::optional<double> scale;
   std::optional<double> softcap;

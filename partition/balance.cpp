@@ -1,3 +1,5 @@
+// Placements by counted work.
+//
 // Placement::balanced: every rank the same work, no rank twice the mean of tokens, neighbours together as far as that is free.
 //
 //   1. deal runs of neighbouring units, longest processing time first: few long runs, then more and shorter ones, then single
@@ -6,6 +8,9 @@
 //   3. take the first that is even, in work and tokens, or else the most even.
 //
 // Before them all comes a single run for each rank, cut where the work is: what windows and equal documents want.
+//
+// Placement::zigzag_documents: every document of 2 x ranks units and more is folded like a zigzag of its own; of which fold goes to
+// which rank, work decides. Shorter ones are dealt in runs, longest processing time first.
 #include <algorithm>
 #include <functional>
 #include <numeric>
@@ -52,6 +57,22 @@ class Balance {
         total_work_(std::accumulate(work.begin(), work.end(), std::int64_t{0})),
         most_tokens_(2 * units.tokens() / ranks) {}
 
+  /// Folded documents, then runs of the others.
+  Owners by_document(std::span<const Range> documents) const {
+    Owners owners(units_.count());
+    std::vector<Load> loads = no_loads();
+    std::vector<Run> runs;
+    for (const Range document : documents) {
+      if (document.size() >= 2 * std::int64_t{ranks_}) {
+        fold(document, loads, owners);
+      } else {
+        append_runs(document, kDocumentRuns, runs);
+      }
+    }
+    deal_all(std::move(runs), loads, owners);
+    return owners;
+  }
+
   Owners best() const {
     Owners best;
     double least = 0;
@@ -68,7 +89,8 @@ class Balance {
   }
 
  private:
-  static constexpr double kEven = 1.01;  // greatest work over the mean: at most 2% are promised, granularity allowing
+  static constexpr int kDocumentRuns = 16;  // pieces of short documents a rank
+  static constexpr double kEven = 1.01;     // greatest work over the mean: at most 2% are promised, granularity allowing
   static constexpr double kFewTokens =
       1.25;  // greatest tokens over the mean, of runs: a quarter more memory for a tenth to three quarters less traffic
   static constexpr int kMostSwaps = 64;  // a rank
@@ -87,37 +109,69 @@ class Balance {
     return owners;
   }
 
-  /// Runs of at most so much work and so many tokens that a rank gets about `runs_a_rank`; 0: of one unit.
-  std::vector<Run> runs(int runs_a_rank) const {
+  /// Appends runs of some units, of at most so much work and so many tokens that a rank gets about `runs_a_rank` of all; 0: of one
+  /// unit.
+  void append_runs(Range units, int runs_a_rank, std::vector<Run>& runs) const {
     const std::int64_t pieces = std::int64_t{std::max(runs_a_rank, 1)} * ranks_;
-    std::vector<Run> runs;
-    for (int unit = 0; unit < units_.count(); ++unit) {
-      const Run own{{unit, unit + 1}, work_[unit], units_.length(unit)};
-      const bool fits = runs_a_rank != 0 && !runs.empty() && (runs.back().work + own.work) <= total_work_ / pieces &&
-                        (runs.back().tokens + own.tokens) <= units_.tokens() / pieces;
+    for (std::int64_t unit = units.begin; unit < units.end; ++unit) {
+      const Run own{{unit, unit + 1}, work_[unit], units_.length(static_cast<int>(unit))};
+      const bool fits = runs_a_rank != 0 && unit > units.begin && runs.back().work + own.work <= total_work_ / pieces &&
+                        runs.back().tokens + own.tokens <= units_.tokens() / pieces;
       if (!fits) {
         runs.push_back(own);
       } else {
         runs.back() = {{runs.back().units.begin, unit + 1}, runs.back().work + own.work, runs.back().tokens + own.tokens};
       }
     }
-    return runs;
   }
 
   // Runs longer than the mean share go first, each to a rank of its own; any other always finds room, since ranks without room hold
   // more than the mean each. Runs without work come last, and go by tokens.
   Owners dealt(int runs_a_rank) const {
-    std::vector<Run> order = runs(runs_a_rank);
+    std::vector<Run> runs;
+    append_runs({0, units_.count()}, runs_a_rank, runs);
+    Owners owners(units_.count());
+    std::vector<Load> loads = no_loads();
+    deal_all(std::move(runs), loads, owners);
+    return owners;
+  }
+
+  void deal_all(std::vector<Run> order, std::vector<Load>& loads, Owners& owners) const {
     const auto is_long = [&](const Run& run) { return static_cast<__int128>(run.tokens) * ranks_ > units_.tokens(); };
     std::stable_sort(order.begin(), order.end(),
                      [&](const Run& a, const Run& b) { return std::tuple(is_long(a), a.work) > std::tuple(is_long(b), b.work); });
     const auto idle = std::find_if(order.begin(), order.end(), [&](const Run& run) { return run.work == 0 && !is_long(run); });
-    std::vector<Load> loads(ranks_);
-    for (int rank = 0; rank < ranks_; ++rank) loads[rank].rank = rank;
-    Owners owners(units_.count());
     deal<LessWork>({order.begin(), idle}, loads, owners);
     deal<FewerTokens>({idle, order.end()}, loads, owners);
-    return owners;
+  }
+
+  /// A document of many units: folded, and the pair of chunks with most work to the rank that has least.
+  void fold(Range units, std::vector<Load>& loads, Owners& owners) const {
+    const Range tokens{units_.range(static_cast<int>(units.begin)).begin, units_.range(static_cast<int>(units.end) - 1).end};
+    std::vector<Load> folds = no_loads();
+    std::vector<std::int32_t> fold_of;
+    for (std::int64_t unit = units.begin; unit < units.end; ++unit) {
+      const Range own = units_.range(static_cast<int>(unit)) + -tokens.begin;
+      const auto chunk = static_cast<std::int32_t>(static_cast<__int128>(own.begin + own.end) * ranks_ / tokens.size());
+      fold_of.push_back(chunk < ranks_ ? chunk : 2 * ranks_ - 1 - chunk);
+      folds[fold_of.back()].work += work_[unit], folds[fold_of.back()].tokens += own.size();
+    }
+    std::sort(folds.begin(), folds.end(), [](const Load& a, const Load& b) {
+      return std::tuple(-a.work, -a.tokens, a.rank) < std::tuple(-b.work, -b.tokens, b.rank);
+    });
+    std::sort(loads.begin(), loads.end(), LessWork{});
+    std::vector<std::int32_t> rank_of(ranks_);
+    for (int index = 0; index < ranks_; ++index) {
+      rank_of[folds[index].rank] = loads[index].rank;
+      loads[index].work += folds[index].work, loads[index].tokens += folds[index].tokens;
+    }
+    for (std::int64_t unit = units.begin; unit < units.end; ++unit) owners[unit] = rank_of[fold_of[unit - units.begin]];
+  }
+
+  std::vector<Load> no_loads() const {
+    std::vector<Load> loads(ranks_);
+    for (int rank = 0; rank < ranks_; ++rank) loads[rank].rank = rank;
+    return loads;
   }
 
   /// Gives every run, in the order told, to the rank that is least by `Less` among those with room for it.
@@ -126,7 +180,8 @@ class Balance {
     std::set<Load, Less> ranks(loads.begin(), loads.end());
     for (const Run& run : order) {
       const auto has_room = [&](const Load& load) { return load.tokens == 0 || load.tokens + run.tokens <= most_tokens_; };
-      auto taken = ranks.extract(std::find_if(ranks.begin(), ranks.end(), has_room));
+      const auto found = std::find_if(ranks.begin(), ranks.end(), has_room);
+      auto taken = ranks.extract(found == ranks.end() ? ranks.begin() : found);
       Load& load = taken.value();
       load.work += run.work;
       load.tokens += run.tokens;
@@ -137,8 +192,7 @@ class Balance {
   }
 
   std::vector<Load> loads_of(const Owners& owners) const {
-    std::vector<Load> loads(ranks_);
-    for (int rank = 0; rank < ranks_; ++rank) loads[rank].rank = rank;
+    std::vector<Load> loads = no_loads();
     for (int unit = 0; unit < units_.count(); ++unit) {
       loads[owners[unit]].work += work_[unit];
       loads[owners[unit]].tokens += units_.length(unit);
@@ -228,14 +282,38 @@ class Balance {
   std::int64_t total_work_, most_tokens_;
 };
 
-}  // namespace
-
-Placement Placement::balanced(const Units& units, int ranks, std::span<const std::int64_t> work) {
-  if (ranks < 1) return Placement(ranks, {});  // throws
+void require_work(const Units& units, std::span<const std::int64_t> work) {
   if (work.size() != static_cast<std::size_t>(units.count())) {
     throw std::invalid_argument("work is given for " + std::to_string(work.size()) + " units of " + std::to_string(units.count()) +
                                 ": give it for each");
   }
+}
+
+/// The units of each document; those before the first border and after the last are documents, too.
+std::vector<Range> documents_of(const Units& units, std::span<const std::int64_t> borders) {
+  std::vector<Range> documents;
+  std::int64_t begin = 0;
+  for (int unit = 0; unit < units.count(); ++unit) {
+    const std::int64_t end = units.range(unit).end;
+    if (unit + 1 < units.count() && !std::binary_search(borders.begin(), borders.end(), end)) continue;
+    documents.push_back({begin, unit + 1});
+    begin = unit + 1;
+  }
+  return documents;
+}
+
+}  // namespace
+
+Placement Placement::zigzag_documents(const Units& units, int ranks, std::span<const std::int64_t> work,
+                                      std::span<const std::int64_t> borders) {
+  if (ranks < 1) return Placement(ranks, {});  // throws
+  require_work(units, work);
+  return Placement(ranks, Balance(units, ranks, work).by_document(documents_of(units, borders)));
+}
+
+Placement Placement::balanced(const Units& units, int ranks, std::span<const std::int64_t> work) {
+  if (ranks < 1) return Placement(ranks, {});  // throws
+  require_work(units, work);
   return Placement(ranks, Balance(units, ranks, work).best());
 }
 

@@ -83,6 +83,45 @@ std::int64_t Placement::tokens(const Units& units, int rank) const {
   return tokens;
 }
 
+Placement Placement::of_chunks(const Units& units, int ranks, std::span<const Chunk> chunks, const char* axis) {
+  require_ranks(ranks);
+  const auto refuse = [&](const std::string& what) {
+    return std::invalid_argument("the layout of " + std::string(axis) + ": " + what);
+  };
+  std::vector<Chunk> ascending;
+  for (const Chunk& chunk : chunks) {
+    const std::string range = "[" + std::to_string(chunk.tokens.begin) + ", " + std::to_string(chunk.tokens.end) + ")";
+    if (chunk.rank < 0 || chunk.rank >= ranks) {
+      throw refuse("tokens " + range + " go to rank " + std::to_string(chunk.rank) + ", but there are " + std::to_string(ranks) +
+                   " ranks: give one from 0 on and below that");
+    }
+    if (chunk.tokens.begin < 0 || chunk.tokens.begin > chunk.tokens.end || chunk.tokens.end > units.tokens()) {
+      throw refuse("tokens " + range + " are no part of " + std::to_string(units.tokens()) +
+                   ": begin and end must ascend in there");
+    }
+    if (!chunk.tokens.empty()) ascending.push_back(chunk);
+  }
+  std::sort(ascending.begin(), ascending.end(), [](const Chunk& a, const Chunk& b) { return a.tokens.begin < b.tokens.begin; });
+  std::vector<std::int32_t> owners(units.count());
+  std::int64_t covered = 0;
+  for (const Chunk& chunk : ascending) {
+    if (chunk.tokens.begin != covered) {
+      throw refuse("token " + std::to_string(std::min(chunk.tokens.begin, covered)) + " lies in " +
+                   (chunk.tokens.begin < covered ? "two chunks" : "no chunk") + ": cover each token once");
+    }
+    covered = chunk.tokens.end;
+    const Range touched = units.units_touching(chunk.tokens);
+    if (units.range(static_cast<int>(touched.begin)).begin != chunk.tokens.begin ||
+        units.range(static_cast<int>(touched.end) - 1).end != chunk.tokens.end) {
+      throw refuse("a unit crosses a border of tokens [" + std::to_string(chunk.tokens.begin) + ", " +
+                   std::to_string(chunk.tokens.end) + "): cut units at every border");
+    }
+    std::fill(owners.begin() + touched.begin, owners.begin() + touched.end, chunk.rank);
+  }
+  if (covered != units.tokens()) throw refuse("token " + std::to_string(covered) + " lies in no chunk: cover each token once");
+  return Placement(ranks, std::move(owners));
+}
+
 Placement Placement::contiguous(const Units& units, int ranks) {
   return by_range(units, ranks, [&](Range unit) { return chunk_of(unit, units.tokens(), ranks); });
 }
@@ -110,12 +149,28 @@ Placement Placement::striped(const Units& units, int ranks, std::int64_t tokens)
   });
 }
 
-PartitionChoice PartitionChoice::parse(std::string_view text) {
+PartitionChoice PartitionChoice::layout(std::vector<Chunk> queries, std::vector<Chunk> keys) {
+  return {.kind = Kind::layout, .query_chunks = std::move(queries), .key_chunks = std::move(keys)};
+}
+
+PartitionChoice PartitionChoice::parse(std::string_view text, const ReadChunks& read) {
   const auto refuse = [&] {
-    return std::invalid_argument(
-        "partition \"" + std::string(text) +
-        "\": expected contiguous, zigzag, striped, striped(B) with B of at least 1 token, balanced or auto");
+    return std::invalid_argument("partition \"" + std::string(text) +
+                                 "\": expected contiguous, zigzag, zigzag_documents, striped, striped(B) with B of at least 1 " +
+                                 "token, balanced, layout(FILE), layout(FILE,FILE) or auto");
   };
+  constexpr std::string_view kLayout = "layout(";
+  if (text.starts_with(kLayout) && text.ends_with(')')) {
+    const std::string files(text.substr(kLayout.size(), text.size() - kLayout.size() - 1));
+    const std::size_t comma = files.find(',');
+    const std::string queries = files.substr(0, comma), keys = comma == std::string::npos ? "" : files.substr(comma + 1);
+    if (queries.empty() || (comma != std::string::npos && keys.empty())) throw refuse();
+    if (!read) throw std::invalid_argument("partition \"" + std::string(text) + "\" reads a file, which cannot be done here");
+    PartitionChoice choice = layout(read(queries));
+    if (!keys.empty()) choice.key_chunks = read(keys);
+    choice.source = files;
+    return choice;
+  }
   constexpr std::string_view kStriped = "striped(";
   if (text.starts_with(kStriped) && text.ends_with(')')) {
     PartitionChoice choice{.kind = Kind::striped_tokens};
@@ -124,7 +179,7 @@ PartitionChoice PartitionChoice::parse(std::string_view text) {
     if (error != std::errc{} || stop != end || choice.stripe_tokens < 1) throw refuse();
     return choice;
   }
-  for (const Kind kind : {Kind::automatic, Kind::contiguous, Kind::zigzag, Kind::striped, Kind::balanced}) {
+  for (const Kind kind : {Kind::automatic, Kind::contiguous, Kind::zigzag, Kind::zigzag_documents, Kind::striped, Kind::balanced}) {
     if (PartitionChoice{kind}.text() == text) return {kind};
   }
   throw refuse();
@@ -138,12 +193,16 @@ std::string PartitionChoice::text() const {
       return "contiguous";
     case Kind::zigzag:
       return "zigzag";
+    case Kind::zigzag_documents:
+      return "zigzag_documents";
     case Kind::striped:
       return "striped";
     case Kind::striped_tokens:
       return "striped(" + std::to_string(stripe_tokens) + ")";
     case Kind::balanced:
       return "balanced";
+    case Kind::layout:
+      return source.empty() ? "layout of " + std::to_string(query_chunks.size()) + " chunks" : "layout(" + source + ")";
   }
   return "";
 }

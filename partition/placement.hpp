@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +26,13 @@ struct CellRun {
   std::uint16_t head = 0, heads = 0;
   std::size_t cells() const { return std::size_t{units} * heads; }
   bool operator==(const CellRun&) const = default;
+};
+
+/// Tokens that one rank holds.
+struct Chunk {
+  Range tokens;
+  std::int32_t rank = 0;
+  bool operator==(const Chunk&) const = default;
 };
 
 class Placement {
@@ -45,10 +53,17 @@ class Placement {
   std::int64_t tokens(const Units& units, int rank) const;  // rows of a rank; by_unit() only
   bool operator==(const Placement&) const = default;
 
+  /// A caller's own. Throws std::invalid_argument unless the chunks, in any order, cover every token once, go to ranks that there
+  /// are and end where units do. `axis`: of the message.
+  static Placement of_chunks(const Units& units, int ranks, std::span<const Chunk> chunks, const char* axis);
   static Placement contiguous(const Units& units, int ranks);
   static Placement zigzag(const Units& units, int ranks);                        // 2 x ranks contiguous chunks, folded
   static Placement striped(const Units& units, int ranks);                       // unit u to rank u mod ranks
   static Placement striped(const Units& units, int ranks, std::int64_t tokens);  // by stripes that units were cut at
+  /// Every document cut in 2 x ranks chunks and folded, so that a rank holds an equal share of each; documents of fewer units go
+  /// whole or in runs, to whom has least. borders: of documents, ascending, in tokens of this axis; work[unit]: visible pairs.
+  static Placement zigzag_documents(const Units& units, int ranks, std::span<const std::int64_t> work,
+                                    std::span<const std::int64_t> borders);
   /// work[unit]: visible pairs. No rank gets more than twice the mean number of tokens (or one unit). The greatest work is within
   /// 2% of the mean where units are light enough: 64 and more a rank, none above a tenth of a rank's work.
   static Placement balanced(const Units& units, int ranks, std::span<const std::int64_t> work);
@@ -59,13 +74,22 @@ class Placement {
   std::vector<std::int32_t> owners_;
 };
 
-/// `--partition`, parsed: contiguous, zigzag, striped, striped(B), balanced, auto.
+/// `--partition`, parsed: contiguous, zigzag, zigzag_documents, striped, striped(B), balanced, layout(FILE), layout(FILE,FILE),
+/// auto.
 struct PartitionChoice {
-  enum class Kind : std::uint8_t { automatic, contiguous, zigzag, striped, striped_tokens, balanced };
+  enum class Kind : std::uint8_t { automatic, contiguous, zigzag, zigzag_documents, striped, striped_tokens, balanced, layout };
   Kind kind = Kind::automatic;
-  std::int64_t stripe_tokens = 0;                       // of striped(B)
-  static PartitionChoice parse(std::string_view text);  // throws std::invalid_argument
-  std::string text() const;
+  std::int64_t stripe_tokens = 0;        // of striped(B)
+  std::vector<Chunk> query_chunks = {};  // of layout: any order, each token of the axis once; units are cut at their borders
+  std::vector<Chunk> key_chunks = {};    // empty: as queries where there are as many keys, else contiguous
+  std::string source = {};               // of layout: the files, where there are some
+
+  /// A layout of the caller's own, for instance that of its training step.
+  static PartitionChoice layout(std::vector<Chunk> queries, std::vector<Chunk> keys = {});
+
+  using ReadChunks = std::function<std::vector<Chunk>(const std::string& path)>;     // throws std::invalid_argument
+  static PartitionChoice parse(std::string_view text, const ReadChunks& read = {});  // throws std::invalid_argument
+  std::string text() const;  // parses to the same, given the same files; "layout of 5 chunks" where there are none
   bool operator==(const PartitionChoice&) const = default;
 };
 

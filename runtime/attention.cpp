@@ -42,6 +42,16 @@ std::uint64_t hash_of(const Bands& bands) {
   return hash;
 }
 
+/// Of a caller's own layout, whose text names files or nothing.
+std::uint64_t hash_of(const PartitionChoice& choice) {
+  std::vector<std::int64_t> numbers;
+  for (const auto* chunks : {&choice.query_chunks, &choice.key_chunks}) {
+    numbers.push_back(std::ssize(*chunks));
+    for (const Chunk& chunk : *chunks) numbers.insert(numbers.end(), {chunk.tokens.begin, chunk.tokens.end, chunk.rank});
+  }
+  return XXH3_64bits(numbers.data(), numbers.size() * sizeof(std::int64_t));
+}
+
 /// Everything that `build` depends on, and what else has to be the same for ranks to compute one result.
 Statement statement_of(const Problem& problem, const Options& options, const KernelTable& kernels) {
   const auto text = [](auto value) {
@@ -63,6 +73,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"mask", problem.mask.text()},
           {"mask's files", text(hash_of(problem.mask.bands()))},
           {"partition", options.partition.text()},
+          {"partition's chunks", text(hash_of(options.partition))},
           {"strategy", to_string(options.strategy)},
           {"unit", text(options.unit_tokens)},
           {"prefetch", text(options.prefetch)},

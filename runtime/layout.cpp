@@ -6,52 +6,102 @@
 namespace gyre {
 namespace {
 
-/// Where units of an axis restart: document borders, and stripes of striped(B). `offset`: position of token 0.
-std::vector<std::int64_t> cuts_of(const Problem& problem, const PartitionChoice& choice, std::int64_t tokens, std::int64_t offset) {
-  std::vector<std::int64_t> cuts;
-  for (const std::int64_t border : problem.mask.borders()) cuts.push_back(border - offset);
+/// Document borders on an axis. `offset`: position of token 0.
+std::vector<std::int64_t> borders_of(const Problem& problem, std::int64_t offset) {
+  std::vector<std::int64_t> borders;
+  for (const std::int64_t border : problem.mask.borders()) borders.push_back(border - offset);
+  return borders;
+}
+
+/// Where units of an axis restart: document borders, stripes of striped(B), and the caller's own borders.
+std::vector<std::int64_t> cuts_of(const Problem& problem, const PartitionChoice& choice, std::span<const Chunk> chunks,
+                                  std::int64_t tokens, std::int64_t offset) {
+  std::vector<std::int64_t> cuts = borders_of(problem, offset);
+  for (const Chunk& chunk : chunks) cuts.insert(cuts.end(), {chunk.tokens.begin, chunk.tokens.end});
   if (choice.kind == PartitionChoice::Kind::striped_tokens) {
     for (std::int64_t cut = choice.stripe_tokens; cut < tokens; cut += choice.stripe_tokens) cuts.push_back(cut);
   }
   return cuts;
 }
 
-Units make_units(const Problem& problem, const Options& options, std::int64_t tokens, std::int64_t offset, int ranks) {
-  const std::int64_t length = options.unit_tokens != 0 ? options.unit_tokens : default_unit_tokens(tokens, ranks);
-  return Units(tokens, length, cuts_of(problem, options.partition, tokens, offset));
+/// The chunks of keys in a caller's layout: the queries' own where none are given and there are as many keys.
+std::span<const Chunk> key_chunks(const Problem& problem, const PartitionChoice& choice) {
+  const bool follow = choice.key_chunks.empty() && problem.query_tokens == problem.key_tokens;
+  return follow ? choice.query_chunks : choice.key_chunks;
 }
 
-Placement place(const PartitionChoice& choice, const Units& units, int ranks, std::span<const std::int64_t> work) {
+Units make_units(const Problem& problem, const Options& options, std::span<const Chunk> chunks, std::int64_t tokens,
+                 std::int64_t offset, int ranks) {
+  const std::int64_t length = options.unit_tokens != 0 ? options.unit_tokens : default_unit_tokens(tokens, ranks);
+  return Units(tokens, length, cuts_of(problem, options.partition, chunks, tokens, offset));
+}
+
+/// What placements of an axis are made from.
+struct Axis {
+  const Units& units;
+  int ranks;
+  std::span<const std::int64_t> work;  // [unit]; of the kinds that go by it
+  std::vector<std::int64_t> borders;   // of documents
+  std::span<const Chunk> chunks;       // of the caller's layout
+  const char* name;
+};
+
+Placement place(const PartitionChoice& choice, const Axis& axis) {
   using Kind = PartitionChoice::Kind;
   switch (choice.kind) {
     case Kind::contiguous:
-      return Placement::contiguous(units, ranks);
+      return Placement::contiguous(axis.units, axis.ranks);
     case Kind::zigzag:
-      return Placement::zigzag(units, ranks);
+      return Placement::zigzag(axis.units, axis.ranks);
+    case Kind::zigzag_documents:
+      return Placement::zigzag_documents(axis.units, axis.ranks, axis.work, axis.borders);
     case Kind::striped:
-      return Placement::striped(units, ranks);
+      return Placement::striped(axis.units, axis.ranks);
     case Kind::striped_tokens:
-      return Placement::striped(units, ranks, choice.stripe_tokens);
+      return Placement::striped(axis.units, axis.ranks, choice.stripe_tokens);
     case Kind::balanced:
-      return Placement::balanced(units, ranks, work);
+      return Placement::balanced(axis.units, axis.ranks, axis.work);
+    case Kind::layout:
+      return Placement::of_chunks(axis.units, axis.ranks, axis.chunks, axis.name);
     case Kind::automatic:
       break;
   }
   throw std::logic_error("an automatic placement has to be resolved first");
 }
 
-/// The first of contiguous, zigzag and balanced whose greatest rank has at most 5% more work than the mean; else the best of them.
-/// In this order because neighbours in the sequence on one rank are what thins windows and documents best.
-PartitionChoice choose_partition(const Units& units, int ranks, const std::vector<std::int64_t>& work) {
+/// Tokens of key units that ranks need and do not hold, where keys lie like queries: what travels.
+std::int64_t foreign_tokens(const Needs& needs, const Placement& placement, const Units& units) {
+  std::int64_t tokens = 0;
+  for (int unit = 0; unit < units.count(); ++unit) {
+    for (int rank = 0; rank < placement.ranks(); ++rank)
+      tokens += needs.needs(rank, unit) && !placement.holds(rank, unit) ? units.length(unit) : 0;
+  }
+  return tokens;
+}
+
+/// Contiguous or zigzag, if the greatest rank has at most 5% more work than the mean: neighbours in the sequence on one rank are
+/// what thins windows and documents best. Else, of placements by work that are as good, the one that makes least travel; else the
+/// best.
+PartitionChoice choose_partition(const Layout& layout, const Axis& axis) {
   using Kind = PartitionChoice::Kind;
   constexpr double kGoodEnough = 1.05;
+  const std::vector<std::int64_t> work(axis.work.begin(), axis.work.end());
+  const auto imbalance_of = [&](const Placement& placement) { return imbalance(work_by_rank(placement, work)); };
   PartitionChoice best{Kind::contiguous};
-  double least = 0;
-  for (const Kind kind : {Kind::contiguous, Kind::zigzag, Kind::balanced}) {
-    const PartitionChoice choice{kind};
-    const double found = imbalance(work_by_rank(place(choice, units, ranks, work), work));
-    if (kind == Kind::contiguous || found < least) best = choice, least = found;
-    if (least <= kGoodEnough) break;
+  double least = imbalance_of(place(best, axis));
+  std::int64_t travels = -1;  // of the best, if it goes by work and is good enough
+  for (const Kind kind : {Kind::zigzag, Kind::zigzag_documents, Kind::balanced}) {
+    if (least <= kGoodEnough && travels < 0) break;
+    if (kind == Kind::zigzag_documents && axis.borders.empty()) continue;
+    const Placement placement = place({kind}, axis);
+    const double found = imbalance_of(placement);
+    std::int64_t tokens = -1;
+    if (kind != Kind::zigzag && found <= kGoodEnough) {
+      const Needs needs(layout.bands(), axis.units, layout.key_units, layout.problem.first_query_position(), placement);
+      tokens = layout.key_units.count() == axis.units.count() ? foreign_tokens(needs, placement, axis.units) : 0;
+    }
+    const bool better = tokens >= 0 && travels >= 0 ? tokens < travels : found < least;
+    if (better) best = {kind}, least = found, travels = tokens;
   }
   return best;
 }
@@ -78,25 +128,51 @@ Layout::Layout(const Problem& given, const Options& options, int rank_count)
     : problem(given),
       ranks(rank_count),
       partition(options.partition),
-      query_units(make_units(given, options, given.query_tokens, given.first_query_position(), rank_count)),
-      key_units(make_units(given, options, given.key_tokens, 0, rank_count)),
+      query_units(make_units(given, options, partition.query_chunks, given.query_tokens, given.first_query_position(), rank_count)),
+      key_units(make_units(given, options, key_chunks(given, partition), given.key_tokens, 0, rank_count)),
       bands_(given.bands()) {
-  using Kind = PartitionChoice::Kind;
-  std::vector<std::int64_t> work;
-  if (partition.kind == Kind::automatic || partition.kind == Kind::balanced) {
-    work = count_work(bands(), query_units, key_units, problem.first_query_position());
-  }
-  if (partition.kind == Kind::automatic) partition = choose_partition(query_units, ranks, work);
-  queries = place(partition, query_units, ranks, work);
-  if (problem.self_attention() && query_units.count() == key_units.count()) {
-    keys = queries;
-  } else {
-    keys = place(partition.kind == Kind::balanced ? PartitionChoice{Kind::contiguous} : partition, key_units, ranks, {});
-  }
+  place_queries();
+  place_keys();
   needs = Needs(bands(), query_units, key_units, problem.first_query_position(), queries);
   query_begin_ = cell_begins(Role::query, problem.cell_shape(), query_units);
   partial_begin_ = cell_begins(Role::partial, problem.cell_shape(), query_units);
   key_begin_ = cell_begins(Role::key_value, problem.cell_shape(), key_units);
+}
+
+void Layout::place_queries() {
+  using Kind = PartitionChoice::Kind;
+  const bool by_work =
+      partition.kind == Kind::automatic || partition.kind == Kind::balanced || partition.kind == Kind::zigzag_documents;
+  std::vector<std::int64_t> work;
+  if (by_work) work = count_work(bands(), query_units, key_units, problem.first_query_position());
+  const Axis axis{.units = query_units,
+                  .ranks = ranks,
+                  .work = work,
+                  .borders = borders_of(problem, problem.first_query_position()),
+                  .chunks = partition.query_chunks,
+                  .name = "queries"};
+  if (partition.kind == Kind::automatic) partition = choose_partition(*this, axis);
+  queries = place(partition, axis);
+}
+
+/// Like queries in self-attention; else by the same rule, as far as it does not go by work.
+void Layout::place_keys() {
+  using Kind = PartitionChoice::Kind;
+  const bool own_layout = partition.kind == Kind::layout && !partition.key_chunks.empty();
+  if (problem.self_attention() && query_units.count() == key_units.count() && !own_layout) {
+    keys = queries;
+    return;
+  }
+  std::vector<std::int64_t> lengths;
+  for (int unit = 0; unit < key_units.count(); ++unit) lengths.push_back(key_units.length(unit));
+  const Axis axis{.units = key_units,
+                  .ranks = ranks,
+                  .work = lengths,
+                  .borders = borders_of(problem, 0),
+                  .chunks = key_chunks(problem, partition),
+                  .name = "keys"};
+  const bool contiguous = partition.kind == Kind::balanced || (partition.kind == Kind::layout && axis.chunks.empty());
+  keys = place(contiguous ? PartitionChoice{Kind::contiguous} : partition, axis);
 }
 
 std::vector<int> Layout::query_units_of(int rank) const {

@@ -46,6 +46,8 @@ struct Layout {
   }
 
  private:
+  void place_queries();
+  void place_keys();
   const std::vector<std::int64_t>& cell_begin(Role role) const {
     return role == Role::query ? query_begin_ : role == Role::key_value ? key_begin_ : partial_begin_;
   }

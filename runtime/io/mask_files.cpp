@@ -28,38 +28,51 @@ auto all_refused(Read&& read) {
   }
 }
 
+/// What integers stand for.
+struct Meaning {
+  const char* element;   // one of them
+  const char* elements;  // all
+  std::uint64_t least;
+};
+constexpr Meaning kLengths{"the length of a document", "lengths of documents", 1};
+constexpr Meaning kChunks{"a border of tokens or a rank", "chunks of a layout", 0};
+
 template <class Integer>
-void widen(const std::vector<std::byte>& bytes, const RegularFile& file, std::vector<std::int64_t>& lengths) {
-  for (std::size_t index = 0; index < lengths.size(); ++index) {
+void widen(const std::vector<std::byte>& bytes, const RegularFile& file, const Meaning& meaning,
+           std::vector<std::int64_t>& numbers) {
+  for (std::size_t index = 0; index < numbers.size(); ++index) {
     Integer value = 0;
     std::memcpy(&value, bytes.data() + index * sizeof(Integer), sizeof(Integer));
-    if (value < 1 || static_cast<std::uint64_t>(value) >= static_cast<std::uint64_t>(kUnbounded))
-      refuse(file, "element " + std::to_string(index) + " is " + std::to_string(value) +
-                       "; the length of a document must be at least 1 and below 2^60");
-    lengths[index] = static_cast<std::int64_t>(value);
+    const bool negative = value < 0;
+    if (negative || static_cast<std::uint64_t>(value) < meaning.least ||
+        static_cast<std::uint64_t>(value) >= static_cast<std::uint64_t>(kUnbounded))
+      refuse(file, "element " + std::to_string(index) + " is " + std::to_string(value) + "; " + meaning.element +
+                       " must be at least " + std::to_string(meaning.least) + " and below 2^60");
+    numbers[index] = static_cast<std::int64_t>(value);
   }
 }
 
-void widen(FileType type, const std::vector<std::byte>& bytes, const RegularFile& file, std::vector<std::int64_t>& lengths) {
+void widen(FileType type, const std::vector<std::byte>& bytes, const RegularFile& file, const Meaning& meaning,
+           std::vector<std::int64_t>& numbers) {
   switch (type) {
     case FileType::u8:
-      return widen<std::uint8_t>(bytes, file, lengths);
+      return widen<std::uint8_t>(bytes, file, meaning, numbers);
     case FileType::i8:
-      return widen<std::int8_t>(bytes, file, lengths);
+      return widen<std::int8_t>(bytes, file, meaning, numbers);
     case FileType::u16:
-      return widen<std::uint16_t>(bytes, file, lengths);
+      return widen<std::uint16_t>(bytes, file, meaning, numbers);
     case FileType::i16:
-      return widen<std::int16_t>(bytes, file, lengths);
+      return widen<std::int16_t>(bytes, file, meaning, numbers);
     case FileType::u32:
-      return widen<std::uint32_t>(bytes, file, lengths);
+      return widen<std::uint32_t>(bytes, file, meaning, numbers);
     case FileType::i32:
-      return widen<std::int32_t>(bytes, file, lengths);
+      return widen<std::int32_t>(bytes, file, meaning, numbers);
     case FileType::u64:
-      return widen<std::uint64_t>(bytes, file, lengths);
+      return widen<std::uint64_t>(bytes, file, meaning, numbers);
     case FileType::i64:
-      return widen<std::int64_t>(bytes, file, lengths);
+      return widen<std::int64_t>(bytes, file, meaning, numbers);
     default:
-      throw std::logic_error("lengths of elements that are no integers");
+      throw std::logic_error("integers from elements that are none");
   }
 }
 
@@ -82,21 +95,47 @@ void fill(const RegularFile& file, std::int64_t begin, BlockTable& table) {
   }
 }
 
+void require_integers(const RegularFile& file, const StoredTensor& tensor, const Meaning& meaning) {
+  if (!is_integer(tensor.type))
+    refuse(file, "has elements of type '" + excerpt(tensor.type_name) + "'; " + meaning.elements +
+                     " are integers: save x.astype('int64')");
+}
+
+std::vector<std::int64_t> integers_of(const RegularFile& file, const StoredTensor& tensor, std::int64_t count,
+                                      const Meaning& meaning) {
+  std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
+  std::vector<std::byte> bytes(numbers.size() * static_cast<std::size_t>(element_bytes(tensor.type)));
+  file.read(bytes.data(), std::ssize(bytes), tensor.begin);
+  widen(tensor.type, bytes, file, meaning, numbers);
+  return numbers;
+}
+
 std::vector<std::int64_t> lengths_of(const RegularFile& file) {
   const StoredTensor tensor = locate_npy(file);
-  if (!is_integer(tensor.type))
-    refuse(file,
-           "has elements of type '" + excerpt(tensor.type_name) + "'; lengths of documents are integers: save x.astype('int64')");
+  require_integers(file, tensor, kLengths);
   if (tensor.shape.size() != 1)
     refuse(file, "has shape " + shape_text(tensor.shape) + "; lengths of documents have one extent: save x.ravel()");
   if (tensor.shape[0] > static_cast<std::int64_t>(Bands::kMostBands))
     refuse(file, "has " + std::to_string(tensor.shape[0]) + " lengths; a mask has at most " + std::to_string(Bands::kMostBands) +
                      " documents: join some");
-  std::vector<std::int64_t> lengths(static_cast<std::size_t>(tensor.shape[0]));
-  std::vector<std::byte> bytes(lengths.size() * static_cast<std::size_t>(element_bytes(tensor.type)));
-  file.read(bytes.data(), std::ssize(bytes), tensor.begin);
-  widen(tensor.type, bytes, file, lengths);
-  return lengths;
+  return integers_of(file, tensor, tensor.shape[0], kLengths);
+}
+
+std::vector<Chunk> chunks_of(const RegularFile& file) {
+  constexpr std::int64_t kMostChunks = 10'000'000;
+  const StoredTensor tensor = locate_npy(file);
+  const auto& extents = tensor.shape;
+  require_integers(file, tensor, kChunks);
+  if (extents.size() != 2 || extents[1] != 3 || extents[0] > kMostChunks)
+    refuse(file, "has shape " + shape_text(extents) + "; a layout is [chunks, 3], begin, end and rank of each, of at most " +
+                     std::to_string(kMostChunks) + " chunks: save it so");
+  const std::vector<std::int64_t> numbers = integers_of(file, tensor, extents[0] * 3, kChunks);
+  std::vector<Chunk> chunks;
+  for (std::size_t at = 0; at < numbers.size(); at += 3) {
+    const std::int64_t rank = std::min<std::int64_t>(numbers[at + 2], std::numeric_limits<std::int32_t>::max());
+    chunks.push_back({{numbers[at], numbers[at + 1]}, static_cast<std::int32_t>(rank)});
+  }
+  return chunks;
 }
 
 BlockTable table_of(const RegularFile& file, std::int64_t block_tokens) {
@@ -131,6 +170,10 @@ std::vector<std::int64_t> read_document_lengths(const std::string& path) {
 
 BlockTable read_blocks(const std::string& path, std::int64_t block_tokens) {
   return all_refused([&] { return table_of(RegularFile(path), block_tokens); });
+}
+
+std::vector<Chunk> read_chunks(const std::string& path) {
+  return all_refused([&] { return chunks_of(RegularFile(path)); });
 }
 
 MaskFiles mask_files() {

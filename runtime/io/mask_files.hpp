@@ -1,4 +1,5 @@
-// The files that mask expressions name: documents(FILE) and blocks(FILE,B). Every rank reads them whole, in pieces of 8 MiB.
+// The files of integers that the command line names: documents(FILE) and blocks(FILE,B) of masks, layout(FILE) of placements. Every
+// rank reads them whole, in pieces of 8 MiB.
 //
 // What a table costs, of uint8 or bool, for 1M tokens and blocks of B: (2^20 / B)^2 bytes of file (268 MB at B = 64, 67 MB at 128)
 // that each node reads once and its ranks from the page cache, and an eighth of that in the memory of each rank; times the heads,
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "partition/mask.hpp"
+#include "partition/placement.hpp"
 
 namespace gyre {
 
@@ -20,7 +22,11 @@ std::vector<std::int64_t> read_document_lengths(const std::string& path);
 /// A table from a .npy of uint8 or bool, [rows, columns] or [heads, rows, columns]. Throws std::invalid_argument likewise.
 BlockTable read_blocks(const std::string& path, std::int64_t block_tokens);
 
-/// The two, for Mask::parse.
+/// A layout from a .npy of integers, [chunks, 3]: begin, end, rank of each. Whether they cover the axis is seen where it is known.
+/// Throws std::invalid_argument likewise.
+std::vector<Chunk> read_chunks(const std::string& path);
+
+/// The first two, for Mask::parse.
 MaskFiles mask_files();
 
 }  // namespace gyre

@@ -117,8 +117,9 @@ class Case:
         scale = self.dim**-0.5 if scale is None else scale
         out, lse = [], []
         for token in range(self.queries):
-            keys = [j for j in range(self.keys) if visible(token + offset, j)]
             for head in range(self.heads):
+                by_head = (head,) if visible.__code__.co_argcount == 3 else ()
+                keys = [j for j in range(self.keys) if visible(token + offset, j, *by_head)]
                 query, kv_head = self.row("q", token, head), head * self.kv_heads // self.heads
                 scores = [scale * sum(a * b for a, b in zip(query, self.row("k", j, kv_head))) for j in keys]
                 if softcap is not None:
@@ -209,7 +210,7 @@ class Results(CommandTest):
     def test_causal_self_attention_equals_the_definition_on_any_number_of_ranks(self):
         case = Case(self.folder, 29, 29, 4, 2, 6, 5)
         for ranks in RANKS:
-            for partition in ("contiguous", "zigzag", "striped", "striped(3)", "balanced", "auto"):
+            for partition in ("contiguous", "zigzag", "striped", "striped(3)", "balanced", "zigzag_documents", "auto"):
                 more = ("--ranks", ranks, "--partition", partition, "--unit", 3, "--strategy", "ring")
                 self.compare(case, "causal", lambda i, j: j <= i, *more)
 
@@ -358,6 +359,37 @@ class Files(CommandTest):
         for shape, saying in (((2, 4), "it must be [4, 4]"), ((4, 5), "it must be [4, 4]"), ((3, 4, 4), "blocks of 3 heads")):
             save(path, shape, [1] * math.prod(shape), "|u1")
             self.refuse("run", "--synthetic", 13, "--heads", 2, "--mask", f"blocks({path},4)", "--ranks", 2, saying=saying)
+
+    def test_blocks_of_a_file_tell_query_heads_apart(self):
+        case, draw = Case(self.folder, 9, 14, 4, 2, 5, 3), random.Random(3)
+        each = [draw.randrange(3) for _ in range(4 * 3 * 4)]
+        save(self.path("each.npy"), (4, 3, 4), each, "|u1")
+        mask = f"causal & blocks({self.path('each.npy')},4) | sinks(1)"
+        visible = lambda i, j, head: j <= i and (j < 1 or each[head * 12 + (i - 5) // 4 * 4 + j // 4] != 0)
+        for mpi, partition in ((0, "balanced"), (0, "striped"), (3, "auto")):
+            more = ("--unit", 2, "--partition", partition, *(() if mpi else ("--ranks", 3)))
+            self.compare(case, mask, visible, *more, mpi=mpi)
+
+    def test_a_layout_of_a_file_is_a_placement_like_any_other_if_it_covers_every_token_once(self):
+        case = Case(self.folder, 13, 13, 2, 1, 4, 3)
+        path, keys = self.path("layout.npy"), self.path("keys.npy")
+        save(path, (3, 3), [7, 13, 0, 0, 2, 0, 2, 7, 2], "<i8")
+        save(keys, (2, 3), [0, 12, 2, 12, 13, 1], "|u1")
+        for mpi in (0, 3):
+            for files in (path, path + "," + keys):
+                more = ("--partition", f"layout({files})", *(() if mpi else ("--ranks", 3)))
+                self.compare(case, "causal", lambda i, j: j <= i, *more, mpi=mpi)
+        for values, saying in (
+            ([7, 13, 0, 0, 2, 0, 2, 6, 2], "token 6 lies in no chunk"),
+            ([6, 13, 0, 0, 2, 0, 2, 7, 2], "token 6 lies in two chunks"),
+            ([7, 14, 0, 0, 2, 0, 2, 7, 2], "[7, 14) are no part of 13"),
+            ([7, 13, 0, 0, 2, 3, 2, 7, 2], "rank 3, but there are 3 ranks"),
+        ):
+            save(path, (3, 3), values, "<i8")
+            self.refuse("run", *case.arguments, "--partition", f"layout({path})", "--ranks", 3, saying=("layout of queries", saying))
+        save(path, (1, 3), [0, 13, 0], "<i8")
+        self.refuse("run", *case.arguments, "--partition", f"layout({path})", "--out", path, saying="a file of --partition")
+        self.refuse("run", *case.arguments, "--partition", "layout(no.npy)", mpi=3, saying=("no.npy", "No such file"))
 
     def test_files_of_masks_that_are_wrong_are_refused_on_every_rank(self):
         path = self.path("m.npy")

@@ -112,6 +112,24 @@ TEST_CASE("what is no table of blocks is refused with a remedy") {
   CHECK(says(of_blocks(folder.path.string()), "not a regular file"));
 }
 
+TEST_CASE("a layout is read from rows of begin, end and rank, and anything else is refused") {
+  Folder folder;
+  const std::string path = folder / "x.npy";
+  const auto of_chunks = [&] { return refusal_of([&] { read_chunks(path); }); };
+  save_npy(path, "<u4", "(2, 3)", std::vector<std::uint32_t>{4, 9, 1, 0, 4, 4'000'000'000});
+  CHECK(read_chunks(path) == std::vector<Chunk>{{{4, 9}, 1}, {{0, 4}, std::numeric_limits<std::int32_t>::max()}});
+  save_npy(path, "<i8", "(0, 3)", Lengths{});
+  CHECK(read_chunks(path).empty());
+  save_npy(path, "<i8", "(1, 3)", Lengths{0, 9, -1});
+  CHECK(says(of_chunks(), path + ": element 2 is -1; a border of tokens or a rank must be at least 0"));
+  for (const char* shape : {"(6,)", "(3, 2)", "(1, 2, 3)"}) {
+    save_npy(path, "<i8", shape, Lengths{0, 1, 0, 1, 2, 0});
+    CHECK(says(of_chunks(), "a layout is [chunks, 3]"));
+  }
+  save_npy(path, "<f4", "(1, 3)", std::vector<float>{0, 1, 0});
+  CHECK(says(of_chunks(), "'<f4'; chunks of a layout are integers"));
+}
+
 TEST_CASE("an expression reads the files it names, and a file that is wrong is named with its column") {
   Folder folder;
   save_npy(folder / "l.npy", "<i4", "(2,)", std::vector<std::int32_t>{3, 4});

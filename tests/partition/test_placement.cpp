@@ -14,6 +14,7 @@ using gyre::Mask;
 using gyre::Needs;
 using gyre::PartitionChoice;
 using gyre::Placement;
+using gyre::Range;
 using gyre::Units;
 using gyre::test::draw;
 
@@ -33,8 +34,12 @@ std::vector<Placement> every_placement(const Units& units, int ranks) {
   std::mt19937_64 random(units.count());
   std::vector<std::int64_t> work(units.count());
   for (std::int64_t& of_unit : work) of_unit = std::max<std::int64_t>(0, draw(random, -20, 1000));
-  return {Placement::contiguous(units, ranks), Placement::zigzag(units, ranks), Placement::striped(units, ranks),
-          Placement::balanced(units, ranks, work), Placement::balanced(units, ranks, std::vector<std::int64_t>(units.count()))};
+  return {Placement::contiguous(units, ranks),
+          Placement::zigzag(units, ranks),
+          Placement::striped(units, ranks),
+          Placement::balanced(units, ranks, work),
+          Placement::zigzag_documents(units, ranks, work, std::vector<std::int64_t>{50, 70}),
+          Placement::balanced(units, ranks, std::vector<std::int64_t>(units.count()))};
 }
 
 /// Lengths with P(length > x) = (least / x)^tail, cut to fit.
@@ -151,6 +156,76 @@ TEST_CASE("balanced is within 2% of equal work and 2 shares of tokens for window
   }
 }
 
+TEST_CASE("a zigzag of documents gives every rank its share of each long one, and equal work of all together") {
+  std::mt19937_64 random(35);
+  for (const int ranks : {2, 3, 8, 32}) {
+    const std::int64_t unit = 64, tokens = 64 * unit * ranks;
+    for (const double tail : {0.7, 1.1, 1.6}) {
+      const Mask mask = Mask::documents(pareto_lengths(random, tokens, tail, 40)) & Mask::causal();
+      const std::vector<std::int64_t> borders(mask.borders().begin(), mask.borders().end());
+      const Units units(tokens, unit, borders);
+      const std::vector<std::int64_t> work = gyre::count_work(mask.bands(), units, units, 0);
+      const Placement placement = Placement::zigzag_documents(units, ranks, work, borders);
+      INFO(ranks << " ranks, tail " << tail);
+      CHECK(gyre::imbalance(gyre::work_by_rank(placement, work)) < 1.06);
+      for (std::size_t document = 1; document < borders.size(); ++document) {
+        const Range own{borders[document - 1], borders[document]};
+        if (own.size() < 2 * ranks * unit) continue;
+        std::vector<std::int64_t> held(ranks);
+        for (std::int64_t token = own.begin; token < own.end; ++token) ++held[placement.owner(units.unit_of(token))];
+        const auto [least, most] = std::minmax_element(held.begin(), held.end());
+        REQUIRE(*most - *least <= 4 * unit);
+      }
+    }
+  }
+  // Without documents it is a zigzag; two documents of eight units make two.
+  const Units units(80, 10);
+  const std::vector<std::int64_t> work{1, 2, 3, 4, 1, 2, 3, 4}, border{40};
+  CHECK(owners(Placement::zigzag_documents(units, 2, causal_work(units), {})) == owners(Placement::zigzag(units, 2)));
+  CHECK(owners(Placement::zigzag_documents(units, 2, work, border)) == std::vector<int>{0, 1, 1, 0, 0, 1, 1, 0});
+  CHECK_THROWS_WITH(Placement::zigzag_documents(units, 2, std::vector<std::int64_t>{1}, border), Catch::Contains("1 units of 8"));
+}
+
+TEST_CASE("a caller's chunks are a placement if they cover every token once and end where units do") {
+  const std::vector<std::int64_t> cuts{3, 7, 30};
+  const Units units(40, 10, cuts);  // [0,3) [3,7) [7,17) [17,27) [27,30) [30,40)
+  const auto place = [&](const std::vector<gyre::Chunk>& chunks) { return Placement::of_chunks(units, 3, chunks, "keys"); };
+  CHECK(owners(place({{{30, 40}, 2}, {{0, 3}, 0}, {{7, 30}, 0}, {{7, 7}, 1}, {{3, 7}, 2}})) == std::vector<int>{0, 2, 0, 0, 0, 2});
+  CHECK(place({{{0, 40}, 1}}).tokens(units, 1) == 40);
+  CHECK(Placement::of_chunks(Units(0, 4), 3, {}, "keys").units() == 0);
+  CHECK_THROWS_WITH(place({}), Catch::Contains("the layout of keys: token 0 lies in no chunk"));
+  CHECK_THROWS_WITH(place({{{0, 30}, 1}}), Catch::Contains("token 30 lies in no chunk"));
+  CHECK_THROWS_WITH(place({{{0, 3}, 1}, {{7, 40}, 1}}), Catch::Contains("token 3 lies in no chunk"));
+  CHECK_THROWS_WITH(place({{{0, 7}, 1}, {{3, 40}, 1}}), Catch::Contains("token 3 lies in two chunks"));
+  CHECK_THROWS_WITH(place({{{0, 40}, 1}, {{0, 40}, 1}}), Catch::Contains("token 0 lies in two chunks"));
+  CHECK_THROWS_WITH(place({{{0, 41}, 1}}), Catch::Contains("[0, 41) are no part of 40"));
+  CHECK_THROWS_WITH(place({{{-1, 40}, 1}}), Catch::Contains("[-1, 40)"));
+  CHECK_THROWS_WITH(place({{{7, 3}, 1}}), Catch::Contains("[7, 3)"));
+  CHECK_THROWS_WITH(place({{{0, 40}, 3}}), Catch::Contains("rank 3, but there are 3 ranks"));
+  CHECK_THROWS_WITH(place({{{0, 40}, -1}}), Catch::Contains("rank -1"));
+  CHECK_THROWS_WITH(place({{{0, 20}, 0}, {{20, 40}, 1}}), Catch::Contains("a unit crosses a border of tokens [0, 20)"));
+}
+
+TEST_CASE("a layout names one file, or one for queries and one for keys") {
+  std::vector<std::string> read;
+  const auto reader = [&](const std::string& path) {
+    read.push_back(path);
+    return std::vector<gyre::Chunk>{{{0, 5}, static_cast<int>(read.size())}};
+  };
+  const PartitionChoice one = PartitionChoice::parse("layout(a b.npy)", reader),
+                        two = PartitionChoice::parse("layout(q,k)", reader);
+  CHECK(read == std::vector<std::string>{"a b.npy", "q", "k"});
+  CHECK(one.text() == "layout(a b.npy)");
+  CHECK((one.query_chunks.size() == 1 && one.key_chunks.empty()));
+  CHECK(two.text() == "layout(q,k)");
+  CHECK((two.query_chunks[0].rank == 2 && two.key_chunks[0].rank == 3));
+  CHECK(PartitionChoice::layout({{{0, 5}, 0}}).text() == "layout of 1 chunks");
+  CHECK_THROWS_WITH(PartitionChoice::parse("layout(a)"), Catch::Contains("reads a file"));
+  for (const char* text : {"layout()", "layout(,k)", "layout(q,)", "layout(q"}) {
+    CHECK_THROWS_WITH(PartitionChoice::parse(text, reader), Catch::Contains("expected contiguous"));
+  }
+}
+
 TEST_CASE("balanced keeps neighbours together where that is free: a window needs little of other ranks") {
   const Units units(1 << 16, 64);
   const Bands bands = Mask::window(500).bands();
@@ -251,7 +326,8 @@ TEST_CASE("placements of wrong shape or owner are refused") {
 }
 
 TEST_CASE("a partition choice parses to what it prints, and anything else is refused with the list") {
-  for (const char* text : {"auto", "contiguous", "zigzag", "striped", "striped(1)", "striped(4096)", "balanced"}) {
+  for (const char* text :
+       {"auto", "contiguous", "zigzag", "zigzag_documents", "striped", "striped(1)", "striped(4096)", "balanced"}) {
     CHECK(PartitionChoice::parse(text).text() == text);
   }
   CHECK(PartitionChoice::parse("striped(64)") == PartitionChoice{PartitionChoice::Kind::striped_tokens, 64});

@@ -23,8 +23,8 @@ namespace {
 void run_random_jobs(std::uint64_t seed, int rounds) {
   Random random(seed);
   for (int round = 0; round < rounds; ++round) {
-    const Job job = random_job(random);
     const int ranks = static_cast<int>(draw(random, 1, 8));
+    const Job job = random_job(random, ranks);
     INFO("round " << round << ": " << job.text << ", " << ranks << " ranks");
     const Tensors tensors = random_tensors(job.problem, random(), 1.5);
     const Errors errors =
@@ -48,7 +48,7 @@ TEST_CASE("5,000 random jobs on 1 to 8 ranks agree with the float64 reference", 
 TEST_CASE("large scores stay within the bound that grows with them") {
   Random random(7);
   for (int round = 0; round < 40; ++round) {
-    const Job job = random_job(random);
+    const Job job = random_job(random, 3);
     INFO(job.text);
     const Tensors tensors = random_tensors(job.problem, random(), 12);
     CHECK(compare(job.problem, tensors, run_loopback_job(job, tensors, 3), 3).share_of_bound <= 1);
@@ -118,8 +118,8 @@ TEST_CASE("operands of any type give what fp32 copies of them give, and a narrow
 TEST_CASE("delays, reordering, threads, prefetch, and which ranks share memory never change a bit") {
   Random random(99);
   for (int round = 0; round < 60; ++round) {
-    Job job = random_job(random);
     const int ranks = static_cast<int>(draw(random, 2, 8));
+    Job job = random_job(random, ranks);
     INFO(job.text << ", " << ranks << " ranks");
     const Tensors tensors = random_tensors(job.problem, random(), 1.5);
     const Result expected = run_loopback_job(job, tensors, ranks);
@@ -340,6 +340,48 @@ TEST_CASE("ranks that read different files of one name disagree about the mask's
   }
 }
 
+TEST_CASE("ranks with different layouts disagree, and a layout that is no partition is refused on every rank") {
+  const auto heard_of = [](auto&& chunks_of) {
+    std::vector<std::string> heard(3);
+    run_loopback(3, [&](Transport& transport) {
+      Problem problem;
+      problem.query_tokens = problem.key_tokens = 100;
+      Options options;
+      options.partition = PartitionChoice::layout(chunks_of(transport.rank()));
+      try {
+        Attention(transport, problem, options);
+      } catch (const std::invalid_argument& error) {
+        heard[transport.rank()] = error.what();
+      }
+    });
+    CHECK(heard == std::vector<std::string>(3, heard[0]));
+    return heard[0];
+  };
+  using Chunks = std::vector<Chunk>;
+  const std::string differ = heard_of([](int rank) { return Chunks{{{0, 40}, rank == 2}, {{40, 100}, 2}}; });
+  CHECK(differ.find("partition's chunks") != std::string::npos);
+  CHECK(heard_of([](int) { return Chunks{{{0, 40}, 1}, {{41, 100}, 2}}; }).find("token 40 lies in no chunk") != std::string::npos);
+  CHECK(heard_of([](int) { return Chunks{{{0, 40}, 1}, {{40, 100}, 3}}; }).find("3 ranks") != std::string::npos);
+  CHECK(heard_of([](int) { return Chunks{{{0, 40}, 1}, {{40, 100}, 2}}; }).empty());
+}
+
+TEST_CASE("a caller's own layout keeps its rows where they are: ascending, cut nowhere but at its borders") {
+  Problem problem;
+  problem.query_tokens = problem.key_tokens = 1000;
+  Options options;
+  options.partition = PartitionChoice::layout({{{700, 1000}, 0}, {{0, 13}, 0}, {{13, 14}, 2}, {{14, 700}, 0}, {{0, 0}, 1}},
+                                              {{{0, 999}, 2}, {{999, 1000}, 1}});
+  const Layout layout(problem, options, 4);
+  using Ranges = std::vector<Range>;
+  CHECK(rows_of(layout.query_units, layout.queries, 0) == Ranges{{0, 13}, {14, 1000}});
+  CHECK(rows_of(layout.query_units, layout.queries, 1).empty());
+  CHECK(rows_of(layout.query_units, layout.queries, 2) == Ranges{{13, 14}});
+  CHECK(rows_of(layout.key_units, layout.keys, 1) == Ranges{{999, 1000}});
+  CHECK(rows_of(layout.key_units, layout.keys, 2) == Ranges{{0, 999}});
+  options.partition.key_chunks.clear();
+  CHECK(Layout(problem, options, 4).keys == Layout(problem, options, 4).queries);
+}
+
 TEST_CASE("operands that do not fit on one rank are refused on every rank before anything is sent") {
   std::vector<std::uint64_t> sent(3, 1);  // [rank]; assertions are for the one thread that Catch2 knows
   std::vector<std::string> heard(3);
@@ -369,7 +411,7 @@ TEST_CASE("operands that do not fit on one rank are refused on every rank before
 TEST_CASE("a call allocates nothing on the thread that makes it") {
   Random random(17);
   for (int round = 0; round < 12; ++round) {
-    const Job job = random_job(random);
+    const Job job = random_job(random, 4);
     INFO(job.text);
     const Tensors tensors = random_tensors(job.problem, 1, 1.5);
     std::vector<std::uint64_t> allocated(4, 1);  // [rank]
@@ -483,8 +525,9 @@ TEST_CASE("problems that cannot be are refused by value, limit and remedy") {
   CHECK(refusal([](Problem& p, Options&) { p.head_dim = 577; }).find("576") != std::string::npos);
   CHECK(refusal([](Problem& p, Options&) { p.value_dim = 0; }).find("value dim") != std::string::npos);
   CHECK(refusal([](Problem& p, Options&) { p.mask = Mask::parse("documents(5,5)"); }).find("10") != std::string::npos);
-  CHECK(refusal([](Problem& p, Options&) { p.mask = Mask::blocks(BlockTable({.block_tokens = 5, .rows = 3, .columns = 4}), "b"); })
-            .find("must be [4, 4]") != std::string::npos);
+  CHECK(refusal([](Problem& p, Options&) {
+          p.mask = Mask::blocks(BlockTable({.block_tokens = 5, .rows = 3, .columns = 4}), "b");
+        }).find("must be [4, 4]") != std::string::npos);
   CHECK(refusal([](Problem&, Options& o) { o.unit_tokens = kLongestUnit + 1; }).find("unit") != std::string::npos);
   for (const double softcap : {0.0, -1.0, 1e7, std::nan("")})
     CHECK(refusal([&](Problem& p, Options&) { p.softcap = softcap; }).find("softcap is") != std::string::npos);

@@ -12,7 +12,7 @@ TEST_CASE("random jobs over MPI agree with the float64 reference, over shared me
   const auto slow = faulty_transport(*transport, {.seed = static_cast<std::uint64_t>(transport->rank()) + 1, .longest_delay = 10});
   Random random(31);
   for (int round = 0; round < 40; ++round) {
-    Job job = random_job(random);
+    Job job = random_job(random, transport->ranks());
     INFO("round " << round << ": " << job.text);
     const Tensors tensors = random_tensors(job.problem, random(), 1.5);
     Result prompt(job.problem), delayed(job.problem);

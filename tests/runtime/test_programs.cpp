@@ -62,8 +62,8 @@ std::size_t count(const Program& program, Op op) {
 TEST_CASE("every random program is proven by the verifier and computes every pair once under random timings") {
   Random random(11);
   for (int round = 0; round < 300; ++round) {
-    const Job job = random_job(random);
     const int ranks = static_cast<int>(draw(random, 1, 8));
+    const Job job = random_job(random, ranks);
     INFO(job.text << ", " << ranks << " ranks");
     const Layout layout(job.problem, job.options, ranks);
     const auto nodes = nodes_of(ranks, static_cast<int>(draw(random, 1, ranks)));

@@ -77,7 +77,30 @@ std::string random_mask(Random& random, const Problem& problem) {
   return text;
 }
 
-Job random_job(Random& random) {
+namespace {
+
+/// Chunks of any lengths on any ranks, in any order.
+std::vector<Chunk> random_chunks(Random& random, std::int64_t tokens, int ranks) {
+  std::vector<Chunk> chunks;
+  for (std::int64_t begin = 0; begin < tokens; begin = chunks.back().tokens.end) {
+    const std::int64_t end = std::min(tokens, begin + draw(random, 1, 1 + draw(random, 1, 120)));
+    chunks.push_back({{begin, end}, static_cast<std::int32_t>(draw(random, 0, ranks - 1))});
+  }
+  std::shuffle(chunks.begin(), chunks.end(), random);
+  return chunks;
+}
+
+PartitionChoice random_partition(Random& random, const Problem& problem, int ranks) {
+  const char* kPartitions[] = {"contiguous", "zigzag", "zigzag_documents", "striped", "striped(7)", "balanced", "auto"};
+  const std::int64_t kind = draw(random, 0, ranks == 0 ? 6 : 8);
+  if (kind < 7) return PartitionChoice::parse(kPartitions[kind]);
+  return PartitionChoice::layout(random_chunks(random, problem.query_tokens, ranks),
+                                 draw(random, 0, 1) ? random_chunks(random, problem.key_tokens, ranks) : std::vector<Chunk>{});
+}
+
+}  // namespace
+
+Job random_job(Random& random, int ranks) {
   Job job;
   Problem& problem = job.problem;
   const std::int64_t longest = draw(random, 0, 3) == 0 ? 12 : 320;
@@ -93,9 +116,7 @@ Job random_job(Random& random) {
   if (draw(random, 0, 2) == 0) problem.softcap = std::array{0.5, 7.0, 50.0}[draw(random, 0, 2)];
   const std::string mask = random_mask(random, problem);
   problem.mask = Mask::parse(mask, drawn_files());
-  const char* kPartitions[] = {"contiguous", "zigzag", "striped", "striped(7)", "balanced", "auto"};
-  const std::string partition = kPartitions[draw(random, 0, 5)];
-  job.options.partition = PartitionChoice::parse(partition);
+  job.options.partition = random_partition(random, problem, ranks);
   job.options.unit_tokens = draw(random, 0, 3) == 0 ? 0 : draw(random, 1, 40);
   job.options.threads = static_cast<int>(draw(random, 1, 2));
   job.options.strategy = draw(random, 0, 2) == 0 ? Strategy::all_gather : Strategy::ring;
@@ -105,8 +126,8 @@ Job random_job(Random& random) {
              std::to_string(problem.head_dim) + "/" + std::to_string(problem.value_dim) + ", " + to_string(problem.type) +
              (problem.softcap ? ", softcap " + std::to_string(*problem.softcap) : "") + ", first query at " +
              std::to_string(problem.first_query_position()) + ", unit " + std::to_string(job.options.unit_tokens) + ", " +
-             partition + ", " + to_string(job.options.strategy) + ", " + std::to_string(job.options.prefetch) + " ahead, mask " +
-             mask;
+             job.options.partition.text() + ", " + to_string(job.options.strategy) + ", " + std::to_string(job.options.prefetch) +
+             " ahead, mask " + mask;
   return job;
 }
 

@@ -25,7 +25,8 @@ struct Job {
   Options options;
   std::string text;  // for INFO
 };
-Job random_job(Random& random);
+/// ranks: that layouts of the caller's own may use; 0 for none of those.
+Job random_job(Random& random, int ranks = 0);
 
 /// All ranks' rows. Values are normal with the given size.
 struct Tensors {
