@@ -1,4 +1,5 @@
 // Deadlines: who is taken for dead, who is not, and who says so. Over loopback; ending_job has the same cases under mpirun.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -99,7 +100,7 @@ void require_stall(const Ending& ending, const std::string& pattern) {
 
 TEST_CASE("a rank that computes for longer than the deadline keeps everybody alive who waits for it, however indirectly",
           "[slow]") {
-  for (const int ranks : {2, 3, 12}) {  // 12: a chain longer than the questions that fit into a deadline
+  for (const int ranks : {2, 3, 24}) {  // 24: a chain longer than the questions that fit into a deadline
     const Ending ending = ending_of(ranks, [&](Transport& transport) {
       const int next = transport.rank() + 1;
       if (next == ranks) compute(transport, 4 * kDeadline);
@@ -189,6 +190,100 @@ TEST_CASE("long local work answers through while_alive, and what it throws comes
   run_loopback(1, [](Transport& transport) {
     REQUIRE_THROWS_AS(while_alive(transport, [] { throw std::out_of_range("no such row"); }), std::out_of_range);
   });
+}
+
+namespace {
+
+/// Rank 0 of four, alone: says what it is told to hear, and keeps what it tells.
+class ScriptedTransport : public Transport {
+ public:
+  int rank() const override { return 0; }
+  int ranks() const override { return 4; }
+  void reserve(std::size_t) override {}
+  Ticket send(int, int, std::span<const std::byte>) override { return {}; }
+  Ticket receive(int, int, std::span<std::byte>) override { return {}; }
+  bool test(Ticket) override { return false; }
+  void progress() override {}
+  Ticket expose(int, std::size_t) override { return {}; }
+  Ticket borrow(int, std::size_t) override { return {}; }
+  void release(int) override {}
+  std::span<const int> nodes() const override { return {}; }
+  std::unique_ptr<SharedMemory> share(std::size_t) override { return nullptr; }
+  void tell(int, const Signal& signal) override { told.push_back(signal); }
+  bool hear(Signal& signal) override {
+    if (heard.empty()) return false;
+    signal = heard.back();
+    heard.pop_back();
+    return true;
+  }
+  bool gone(int) override { return false; }
+  void all_gather(std::span<const std::byte>, std::span<std::byte>) override {}
+  void broadcast(std::span<std::byte>, int) override {}
+  void barrier() override {}
+  [[noreturn]] void abort(int, std::string_view) override { throw LostPeer(""); }
+  Traffic traffic() const override { return {}; }
+
+  std::vector<Signal> told, heard;
+};
+
+/// What a wait for rank 1 of 1.5 deadlines ends with, when this is heard every few milliseconds.
+std::string ending_of_wait(ScriptedTransport& transport, const std::function<Signal(std::uint64_t)>& next) {
+  transport.heartbeat().set_deadline(0.2);
+  Waiting waiting(transport.heartbeat(), 1);
+  const auto start = Clock::now();
+  for (std::uint64_t number = 1; seconds_since(start) < 0.8; ++number) {
+    transport.heard.push_back(next(number));
+    try {
+      waiting.fruitless();
+    } catch (const Stall& stall) {
+      return stall.what();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+  }
+  return "";
+}
+
+Signal sign(int from, int origin, std::uint64_t number) {
+  return {.kind = Signal::Kind::alive, .from = from, .origin = origin, .number = number};
+}
+
+}  // namespace
+
+TEST_CASE("a sign of life counts once, from the rank that is waited for, and not if it is one's own") {
+  ScriptedTransport fresh, old, own, stranger;
+  CHECK(ending_of_wait(fresh, [](std::uint64_t number) { return sign(1, 3, number); }) == "");
+  const auto same = [](std::uint64_t) { return sign(1, 3, 5); };
+  CHECK_THAT(ending_of_wait(old, same), Catch::Matchers::Contains("rank 1 answers, but nothing moves"));
+  const auto mine = [](std::uint64_t number) { return sign(1, 0, number); };
+  CHECK_THAT(ending_of_wait(own, mine), Catch::Matchers::Contains("rank 1 answers, but nothing moves"));
+  const auto other = [](std::uint64_t number) { return sign(2, 3, number); };
+  CHECK_THAT(ending_of_wait(stranger, other), Catch::Matchers::Contains("rank 1 does not answer"));
+}
+
+TEST_CASE("a sign is passed on at once to those who asked, and whoever is told of a last word is silent") {
+  ScriptedTransport transport;
+  const auto answers = [&] {
+    return std::count_if(transport.told.begin(), transport.told.end(),
+                         [](const Signal& told) { return told.kind == Signal::Kind::alive && told.origin == 3; });
+  };
+  CHECK(ending_of_wait(transport, [](std::uint64_t number) {
+          return number == 10 ? Signal{.kind = Signal::Kind::ask, .from = 2} : sign(1, 3, number);
+        }) == "");
+  CHECK(answers() > 20);
+  ScriptedTransport hushed;
+  CHECK(ending_of_wait(hushed, [](std::uint64_t) { return Signal{.kind = Signal::Kind::last_word, .from = 3, .urgency = 0}; }) ==
+        "");
+}
+
+TEST_CASE("a wait that is short tells nobody anything") {
+  ScriptedTransport transport;
+  transport.heartbeat().set_deadline(100);
+  const auto start = Clock::now();
+  for (int wait = 0; wait < 5; ++wait) {
+    Waiting waiting(transport.heartbeat(), 1);
+    while (seconds_since(start) < 0.05 * (wait + 1)) waiting.fruitless();
+  }
+  CHECK(transport.told.empty());
 }
 
 TEST_CASE("without a deadline nobody is taken for dead") {
