@@ -67,6 +67,7 @@ po::options_description describe_options() {
       "device", value("NAME"), "cpu or auto (default)")("isa", value("NAME"),
                                                         "instruction set: avx512, avx2 or portable (the best)")(
       "repeat", value("N"), "timed repetitions after a warm-up; the report gives the median")(
+      "integrity", "checksums behind cells: what arrives damaged ends the job, named")(
       "measure-overlap", "also time the same work with communication switched off: what transfers cost")(
       "deadline", value("SECONDS"),
       "end the job when a rank that is waited for has given no sign of life for so long (30); 0: never");
@@ -166,6 +167,7 @@ Options options_of(const Given& given, const PartitionChoice::ReadChunks& read_c
   options.unit_tokens = given.integer<std::int64_t>("unit", 1).value_or(0);
   options.isa = given.text("isa");
   options.deadline_seconds = deadline_of(given);
+  if (given.has("integrity")) options.integrity = Integrity::checked;
   if (!options.isa.empty()) select_kernels(options.isa);  // throws unless it is there
   return options;
 }

@@ -121,6 +121,8 @@ std::string to_text(const Report& report) {
   text += part_text("packing", report, &CallTime::packing_seconds);
   text += part_text("transport", report, &CallTime::communicating_seconds);
   text += part_text("waiting", report, &CallTime::waiting_seconds);
+  if (report.measured.spread(&CallTime::integrity_seconds).most > 0)
+    text += part_text("integrity", report, &CallTime::integrity_seconds);
   if (report.measured.silent) text += overlap_text(report.measured);
   text += format("  cores      %s of all processes in a mean call\n", seconds_text(report.measured.cpu_seconds).c_str());
   text += bytes_line("sent", report, &RankFigures::bytes_sent);
@@ -174,6 +176,7 @@ std::string to_json(const Report& report) {
       {"computing_imbalance", measured.spread(&CallTime::computing_seconds).imbalance()},
       {"packing_seconds", measured.spread(&CallTime::packing_seconds).most},
       {"communicating_seconds", measured.spread(&CallTime::communicating_seconds).most},
+      {"integrity_seconds", measured.spread(&CallTime::integrity_seconds).most},
       {"waiting_seconds", measured.spread(&CallTime::waiting_seconds).most},
       {"exposed_communication_seconds", number_or_null(measured.exposed_communication_seconds())},
       {"silent_seconds", number_or_null(measured.silent ? std::optional(measured.silent->seconds) : std::nullopt)},

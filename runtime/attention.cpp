@@ -70,6 +70,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"scale", text(problem.score_scale())},
           {"softcap", problem.softcap ? text(*problem.softcap) : "none"},
           {"dtype", to_string(problem.type)},
+          {"integrity", options.integrity == Integrity::checked ? "checked" : "unchecked"},
           {"mask", problem.mask.text()},
           {"mask's files", text(hash_of(problem.mask.bands()))},
           {"partition", options.partition.text()},

@@ -73,8 +73,10 @@ struct Executor::State {
   void post_transfer(std::size_t index);
   Ticket post_message(const Instruction& instruction, const Message& message);
   void apply(std::size_t index, const Operands& operands);
+  void seal(const NamedCell& cell, int worker);
   bool complete(std::size_t index);
   void wait(std::size_t index);
+  void verify(std::size_t index);
   void poll();
   bool time_to_poll();
   void look_at_recorded();
@@ -147,21 +149,51 @@ void Executor::State::wait(std::size_t index) {
   record(index, TimelineEvent::Kind::wait, start);
 }
 
+void Executor::State::seal(const NamedCell& cell, int worker) {
+  if (layout.integrity == Integrity::unchecked) return;
+  const auto start = Clock::now();
+  seal_cell(cell.name, cell.bytes);
+  if (worker == 0) time.integrity_seconds += seconds_since(start);
+}
+
+/// What has arrived, before anything reads it or passes it on: a hop that damages a cell is the one that is named.
+void Executor::State::verify(std::size_t index) {
+  Transfer& transfer = lowered->transfers[index];
+  if (!std::exchange(transfer.to_verify, false)) return;
+  const auto start = Clock::now();
+  const auto one = [&](int task, int worker) {
+    if (worker == 0) poll();
+    const NamedCell& cell = transfer.sealed[task];
+    if (verify_cell(cell.name, cell.bytes)) return;
+    const Instruction& instruction = program.instructions[index];
+    throw std::runtime_error("rank " + std::to_string(program.rank) + ": the cell of unit " + std::to_string(cell.name.unit) +
+                             ", head " + std::to_string(cell.name.head) + " that came from rank " +
+                             std::to_string(instruction.peer) + " in stage " + std::to_string(instruction.stage) +
+                             " does not match its checksum; look for a fault of that link, or of the memory of one of the two");
+  };
+  team.run(static_cast<int>(transfer.sealed.size()), one, [&] { poll(); });
+  time.integrity_seconds += seconds_since(start);
+}
+
 void Executor::State::apply(std::size_t index, const Operands& operands) {
-  const CellShape shape = layout.problem.cell_shape();
+  const CellShape shape = layout.cell_shape();
   const auto& cells = lowered->row_cells[index];
   const auto one = [&](int task, int worker) {
     if (worker == 0) poll();
     const RowCell& c = cells[task];
+    const int head = c.cell.name.head;
+    std::byte* const cell = c.cell.bytes.data();
     switch (program.instructions[index].function) {
       case Function::pack_query:
-        return pack_query(shape, operands.queries, c.first_row, c.tokens, c.head, c.cell);
+        pack_query(shape, operands.queries, c.first_row, c.tokens, head, cell);
+        return seal(c.cell, worker);
       case Function::pack_key_value:
-        return pack_key_value(shape, operands.keys, operands.values, c.first_row, c.tokens, c.head, c.cell);
+        pack_key_value(shape, operands.keys, operands.values, c.first_row, c.tokens, head, cell);
+        return seal(c.cell, worker);
       case Function::clear_partial:
-        return clear_partial(shape, c.tokens, c.cell);
+        return clear_partial(shape, c.tokens, cell);
       case Function::finish:
-        return finish_partial(shape, c.cell, c.tokens, c.head, operands.out, operands.lse, c.first_row);
+        return finish_partial(shape, cell, c.tokens, head, operands.out, operands.lse, c.first_row);
       case Function::none:
         return;
     }
@@ -188,6 +220,7 @@ void Executor::State::post_transfer(std::size_t index) {
   Transfer& transfer = lowered->transfers[index];
   transfer.posted = Clock::now();
   transfer.in_flight = true;
+  transfer.to_verify = !transfer.sealed.empty();
   if (options.timeline != nullptr) recorded.push_back(index);
   for (Message& message : transfer.messages) {
     message.ticket = post_message(program.instructions[index], message);
@@ -224,11 +257,17 @@ void Executor::State::run(const Operands& operands) {
   const std::size_t count = program.instructions.size();
   recorded.clear();
   for (current = 0; current < count; ++current) {
-    for (const std::uint32_t source : scoreboard.sources(current)) wait(source);
+    for (const std::uint32_t source : scoreboard.sources(current)) {
+      wait(source);
+      verify(source);
+    }
     transport.heartbeat().set_stage({"", program.instructions[current].stage});
     post(current, operands);
   }
-  for (std::size_t index = 0; index < count; ++index) wait(index);
+  for (std::size_t index = 0; index < count; ++index) {
+    wait(index);
+    verify(index);
+  }
   transport.heartbeat().set_stage({"between calls"});
 }
 

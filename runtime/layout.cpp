@@ -127,6 +127,7 @@ std::vector<int> units_held(const Placement& placement, int rank) {
 Layout::Layout(const Problem& given, const Options& options, int rank_count)
     : problem(given),
       ranks(rank_count),
+      integrity(options.integrity),
       partition(options.partition),
       query_units(make_units(given, options, partition.query_chunks, given.query_tokens, given.first_query_position(), rank_count)),
       key_units(make_units(given, options, key_chunks(given, partition), given.key_tokens, 0, rank_count)),
@@ -134,9 +135,9 @@ Layout::Layout(const Problem& given, const Options& options, int rank_count)
   place_queries();
   place_keys();
   needs = Needs(bands(), query_units, key_units, problem.first_query_position(), queries);
-  query_begin_ = cell_begins(Role::query, problem.cell_shape(), query_units);
-  partial_begin_ = cell_begins(Role::partial, problem.cell_shape(), query_units);
-  key_begin_ = cell_begins(Role::key_value, problem.cell_shape(), key_units);
+  query_begin_ = cell_begins(Role::query, cell_shape(), query_units);
+  partial_begin_ = cell_begins(Role::partial, cell_shape(), query_units);
+  key_begin_ = cell_begins(Role::key_value, cell_shape(), key_units);
 }
 
 void Layout::place_queries() {

@@ -16,6 +16,7 @@ namespace gyre {
 struct Layout {
   Problem problem;
   int ranks = 1;
+  Integrity integrity = Integrity::unchecked;
   PartitionChoice partition;  // never automatic
   Units query_units;          // of query indices; position = index + problem.first_query_position()
   Units key_units;
@@ -27,6 +28,11 @@ struct Layout {
 
   const Bands& bands() const { return bands_; }
   Range query_positions(int unit) const { return query_units.range(unit) + problem.first_query_position(); }
+  CellShape cell_shape() const {
+    CellShape shape = problem.cell_shape();
+    shape.integrity = integrity;
+    return shape;
+  }
   std::vector<int> query_units_of(int rank) const;  // ascending
   std::vector<int> key_units_of(int rank) const;    // ascending
 

@@ -44,6 +44,7 @@ class Resolver {
   Transfer transfer(const Instruction& instruction) const {
     const SlotId slot = instruction.op == Op::send ? instruction.in[0] : instruction.out;
     Transfer found;
+    found.sealed = arriving(instruction);
     for (const CellRun& run : program_.runs_of(instruction)) {
       found.messages.push_back({.bytes = at(contents_.find(slot, run).value()),
                                 .size = static_cast<std::size_t>(layout_.run_bytes(program_.slots[slot].role, run))});
@@ -54,6 +55,7 @@ class Resolver {
   Transfer loan(const Instruction& instruction) const {
     const std::int64_t bytes = layout_.run_bytes(Role::key_value, program_.runs_of(instruction));
     Transfer found;
+    found.sealed = arriving(instruction);
     found.messages.push_back({.bytes = nullptr, .size = static_cast<std::size_t>(bytes)});
     return found;
   }
@@ -65,18 +67,14 @@ class Resolver {
     const auto first = first_rows(units, keys ? layout_.keys : layout_.queries, program_.rank);
     std::vector<RowCell> found;
     each_cell(program_.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
-      found.push_back({.cell = at(contents_.find(slot, unit, head).value()),
-                       .first_row = first[unit],
-                       .tokens = units.length(static_cast<int>(unit)),
-                       .head = head});
+      found.push_back({.cell = cell(slot, unit, head), .first_row = first[unit], .tokens = units.length(static_cast<int>(unit))});
     });
     return found;
   }
 
   /// Heads without keys get no queries either: they would only make empty tasks.
   AttendWork attend(const Instruction& instruction) const {
-    AttendWork work{
-        .shape = layout_.problem.cell_shape(), .score = layout_.problem.score_rule(), .bands = &layout_.bands(), .heads = {}};
+    AttendWork work{.shape = layout_.cell_shape(), .score = layout_.problem.score_rule(), .bands = &layout_.bands(), .heads = {}};
     work.heads.resize(layout_.problem.key_heads);
     each_cell(program_.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
       work.heads[head].keys.push_back({.cell = at(contents_.find(instruction.in[1], unit, head).value()),
@@ -92,6 +90,22 @@ class Resolver {
   }
 
  private:
+  NamedCell cell(SlotId slot, std::uint32_t unit, std::uint16_t head) const {
+    const Role role = program_.slots[slot].role;
+    return {.name = {.role = role, .unit = unit, .head = head},
+            .bytes = {at(contents_.find(slot, unit, head).value()),
+                      static_cast<std::size_t>(layout_.cell_bytes(role, static_cast<int>(unit)))}};
+  }
+
+  std::vector<NamedCell> arriving(const Instruction& instruction) const {
+    std::vector<NamedCell> found;
+    const bool arrives = instruction.op == Op::receive || instruction.op == Op::borrow;
+    if (!arrives || layout_.integrity == Integrity::unchecked) return found;
+    each_cell(program_.runs_of(instruction),
+              [&](std::uint32_t unit, std::uint16_t head) { found.push_back(cell(instruction.out, unit, head)); });
+    return found;
+  }
+
   /// Of another rank's memory nothing is ever written: a program that tries is refused by the verifier, and faults here.
   std::byte* at(Place place) const {
     if (place.sharer == Place::kArena) return memory_.arena + place.offset;

@@ -5,10 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "comm/transport.hpp"
 #include "kernels/attend.hpp"
+#include "kernels/integrity.hpp"
 #include "runtime/content.hpp"
 #include "runtime/layout.hpp"
 #include "runtime/program.hpp"
@@ -29,19 +31,25 @@ struct Message {
   bool in_flight = false;
 };
 
+struct NamedCell {
+  CellName name;
+  std::span<std::byte> bytes;  // borrowed ones are never written
+};
+
 /// All messages of a send or receive; or one loan, of which only the size counts.
 struct Transfer {
   std::vector<Message> messages;
   bool in_flight = false;
+  std::vector<NamedCell> sealed;  // what arrives with checksums
+  bool to_verify = false;
   std::chrono::steady_clock::time_point posted;
 };
 
 /// A cell and the caller's rows that it is made from, or that it becomes.
 struct RowCell {
-  std::byte* cell;
+  NamedCell cell;
   std::int64_t first_row;
   std::int64_t tokens;
-  int head;
 };
 
 /// By instruction; each has what its operation needs.

@@ -58,6 +58,7 @@ struct Options {
   double deadline_seconds = 600;         // without a sign of life from a rank that is waited for; 0: none (comm/heartbeat.hpp)
   int prefetch = 1;                      // stages whose cells may be arriving while one is attended, 1 to 4
   Sharing sharing = Sharing::automatic;  // it changes no bit of the result
+  Integrity integrity = Integrity::unchecked;  // checksums behind cells, compared where they arrive
 
   /// Throws std::invalid_argument naming value, limit and remedy.
   void validate() const;

@@ -231,6 +231,16 @@ class Results(CommandTest):
         self.compare(case, "causal", lambda i, j: j <= i, "--query-offset", "5", offset=5)
         self.compare(case, "full", lambda i, j: True, "--scale", "-0.25", scale=-0.25)
 
+    def test_checksums_change_no_result_and_their_time_is_told(self):
+        case = Case(self.folder, 23, 23, 4, 2, 7, 5)
+        report = self.path("report.json")
+        for ranks in RANKS:
+            for sharing in ("auto", "off"):
+                more = ("--integrity", "--shared-memory", sharing, "--ranks", ranks, "--threads", 1, "--unit", 3, "--report", report)
+                self.compare(case, "causal", lambda i, j: j <= i, *more)
+                with open(report, encoding="utf-8") as file:
+                    self.assertGreater(json.load(file)["integrity_seconds"], 0)
+
     def test_softcap_comes_after_the_scale_and_before_the_mask(self):
         case = Case(self.folder, 19, 19, 4, 2, 7, 5)
         for softcap in (0.5, 3.0, 1000.0):

@@ -55,6 +55,8 @@ TEST_CASE("a negative number is a value and not an option") {
   CHECK(parse({"--synthetic", "9", "--query-offset=-3"}).query_offset == -3);
   CHECK(parse({"--synthetic", "9", "--scale", "-0.5"}).scale == -0.5);
   CHECK(parse({"--synthetic", "9", "--softcap", "50"}).softcap == 50);
+  CHECK(parse({"--synthetic", "9"}).options.integrity == Integrity::unchecked);
+  CHECK(parse({"--synthetic", "9", "--integrity"}).options.integrity == Integrity::checked);
 }
 
 TEST_CASE("names of the contract that are not built are refused by name, with a value, without, and joined by =") {

@@ -172,7 +172,7 @@ class Machine {
 
   std::int64_t lines_of(Role role, std::uint32_t unit) const {
     const Units& units = role == Role::key_value ? layout_.key_units : layout_.query_units;
-    return cell_bytes(role, layout_.problem.cell_shape(), units.length(static_cast<int>(unit))) / kLine;
+    return cell_bytes(role, layout_.cell_shape(), units.length(static_cast<int>(unit))) / kLine;
   }
 
   /// Cells of runs laid out from the slot's start.

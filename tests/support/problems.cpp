@@ -121,6 +121,7 @@ Job random_job(Random& random, int ranks) {
   job.options.threads = static_cast<int>(draw(random, 1, 2));
   job.options.strategy = draw(random, 0, 2) == 0 ? Strategy::all_gather : Strategy::ring;
   job.options.prefetch = static_cast<int>(draw(random, 1, 4));
+  job.options.integrity = draw(random, 0, 3) == 0 ? Integrity::checked : Integrity::unchecked;
   job.text = std::to_string(problem.query_tokens) + " queries, " + std::to_string(problem.key_tokens) + " keys, heads " +
              std::to_string(problem.query_heads) + "/" + std::to_string(problem.key_heads) + ", dims " +
              std::to_string(problem.head_dim) + "/" + std::to_string(problem.value_dim) + ", " + to_string(problem.type) +
