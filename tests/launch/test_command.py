@@ -602,18 +602,18 @@ class LiveLine(CommandTest):
         return written.decode(), "\n".join(screen).rstrip()
 
     def test_a_terminal_shows_where_the_run_stands_and_nothing_stays(self):
-        said, stands = self.on_terminal("run", "--synthetic", 4096, "--mask", "causal", "--ranks", 2, "--repeat", 2, "--measure-overlap")
+        said, stands = self.on_terminal("run", "--synthetic", 1024, "--mask", "causal", "--ranks", 2, "--repeat", 2, "--measure-overlap")
         self.assertEqual((self.status, stands), (0, ""))
         self.assertRegex(said, r"gyre: (warm-up|repetition \d of 2[a-z ]*), stage \d: \d+% done")
 
     def test_a_narrow_terminal_is_not_wrapped(self):
-        said, stands = self.on_terminal("run", "--synthetic", 4096, "--mask", "causal", columns=30)
+        said, stands = self.on_terminal("run", "--synthetic", 1024, "--mask", "causal", columns=30)
         self.assertEqual((self.status, stands), (0, ""))
         self.assertIn("gyre: attending", said)
 
     def test_lines_come_at_most_five_times_a_second(self):
         start = time.monotonic()
-        said, _ = self.on_terminal("run", "--synthetic", 4096, "--mask", "causal", "--repeat", 3)
+        said, _ = self.on_terminal("run", "--synthetic", 1024, "--mask", "causal", "--repeat", 3)
         self.assertLessEqual(said.count("% done"), 5 * (time.monotonic() - start) + 1)
 
     def test_an_error_stands_alone_on_the_terminal(self):
@@ -623,11 +623,11 @@ class LiveLine(CommandTest):
         self.assertRegex(stands, r"^gyre: error: [^\n]*nan\.npy[^\n]*$")
 
     def test_a_pipe_and_a_run_that_is_told_so_show_nothing(self):
-        self.succeed("run", "--synthetic", 4096, "--mask", "causal")  # nothing on standard error
-        self.assertEqual(self.on_terminal("run", "--synthetic", 4096, "--mask", "causal", "--live", "never")[0], "")
+        self.succeed("run", "--synthetic", 1024, "--mask", "causal")  # nothing on standard error
+        self.assertEqual(self.on_terminal("run", "--synthetic", 1024, "--mask", "causal", "--live", "never")[0], "")
 
     def test_always_means_also_into_a_pipe(self):
-        done = self.gyre("run", "--synthetic", 4096, "--mask", "causal", "--live", "always")
+        done = self.gyre("run", "--synthetic", 1024, "--mask", "causal", "--live", "always")
         self.assertEqual(done.returncode, 0)
         self.assertIn("% done", done.stderr)
         self.assertEqual(done.stderr.splitlines()[-1].strip(), "")
