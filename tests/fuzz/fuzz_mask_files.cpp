@@ -1,7 +1,9 @@
-// Lengths of documents and tables of blocks: a file becomes a mask or is refused.
+// Lengths of documents, tables of blocks and layouts: a file becomes a mask or a placement, or is refused.
+#include <algorithm>
 #include <stdexcept>
 
 #include "memory_file.hpp"
+#include "partition/placement.hpp"
 #include "runtime/io/mask_files.hpp"
 
 namespace gyre {
@@ -31,18 +33,39 @@ void read_table(const std::string& path, std::int64_t block_tokens) {
     }
 }
 
+/// Chunks that are accepted by a placement hold every token once, on ranks that there are.
+void read_layout(const std::string& path) {
+  const std::vector<Chunk> chunks = read_chunks(path);
+  std::vector<std::int64_t> cuts;
+  std::int64_t tokens = 0;
+  for (const Chunk& chunk : chunks) {
+    cuts.push_back(chunk.tokens.begin);
+    tokens = std::max(tokens, chunk.tokens.end);
+  }
+  if (tokens > 100'000) return;
+  const Units units(tokens, 16, cuts);
+  const Placement placement = Placement::of_chunks(units, 4, chunks, "queries");
+  for (const Chunk& chunk : chunks)
+    for (std::int64_t token = chunk.tokens.begin; token < chunk.tokens.end; token += 7)
+      require(placement.owner(units.unit_of(token)) == chunk.rank);
+}
+
+/// What is refused may be so by any of the three alone.
+template <class Read>
+void refuse_or(Read&& read) {
+  try {
+    read();
+  } catch (const std::invalid_argument&) {
+  }
+}
+
 }  // namespace
 }  // namespace gyre
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const gyre::MemoryFile file({data, size});
-  try {
-    gyre::read_lengths(file.path());
-  } catch (const std::invalid_argument&) {
-  }
-  try {
-    gyre::read_table(file.path(), 1 + static_cast<std::int64_t>(size % 7));
-  } catch (const std::invalid_argument&) {
-  }
+  gyre::refuse_or([&] { gyre::read_lengths(file.path()); });
+  gyre::refuse_or([&] { gyre::read_table(file.path(), 1 + static_cast<std::int64_t>(size % 7)); });
+  gyre::refuse_or([&] { gyre::read_layout(file.path()); });
   return 0;
 }
