@@ -17,7 +17,8 @@ class FunctionRef<Result(Arguments...)> {
  public:
   template <class Callable>
   requires(!std::is_same_v<std::remove_cvref_t<Callable>, FunctionRef>)
-      FunctionRef(Callable&& callable)  // NOLINT(google-explicit-constructor): a view, made where it is used
+      // NOLINTNEXTLINE(bugprone-forwarding-reference-overload): the requirement above keeps copies out
+      FunctionRef(Callable&& callable)  // not explicit: a view, made where it is used
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
         call_([](void* object, Arguments... arguments) -> Result {
           return (*static_cast<std::remove_reference_t<Callable>*>(object))(arguments...);

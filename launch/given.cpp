@@ -23,7 +23,7 @@ Given::Given(std::string_view command, const po::options_description& descriptio
     } catch (const po::invalid_command_line_syntax& error) {
       const std::string name = error.get_option_name();
       const std::size_t begin = name.find_first_not_of('-');
-      const auto* const option = begin == name.npos ? nullptr : description.find_nothrow(name.substr(begin), false);
+      const auto* const option = begin == std::string::npos ? nullptr : description.find_nothrow(name.substr(begin), false);
       if (option == nullptr) refuse(std::string(error.what()) + "; options are --NAME VALUE or --NAME=VALUE");
       if (option->semantic()->max_tokens() == 0) refuse(name + " takes no value; give " + name + " alone");
       refuse(name + " needs a value; give one: " + name + " " + option->format_parameter());

@@ -29,7 +29,7 @@ class Literal {
     const char quote = at_ < text_.size() ? text_[at_] : '\0';
     if (quote != '\'' && quote != '"') fail("a string");
     const std::size_t end = text_.find(quote, at_ + 1);
-    if (end == text_.npos) fail("the end of a string");
+    if (end == std::string_view::npos) fail("the end of a string");
     std::string value(text_.substr(at_ + 1, end - at_ - 1));
     at_ = end + 1;
     return value;

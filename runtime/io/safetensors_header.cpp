@@ -206,7 +206,7 @@ std::int64_t safetensors_header_bytes(std::string_view first_bytes) {
 
 std::vector<SafetensorsEntry> parse_safetensors_header(std::string_view text, std::int64_t data_bytes) {
   if (!text.starts_with('{')) fail("is not a .safetensors file: its header does not begin with '{'");
-  if (const std::size_t zero = text.find('\0'); zero != text.npos)  // where the parser would take the text to end
+  if (const std::size_t zero = text.find('\0'); zero != std::string_view::npos)  // where the parser would take the text to end
     fail("its header is not JSON at byte " + std::to_string(zero + 1));
   HeaderReader reader;
   Json::sax_parse(text, &reader);

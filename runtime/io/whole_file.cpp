@@ -89,7 +89,7 @@ int create_partial(const std::string& partial, const std::string& path) {
 
 }  // namespace
 
-WholeFile::WholeFile(std::string path, std::int64_t bytes, bool create)
+WholeFile::WholeFile(const std::string& path, std::int64_t bytes, bool create)
     : path_(behind_links(path)), partial_(path_ + kPartialSuffix), ours_(create) {
   if (!create) {
     descriptor_ = ::open(partial_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);

@@ -17,7 +17,7 @@ class WholeFile {
   /// Local. With `create` (one process) the partial file is made with its space reserved, so that a missing folder, a missing
   /// permission, a full disk or another job that writes the same file is found now; without, it is opened after that. Throws
   /// std::invalid_argument naming the path.
-  WholeFile(std::string path, std::int64_t bytes, bool create);
+  WholeFile(const std::string& path, std::int64_t bytes, bool create);
   ~WholeFile();  // the creator removes a file that was not published
   WholeFile(WholeFile&& other) noexcept;
   WholeFile(const WholeFile&) = delete;
