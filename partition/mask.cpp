@@ -134,20 +134,22 @@ Mask Mask::strided(std::int64_t step) {
 
 Mask operator&(const Mask& a, const Mask& b) {
   const std::optional<std::int64_t> key_tokens = agreed(a.key_tokens_, b.key_tokens_);
-  Mask mask{a.bands_ & b.bands_, parenthesised(a.text_, a.union_) + " & " + parenthesised(b.text_, b.union_)};
+  Mask mask{a.bands_ & b.bands_, parenthesised(a.text_, a.outermost_ == Mask::Outermost::either) + " & " +
+                                     parenthesised(b.text_, b.outermost_ != Mask::Outermost::primitive)};
   mask.borders_ = merged(a.borders_, b.borders_);
   mask.key_tokens_ = key_tokens;
   mask.tables_ = joined(a.tables_, b.tables_);
+  mask.outermost_ = Mask::Outermost::both;
   return mask;
 }
 
 Mask operator|(const Mask& a, const Mask& b) {
   const std::optional<std::int64_t> key_tokens = agreed(a.key_tokens_, b.key_tokens_);
-  Mask mask{a.bands_ | b.bands_, a.text_ + " | " + b.text_};
+  Mask mask{a.bands_ | b.bands_, a.text_ + " | " + parenthesised(b.text_, b.outermost_ == Mask::Outermost::either)};
   mask.borders_ = merged(a.borders_, b.borders_);
   mask.key_tokens_ = key_tokens;
   mask.tables_ = joined(a.tables_, b.tables_);
-  mask.union_ = true;
+  mask.outermost_ = Mask::Outermost::either;
   return mask;
 }
 

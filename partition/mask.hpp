@@ -78,7 +78,10 @@ class Mask {
     BlockShape shape;
   };
   std::vector<Table> tables_;  // as read: bands may have combined them
-  bool union_ = false;         // the text's outermost operator is `|`, so it wants parentheses under `&`
+  // Of the text, the outermost operator. Parentheses are kept where it would else be grouped differently: the same pairs would be
+  // visible, but through other bands.
+  enum class Outermost : std::uint8_t { primitive, both, either };
+  Outermost outermost_ = Outermost::primitive;
 };
 
 }  // namespace gyre

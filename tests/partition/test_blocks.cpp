@@ -65,6 +65,7 @@ TEST_CASE("random expressions with block tables see what their trees see, pair b
     for (int tile = 0; tile < 4; ++tile) check_tile(expression, bands, first_query, random_tile(random, key_tokens));
     const Mask parsed = Mask::parse(mask.text(), drawn_files());
     REQUIRE(parsed.text() == mask.text());
+    REQUIRE(parsed.bands().all().size() == mask.bands().all().size());
     check_tile(expression, parsed.bands_at(first_query), first_query, random_tile(random, key_tokens));
   }
 }
