@@ -20,7 +20,7 @@
 #include "launch/launcher.hpp"
 #include "launch/print.hpp"
 #include "launch/run_command.hpp"
-#include "runtime/io/mask_files.hpp"
+#include "runtime/io/index_files.hpp"
 
 namespace gyre {
 namespace {

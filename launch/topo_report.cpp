@@ -85,6 +85,8 @@ std::vector<LaunchLine> lines_of(const TopoReport& report) {
 
 constexpr const char* kNotes =
     "Open MPI between hosts over TCP: --mca btl_tcp_rdma_pipeline_frag_size 262144, or the two directions of a link take turns.\n"
+    "mpirun notices a cut link after minutes; after seconds with --mca oob_tcp_keepalive_time 3 --mca oob_tcp_keepalive_intvl 1\n"
+    "--mca oob_tcp_keepalive_probes 3.\n"
     "More ranks than cores: mpirun lets waiting ranks yield by itself; under srun set OMPI_MCA_mpi_yield_when_idle=1.\n";
 
 Json hardware_json(const Hardware& hardware) {

@@ -49,14 +49,12 @@ std::vector<TensorReader> TensorReader::from_safetensors(const std::string& path
   return readers;
 }
 
-void TensorReader::read(std::span<const Range> tokens_wanted, Type type, void* out,
-                        const std::function<void()>& between_pieces) const {
+void TensorReader::read(std::span<const Range> tokens_wanted, Type type, void* out) const {
   const bool as_it_is = row_type(tensor_.type) == type;
   const std::int64_t row = std::int64_t{heads()} * dim(), stored = element_bytes(tensor_.type), wanted = type_bytes(type);
   const std::int64_t piece = kPieceBytes / stored;  // elements
   std::vector<std::byte> staging;
   auto* to = static_cast<std::byte*>(out);
-  std::int64_t since = 0;  // elements
   for (const Range range : tokens_wanted) {
     if (!Range{0, tokens()}.contains(range))
       throw std::invalid_argument(name_ + ": has no tokens [" + std::to_string(range.begin) + ", " + std::to_string(range.end) +
@@ -67,10 +65,7 @@ void TensorReader::read(std::span<const Range> tokens_wanted, Type type, void* o
       if (!as_it_is && std::ssize(staging) < now * stored) staging.resize(static_cast<std::size_t>(now * stored));
       file_->read(as_it_is ? to : staging.data(), now * stored, offset);
       if (!as_it_is) read_elements(tensor_.type, staging.data(), now, type, to);
-      done += now, to += now * wanted, since += now;
-      if (since < piece) continue;
-      since = 0;
-      if (between_pieces) between_pieces();
+      done += now, to += now * wanted;
     }
   }
 }

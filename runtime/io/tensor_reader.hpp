@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -32,10 +31,9 @@ class TensorReader {
   int dim() const { return tensor_.shape.size() == 3 ? static_cast<int>(tensor_.shape[2]) : 1; }
 
   /// Reads token ranges one after the other into `out`, [sum of ranges, heads, dim] of `type`: rounded to nearest, ties to even,
-  /// infinite where beyond its range. In pieces of 8 MiB, with one such piece of memory where elements are converted;
-  /// `between_pieces` is called after each, so that a rank can answer its peers. Thread-safe. Throws std::runtime_error if the file
-  /// is shorter than it was.
-  void read(std::span<const Range> tokens, Type type, void* out, const std::function<void()>& between_pieces = {}) const;
+  /// infinite where beyond its range. In pieces of 8 MiB, with one such piece of memory where elements are converted.
+  /// Thread-safe. Throws std::runtime_error if the file is shorter than it was.
+  void read(std::span<const Range> tokens, Type type, void* out) const;
 
  private:
   TensorReader(std::shared_ptr<const RegularFile> file, StoredTensor tensor, std::string name);

@@ -129,7 +129,7 @@ TEST_CASE("a file that is written has the bytes that the format describes, its d
   CHECK(load_bytes(path) == with_length(header, 120) + bytes_of(rows));
 }
 
-TEST_CASE("large tensors are read in pieces, with a call between them") {
+TEST_CASE("tensors larger than a piece are read whole") {
   Folder folder;
   const std::int64_t tokens = 3'000'000;
   std::vector<float> rows(static_cast<std::size_t>(tokens));
@@ -139,10 +139,8 @@ TEST_CASE("large tensors are read in pieces, with a call between them") {
   writer.write(all, rows.data());
   writer.publish();
   std::vector<float> back(rows.size());
-  int calls = 0;
-  TensorReader(folder / "x.npy").read(all, Type::f32, back.data(), [&] { ++calls; });
+  TensorReader(folder / "x.npy").read(all, Type::f32, back.data());  // 24 MB in pieces of 8 MiB
   CHECK(back == rows);
-  CHECK(calls == 2);  // 24 MB
 }
 
 TEST_CASE("a value that the file's type has no number for is refused with its token and a remedy") {

@@ -1,4 +1,4 @@
-#include "runtime/io/mask_files.hpp"
+#include "runtime/io/index_files.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -4,7 +4,7 @@
 
 #include "memory_file.hpp"
 #include "partition/placement.hpp"
-#include "runtime/io/mask_files.hpp"
+#include "runtime/io/index_files.hpp"
 
 namespace gyre {
 namespace {

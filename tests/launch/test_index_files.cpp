@@ -5,7 +5,7 @@
 
 #include "launch/folder.hpp"
 #include "partition/bands.hpp"
-#include "runtime/io/mask_files.hpp"
+#include "runtime/io/index_files.hpp"
 
 using namespace gyre;
 namespace fs = std::filesystem;
