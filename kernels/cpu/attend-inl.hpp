@@ -82,7 +82,7 @@ class Body {
     Vector maximum[kVectors];
     GYRE_UNROLL for (int v = 0; v < kVectors; ++v) maximum[v] = V::set1(kMaskedScore);
     score_panels(maximum);
-    if (panel_count_ == 0) return;
+    if (!any_) return;
     GYRE_UNROLL for (int v = 0; v < kVectors; ++v) maximum[v] = V::max(V::round(maximum[v]), V::set1(kEmptyMaximum));
 
     Vector sum[kVectors];
@@ -98,7 +98,9 @@ class Body {
   static constexpr int kVectors = Strips * kStrip / V::kLanes;  // across the strips
   static constexpr int kAcross = Strips * kStrip;               // floats between one key's scores and the next one's
   static constexpr std::uint64_t kAllLanes = Strips == 4 ? ~std::uint64_t{0} : (std::uint64_t{1} << (16 * Strips % 64)) - 1;
-  static_assert(Strips <= Tile::kMostStrips && kPanel % V::kKeys == 0 && kChannels % V::kRows == 0);
+  static constexpr int kTurns = kStrip / V::kKeys;  // groups of keys in a strip of keys
+  static constexpr int kPanelsOfChain = kChainKeys / kPanel;
+  static_assert(Strips <= Tile::kMostStrips && kPanel % V::kKeys == 0 && kChannels % V::kRows == 0 && kPanelsOfChain <= 8);
 
   /// How a vector of rows takes its unit in: numerator = numerator * keep + unit * take, where it saw a key.
   struct Merge {
@@ -116,35 +118,47 @@ class Body {
   /// Pass 1: the scores of every panel that some row sees, and each row's largest visible score.
   [[gnu::always_inline]] inline void score_panels(Vector (&maximum)[kVectors]) {
     const int panels = (tile_.keys + kPanel - 1) / kPanel;
-    for (int panel = 0; panel < panels; ++panel) {
-      std::uint64_t any = kAllLanes;
-      std::uint64_t every = kAllLanes;
-      if (tile_.visible != nullptr) {
-        any = 0;
-        for (int i = 0; i < kPanel; ++i) {
-          const std::uint64_t word = tile_.visible[panel * kPanel + i] >> shift_;
-          any |= word, every &= word;
-        }
-        if ((any & kAllLanes) == 0) continue;
-      }
-      panels_[panel_count_++] = static_cast<std::uint16_t>(panel);
-      if (every == kAllLanes) {
-        score_panel<false>(panel, maximum);
-      } else {
-        score_panel<true>(panel, maximum);
+    chain_count_ = (panels + kPanelsOfChain - 1) / kPanelsOfChain;
+    for (int chain = 0; chain < chain_count_; ++chain) {
+      const int first = chain * kPanelsOfChain;
+      const int last = first + kPanelsOfChain < panels ? first + kPanelsOfChain : panels;
+      unsigned seen = 0;
+      for (int panel = first; panel < last; ++panel) seen |= unsigned{score_panel_if_seen(panel, maximum)} << (panel - first);
+      seen_[chain] = static_cast<std::uint8_t>(seen);
+      any_ |= seen != 0;
+    }
+  }
+
+  [[gnu::always_inline]] inline bool score_panel_if_seen(int panel, Vector (&maximum)[kVectors]) const {
+    std::uint64_t any = kAllLanes;
+    std::uint64_t every = kAllLanes;
+    if (tile_.visible != nullptr) {
+      any = 0;
+      for (int i = 0; i < kPanel; ++i) {
+        const std::uint64_t word = tile_.visible[panel * kPanel + i] >> shift_;
+        any |= word, every &= word;
       }
     }
+    if ((any & kAllLanes) == 0) return false;
+    if (every == kAllLanes) {
+      score_panel<false>(panel, maximum);
+    } else {
+      score_panel<true>(panel, maximum);
+    }
+    return true;
   }
 
   template <bool Masked>
   [[gnu::always_inline]] inline void score_panel(int panel, Vector (&maximum)[kVectors]) const {
     for (int row = panel * kPanel; row < (panel + 1) * kPanel; row += V::kKeys) {
       const float* const key = tile_.key + row / kStrip * kStrip * tile_.head_dim + row % kStrip;
+      const float* const next =
+          tile_.key + (row / kStrip + 1) * kStrip * tile_.head_dim + row % kStrip / V::kKeys * (tile_.head_dim / kTurns) * kStrip;
       Vector score[V::kKeys][kVectors];
-      chain(key, 0, tile_.head_dim < kChainDims ? tile_.head_dim : kChainDims, score);
+      chain(key, next, 0, tile_.head_dim < kChainDims ? tile_.head_dim : kChainDims, score);
       for (int dim = kChainDims; dim < tile_.head_dim; dim += kChainDims) {
         Vector more[V::kKeys][kVectors];
-        chain(key, dim, tile_.head_dim < dim + kChainDims ? tile_.head_dim : dim + kChainDims, more);
+        chain(key, next, dim, tile_.head_dim < dim + kChainDims ? tile_.head_dim : dim + kChainDims, more);
         GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
           GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::add(score[i][v], more[i][v]);
         }
@@ -160,20 +174,28 @@ class Body {
     }
   }
 
-  /// One chain of multiply-adds from zero over dims [begin, end), for kKeys neighbouring keys.
-  [[gnu::always_inline]] inline void chain(const float* key, int begin, int end, Vector (&score)[V::kKeys][kVectors]) const {
+  /// One chain of multiply-adds from zero over dims [begin, end), for kKeys neighbouring keys. Meanwhile the next strip of keys is
+  /// fetched, a line for every kTurns dims, so that the strip's kTurns groups of keys fetch all of it: its stride is that of the
+  /// cache's lines, and keys that come from memory cost 0.77 of the peak without, 0.91 with.
+  [[gnu::always_inline]] inline void chain(const float* key, const float* next, int begin, int end,
+                                           Vector (&score)[V::kKeys][kVectors]) const {
     GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
       GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::zero();
     }
-    const float* strip[Strips];
-    GYRE_UNROLL for (int s = 0; s < Strips; ++s) strip[s] = strips_[s].query;
-    _Pragma("GCC unroll 4") for (int dim = begin; dim < end; ++dim) {
-      Vector query[kVectors];
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) query[v] = V::load(in_strip(strip[v * V::kLanes / kStrip], dim, v));
-      GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-        const Vector broadcast = V::set1(key[dim * kStrip + i]);
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::fma(broadcast, query[v], score[i][v]);
-      }
+    int dim = begin;
+    for (; dim + kTurns <= end; dim += kTurns) {
+      __builtin_prefetch(next + dim / kTurns * kStrip);
+      GYRE_UNROLL for (int i = 0; i < kTurns; ++i) multiply_dim(key, dim + i, score);
+    }
+    for (; dim < end; ++dim) multiply_dim(key, dim, score);
+  }
+
+  [[gnu::always_inline]] inline void multiply_dim(const float* key, int dim, Vector (&score)[V::kKeys][kVectors]) const {
+    Vector query[kVectors];
+    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) query[v] = V::load(in_strip(strips_[v * V::kLanes / kStrip].query, dim, v));
+    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
+      const Vector broadcast = V::set1(key[dim * kStrip + i]);
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::fma(broadcast, query[v], score[i][v]);
     }
   }
 
@@ -196,9 +218,12 @@ class Body {
   /// the same score under different maxima differ by an exact power of two.
   [[gnu::always_inline]] inline void weigh_panels(const Vector (&maximum)[kVectors], Vector (&sum)[kVectors]) const {
     GYRE_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = V::zero();
-    for (int index = 0; index < panel_count_; ++index) {
-      float* const scores = tile_.scores + panels_[index] * kPanel * kAcross;
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = V::add(sum[v], weigh<kPanel>(scores + v * V::kLanes, maximum[v]));
+    for (int chain = 0; chain < chain_count_; ++chain) {
+      for (int panel = 0; panel < kPanelsOfChain; ++panel) {
+        if ((seen_[chain] >> panel & 1) == 0) continue;
+        float* const scores = tile_.scores + (chain * kPanelsOfChain + panel) * kPanel * kAcross;
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = V::add(sum[v], weigh<kPanel>(scores + v * V::kLanes, maximum[v]));
+      }
     }
   }
 
@@ -250,40 +275,61 @@ class Body {
   /// weights out, and every multiply-add would load its own (0.77 of peak instead of 0.90).
   [[gnu::noinline]] void multiply(int channel, const Merge (&merge)[kVectors]) const {
     const std::int64_t keys = (tile_.keys + kStrip - 1) / kStrip * kStrip;
-    const float* const value = tile_.value + channel / kChannels * keys * kChannels + channel % kChannels;
-    alignas(kAlignment) float unit[V::kRows][kAcross];
-    for (int index = 0; index < panel_count_;) {
-      const bool first = index == 0;
-      const int chain_index = panels_[index] * kPanel / kChainKeys;
-      Vector chain[V::kRows][kVectors];
-      GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::zero();
-      }
-      for (; index < panel_count_ && panels_[index] * kPanel / kChainKeys == chain_index; ++index) {
-        multiply_panel(value + panels_[index] * kPanel * kChannels, tile_.scores + panels_[index] * kPanel * kAcross, chain);
-      }
-      GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-          float* const sum = unit[i] + v * V::kLanes;
-          V::store(sum, first ? chain[i][v] : V::add(V::load(sum), chain[i][v]));
-        }
-      }
+    const float* value = tile_.value + channel / kChannels * keys * kChannels + channel % kChannels;
+    const float* next = value + keys * kChannels + channel % kChannels / V::kRows * kStrip;
+    const float* weights = tile_.scores;
+    Vector unit[V::kRows][kVectors];
+    GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = V::zero();
     }
-    for (int i = 0; i < V::kRows; ++i) {
+    for (int chain = 0; chain < chain_count_; ++chain) {
+      if (seen_[chain] != 0) multiply_chain(seen_[chain], value, next, weights, unit);
+      value += kChainKeys * kChannels, next += kChainKeys * kChannels, weights += kChainKeys * kAcross;
+    }
+    GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
       GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-        fold(partial(channel + i, v), partial(tile_.value_dim + channel + i, v), merge[v], V::load(unit[i] + v * V::kLanes));
+        fold(partial(channel + i, v), partial(tile_.value_dim + channel + i, v), merge[v], unit[i][v]);
       }
     }
   }
 
-  [[gnu::always_inline]] inline void multiply_panel(const float* value, const float* weights,
+  /// Adds the products of those of a chain's panels that some row sees. The next block of channels is fetched meanwhile.
+  [[gnu::always_inline]] inline void multiply_chain(unsigned seen, const float* value, const float* next, const float* weights,
                                                     Vector (&unit)[V::kRows][kVectors]) const {
-    _Pragma("GCC unroll 4") for (int key = 0; key < kPanel; ++key) {
+    constexpr unsigned kAllPanels = (1U << kPanelsOfChain) - 1;
+    Vector chain[V::kRows][kVectors];
+    GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::zero();
+    }
+    if (seen == kAllPanels) {
+      for (int key = 0; key < kChainKeys; key += kPanel / 2) {
+        multiply_keys<kPanel / 2>(value + key * kChannels, next + key * kChannels, weights + key * kAcross, chain);
+      }
+    } else {
+      for (int panel = 0; panel < kPanelsOfChain; ++panel) {
+        const int key = panel * kPanel;
+        if (seen >> panel & 1)
+          multiply_keys<kPanel>(value + key * kChannels, next + key * kChannels, weights + key * kAcross, chain);
+      }
+    }
+    GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = V::add(unit[i][v], chain[i][v]);
+    }
+  }
+
+  /// A block of channels is gone through kChannels / kRows times; each time fetches its share of the next block's lines.
+  template <int Keys>
+  [[gnu::always_inline]] inline void multiply_keys(const float* value, const float* next, const float* weights,
+                                                   Vector (&chain)[V::kRows][kVectors]) const {
+    constexpr int kLines = Keys * kChannels / kStrip;
+    constexpr int kPasses = kChannels / V::kRows;
+    GYRE_UNROLL for (int line = 0; line < kLines; line += kPasses) __builtin_prefetch(next + line * kStrip);
+    GYRE_UNROLL for (int key = 0; key < Keys; ++key) {
       Vector weight[kVectors];
       GYRE_UNROLL for (int v = 0; v < kVectors; ++v) weight[v] = V::load(weights + key * kAcross + v * V::kLanes);
       GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
         const Vector broadcast = V::set1(value[key * kChannels + i]);
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = V::fma(broadcast, weight[v], unit[i][v]);
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::fma(broadcast, weight[v], chain[i][v]);
       }
     }
   }
@@ -291,8 +337,9 @@ class Body {
   const Tile& tile_;
   const Tile::Strip* strips_;
   int shift_;  // of visibility words
-  int panel_count_ = 0;
-  std::uint16_t panels_[kLongestUnit / kPanel];  // those that some row sees, ascending
+  int chain_count_ = 0;
+  bool any_ = false;                              // panel that some row sees
+  std::uint8_t seen_[kLongestUnit / kChainKeys];  // panels that some row sees, a bit for each of a chain's
 };
 
 /// As many strips at a time as the registers hold, in pieces as even as possible.

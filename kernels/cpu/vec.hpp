@@ -30,7 +30,7 @@ namespace {
 struct Avx512 {
   using Vector = __m512;
   using Mask = __mmask16;
-  static constexpr int kLanes = 16, kStrips = 3, kKeys = 4, kRows = 8;
+  static constexpr int kLanes = 16, kStrips = 3, kKeys = 4, kRows = 4;
 
   GYRE_INLINE Vector zero() { return _mm512_setzero_ps(); }
   GYRE_INLINE Vector set1(float x) { return _mm512_set1_ps(x); }
