@@ -202,7 +202,7 @@ class Bench {
       const float* const out = out_.data() + (token * query_heads() + head) * shape_.value_dim;
       for (int c = 0; c < shape_.value_dim; ++c) {
         const double error = std::abs(static_cast<double>(out[c]) - reference.out(c));
-        if (!(error <= worst * reference.out_bound(c))) worst = error / reference.out_bound(c);
+        if (!(error <= worst * reference.out_bound(c, shape_.type))) worst = error / reference.out_bound(c, shape_.type);
       }
     }
     return worst;

@@ -155,12 +155,15 @@ struct Attend::State {
   AttendWork work;
   const KernelTable& kernels;
   std::shared_ptr<AttendScratch> scratch;
-  float factor = 1;                 // of queries: Tile says what for
+  void (*attend)(const Tile& tile) = nullptr;
+  bool expands = false;             // cells to fp32, before the kernel takes them
+  float factor = 1;                 // of query . key: Tile says what for
   float cap = 0;                    // as Tile has it
   std::vector<Block> blocks;        // in the order of tasks
   std::vector<double> work_before;  // [blocks + 1] of the tasks before each
   std::atomic<int> tasks_done = 0;
 
+  bool takes_words() const { return attend == kernels.attend_pairs; }
   void reserve(int strips_per_block);
   void run_block(const Block& block, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
   bool run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const;
@@ -187,11 +190,11 @@ void Attend::State::reserve(int strips_per_block) {
     work_before.push_back(work_before.back() + work_of_block);
   }
   const std::int64_t rounded = round_up(longest, kStrip);
-  const bool expands = work.shape.type != Type::f32;
+  const std::int64_t dims = cell_dims(work.shape);
   for (AttendScratch::Worker& worker : scratch->workers_) {
     worker.scores.reserve(rounded * strips_per_block * kStrip);
-    worker.queries.reserve(std::int64_t{strips_per_block} * work.shape.head_dim * kStrip);
-    if (expands) worker.key_values.reserve(rounded * (work.shape.head_dim + round_up(work.shape.value_dim, kChannels)));
+    if (expands || work.shape.type == Type::f32) worker.queries.reserve(strips_per_block * dims * kStrip);
+    if (expands) worker.key_values.reserve(rounded * (dims + round_up(work.shape.value_dim, kChannels)));
     worker.visible.resize(std::max(worker.visible.size(), static_cast<std::size_t>(rounded)));
     worker.touched.reserve(touched.capacity());
   }
@@ -203,9 +206,9 @@ void Attend::State::run_block(const Block& block, AttendScratch::Worker& worker,
   if (keys.empty()) return;
   Tile tile;
   const BlockRows rows = resolve(work, block, tile);
-  tile.head_dim = work.shape.head_dim;
+  tile.words = static_cast<int>(takes_words() ? cell_dims(work.shape) / pair_of(work.shape.type) : cell_dims(work.shape));
   tile.value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
-  tile.cap = cap;
+  tile.factor = factor, tile.cap = cap;
   tile.scores = worker.scores.get();
   work.bands->keys_touched(rows.hull, {keys.front().positions.begin, keys.back().positions.end}, worker.touched);
   if (!worker.touched.empty()) take_queries(rows, worker, tile);
@@ -219,34 +222,39 @@ void Attend::State::run_block(const Block& block, AttendScratch::Worker& worker,
   }
 }
 
-/// The block's queries in fp32, times the factor.
+/// The block's queries: in fp32 and times the factor, or where they lie.
 void Attend::State::take_queries(const BlockRows& rows, AttendScratch::Worker& worker, Tile& tile) const {
-  const std::int64_t floats = std::int64_t{work.shape.head_dim} * kStrip;
+  const std::int64_t elements = cell_dims(work.shape) * kStrip;
   for (int s = 0; s < tile.strip_count; ++s) {
-    float* const query = worker.queries.get() + s * floats;
-    kernels.expand(work.shape.type, rows.strips[s], floats, factor, query);
+    if (takes_words()) {
+      tile.strips[s].query = reinterpret_cast<const float*>(rows.strips[s]);
+      continue;
+    }
+    float* const query = worker.queries.get() + s * elements;
+    kernels.expand(work.shape.type, kStrip, rows.strips[s], elements, factor, query);
     tile.strips[s].query = query;
   }
 }
 
-/// The unit's keys and values in fp32: where they lie or, from 16 bits, expanded in the strips of keys that some row sees.
+/// The unit's keys and values: where they lie or, expanded to fp32, in the strips of keys that some row sees.
 void Attend::State::take_keys(const KeyCell& cell, Range strips, AttendScratch::Worker& worker, Tile& tile) const {
   const CellShape& shape = work.shape;
-  const std::int64_t tokens = cell.positions.size(), rounded = round_up(tokens, kStrip);
+  const std::int64_t tokens = cell.positions.size(), rounded = round_up(tokens, kStrip), dims = cell_dims(shape);
   const std::byte* const value = cell.cell + value_offset_elements(shape, tokens) * type_bytes(shape.type);
-  if (shape.type == Type::f32) {
+  if (!expands) {
     tile.key = reinterpret_cast<const float*>(cell.cell);
     tile.value = reinterpret_cast<const float*>(value);
     return;
   }
   float* const keys = worker.key_values.get();
-  float* const values = keys + rounded * shape.head_dim;
-  const auto expand = [&](const std::byte* from, std::int64_t first, std::int64_t count, float* to) {
-    kernels.expand(shape.type, from + first * type_bytes(shape.type), count, 1.0F, to + first);
+  float* const values = keys + rounded * dims;
+  const auto expand = [&](int width, const std::byte* from, std::int64_t first, std::int64_t count, float* to) {
+    kernels.expand(shape.type, width, from + first * type_bytes(shape.type), count, 1.0F, to + first);
   };
-  expand(cell.cell, strips.begin * kStrip * shape.head_dim, strips.size() * kStrip * shape.head_dim, keys);
+  expand(kStrip, cell.cell, strips.begin * kStrip * dims, strips.size() * kStrip * dims, keys);
   for (int channel = 0; channel < tile.value_dim; channel += kChannels) {
-    expand(value, channel * rounded + strips.begin * kStrip * kChannels, strips.size() * kStrip * kChannels, values);
+    const std::int64_t block = channel * rounded;
+    expand(kChannels, value, block + strips.begin * kStrip * kChannels, strips.size() * kStrip * kChannels, values);
   }
   tile.key = keys, tile.value = values;
 }
@@ -273,7 +281,7 @@ bool Attend::State::run_tile(const BlockRows& rows, const KeyCell& cell, AttendS
     strips = strips_seen(visible.first(rounded));
   }
   take_keys(cell, strips, worker, tile);
-  kernels.attend(tile);
+  attend(tile);
   return true;
 }
 
@@ -293,6 +301,9 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
                                                                      ": make it for as many");
   state_.reset(
       new State{.work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .blocks = {}, .work_before = {}});
+  const bool pairs = state_->work.shape.type == Type::bf16 && kernels.attend_pairs != nullptr;
+  state_->attend = pairs ? kernels.attend_pairs : kernels.attend;
+  state_->expands = state_->work.shape.type != Type::f32 && !pairs;
   const ScoreRule& score = state_->work.score;
   const double log2_scale = score.scale * std::numbers::log2e;
   state_->factor = static_cast<float>(score.softcap ? 2 * log2_scale / *score.softcap : log2_scale);

@@ -33,6 +33,16 @@ constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+/// Elements that lie together in one 32-bit word of a query or key/value cell: two of bf16, neighbours along the dims in queries
+/// and keys, along the keys in values, as instructions that multiply pairs want them. f16 has no such instructions.
+constexpr int pair_of(Type type) {
+  return type == Type::bf16 ? 2 : 1;
+}
+/// Dims that a row of queries or keys has in cells: filled up with zeros to whole words.
+constexpr std::int64_t cell_dims(const CellShape& shape) {
+  return round_up(shape.head_dim, pair_of(shape.type));
+}
+
 /// Elements of a piece of a cell, filled up with zeros to a multiple of kAlignment bytes.
 constexpr std::int64_t aligned_elements(const CellShape& shape, std::int64_t elements) {
   return round_up(elements, kAlignment / type_bytes(shape.type));
@@ -43,14 +53,14 @@ constexpr std::int64_t query_strips(const CellShape& shape, std::int64_t tokens)
   return (tokens * shape.group + kStrip - 1) / kStrip;
 }
 constexpr std::int64_t query_strip_elements(const CellShape& shape) {
-  return aligned_elements(shape, std::int64_t{shape.head_dim} * kStrip);
+  return aligned_elements(shape, cell_dims(shape) * kStrip);
 }
 constexpr std::int64_t partial_strip_floats(const CellShape& shape) {
   return (2 * round_up(shape.value_dim, kChannels) + 3) * kStrip;
 }
 /// Elements from the start of a key/value cell to its V.
 constexpr std::int64_t value_offset_elements(const CellShape& shape, std::int64_t tokens) {
-  return aligned_elements(shape, round_up(tokens, kStrip) * shape.head_dim);
+  return aligned_elements(shape, round_up(tokens, kStrip) * cell_dims(shape));
 }
 
 /// Bytes of one cell of a unit of that many tokens, a multiple of kAlignment. Role::rows has no cells.

@@ -13,6 +13,7 @@ std::vector<const KernelTable*> available_kernels() {
   const bool fma = __builtin_cpu_supports("fma");
   if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq")) {
+    if (__builtin_cpu_supports("avx512bf16")) available.push_back(&kAvx512Bf16Kernels);
     available.push_back(&kAvx512Kernels);
   }
   if (fma && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) available.push_back(&kAvx2Kernels);

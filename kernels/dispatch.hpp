@@ -14,21 +14,23 @@ namespace gyre {
 inline constexpr std::int64_t kLongestUnit = 2048;
 
 /// What the body of a kernel gets: up to kMostStrips strips of query rows against one unit of keys. Everything is finite and
-/// aligned to kAlignment bytes.
+/// aligned to kAlignment bytes. What is multiplied lies in 32-bit words: an fp32 each, or a pair of bf16 (pair_of in cell.hpp),
+/// of dims in queries and keys, of keys in values.
 struct Tile {
   static constexpr int kMostStrips = 4;
   struct Strip {
-    const float* query;  // [head_dim][16]
+    const float* query;  // [words][16]
     float* partial;  // numerator and its correction [value_dim rounded to 8][16] each, maximum, sum and its correction [16] each
   };
   Strip strips[kMostStrips];
   int strip_count = 0;
-  int head_dim = 0;
+  int words = 0;      // of a row of queries or keys
   int value_dim = 0;  // rounded up to kChannels
-  float cap = 0;      // in log2 units; query . key is then 2 log2(e) score / cap. 0: no cap, query . key is the score in log2 units
+  float factor = 1;   // of query . key; kernels of fp32 words do not look at it, their queries have it
+  float cap = 0;      // in log2 units; factor query . key is then 2 log2(e) score / cap. 0: no cap, it is the score in log2 units
   int keys = 0;       // of the unit, at most kLongestUnit
-  const float* key = nullptr;              // [keys / 16][head_dim][16]
-  const float* value = nullptr;            // [value_dim / 8][keys rounded to 16][8]
+  const float* key = nullptr;              // [keys / 16][words][16]
+  const float* value = nullptr;            // [value_dim / 8][words of the keys rounded to 16][8]
   const std::uint64_t* visible = nullptr;  // [keys rounded to 16]: bit 16 * strip + lane; null: every key by every lane,
                                            // and then keys is a multiple of 16
   float* scores = nullptr;                 // scratch, [keys rounded to 16][strips][16]
@@ -36,11 +38,13 @@ struct Tile {
 
 /// The kernels of one instruction set.
 struct KernelTable {
-  const char* name;      // as --isa says it
-  int strips_per_block;  // that its registers are made for
-  void (*attend)(const Tile& tile);
-  /// to[i] = factor * from[i] for `count` elements of `type`, a multiple of kStrip; both ranges aligned to 32 bytes or more.
-  void (*expand)(Type type, const void* from, std::int64_t count, float factor, float* to);
+  const char* name;                        // as --isa says it
+  int strips_per_block;                    // that its registers are made for
+  void (*attend)(const Tile& tile);        // words of fp32
+  void (*attend_pairs)(const Tile& tile);  // words of two bf16; null: such cells are expanded
+  /// `count` elements of `type`, times the factor, to fp32; they lie in rows of `width` words (kStrip, or kChannels in values), of
+  /// which a pair becomes two rows. count: a multiple of 2 width; both ranges aligned to 32 bytes or more.
+  void (*expand)(Type type, int width, const void* from, std::int64_t count, float factor, float* to);
   double (*peak_flops)(double seconds);  // FLOP/s of an independent multiply-add loop on this thread, for about that long
 };
 

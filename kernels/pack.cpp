@@ -13,22 +13,22 @@
 namespace gyre {
 namespace {
 
-/// Four lanes in the compilers' vector extension, of what a cell's element takes: 32 or 16 bits. Rows are taken four at a time: few
-/// streams, whatever their stride is, and a strip that stays in the nearest cache.
+/// Four lanes in the compilers' vector extension, of words of a cell: 32 bits (fp32, or a pair of bf16) or 16. Rows are taken four
+/// at a time: few streams, whatever their stride is, and a strip that stays in the nearest cache.
 typedef float Floats __attribute__((vector_size(16)));
 typedef std::uint16_t Halves __attribute__((vector_size(8)));
-template <class Raw>
-using Four = std::conditional_t<sizeof(Raw) == 4, Floats, Halves>;
+template <class Word>
+using Four = std::conditional_t<sizeof(Word) == 4, Floats, Halves>;
 
-template <class Raw>
-Four<Raw> load(const Raw* from) {
-  Four<Raw> four;
+template <class Word>
+Four<Word> load(const void* from) {
+  Four<Word> four;
   std::memcpy(&four, from, sizeof four);
   return four;
 }
 
-template <class Raw>
-void store(Raw* to, Four<Raw> four) {
+template <class Word>
+void store(Word* to, Four<Word> four) {
   std::memcpy(to, &four, sizeof four);
 }
 
@@ -53,15 +53,12 @@ struct Sources {
 };
 
 /// Calls take(rows, first channel, channels) for the rows in the type of cells: where they lie, or converted piece by piece.
-template <class Raw, class Take>
+template <class Take>
 void take_rows(const Sources& from, Type to, int dim, Take&& take) {
-  const Raw* rows[kStrip] = {};
-  if (from.type == to) {
-    for (int row = 0; row < from.count; ++row) rows[row] = reinterpret_cast<const Raw*>(from.rows[row]);
-    return take(rows, 0, dim);
-  }
-  alignas(kAlignment) Raw piece[kStrip][kPieceChannels];
-  for (int row = 0; row < from.count; ++row) rows[row] = piece[row];
+  if (from.type == to) return take(from.rows, 0, dim);
+  alignas(kAlignment) float piece[kStrip][kPieceChannels];
+  const std::byte* rows[kStrip] = {};
+  for (int row = 0; row < from.count; ++row) rows[row] = reinterpret_cast<const std::byte*>(piece[row]);
   for (int begin = 0; begin < dim; begin += kPieceChannels) {
     const int channels = std::min(kPieceChannels, dim - begin);
     for (int row = 0; row < from.count; ++row)
@@ -70,59 +67,86 @@ void take_rows(const Sources& from, Type to, int dim, Take&& take) {
   }
 }
 
-/// Four neighbouring lanes of a strip [dim][16] from four rows.
-template <class Raw>
-void pack_lanes(const Raw* const* rows, int dim, Raw* lanes) {
-  int d = 0;
-  for (; d + 4 <= dim; d += 4) {
-    Four<Raw> square[4];
-    for (int row = 0; row < 4; ++row) square[row] = load(rows[row] + d);
+/// Four neighbouring lanes of a strip [words][16] from four rows.
+template <class Word>
+void pack_lanes(const std::byte* const* rows, int words, Word* lanes) {
+  int w = 0;
+  for (; w + 4 <= words; w += 4) {
+    Four<Word> square[4];
+    for (int row = 0; row < 4; ++row) square[row] = load<Word>(rows[row] + w * sizeof(Word));
     transpose(square);
-    for (int k = 0; k < 4; ++k) store(lanes + (d + k) * kStrip, square[k]);
+    for (int k = 0; k < 4; ++k) store(lanes + (w + k) * kStrip, square[k]);
   }
-  for (; d < dim; ++d) {
-    for (int row = 0; row < 4; ++row) lanes[d * kStrip + row] = rows[row][d];
+  for (; w < words; ++w) {
+    for (int row = 0; row < 4; ++row) std::memcpy(lanes + w * kStrip + row, rows[row] + w * sizeof(Word), sizeof(Word));
   }
 }
 
-/// A strip [dim][16]; lanes without a row become zero.
-template <class Raw>
-void pack_strip(const Sources& from, Type to, int dim, Raw* strip) {
-  take_rows<Raw>(from, to, dim, [&](const Raw* const* rows, int begin, int channels) {
-    Raw* const place = strip + begin * kStrip;
+/// A strip [words][16]; lanes without a row become zero, and so does what a last word has no element for.
+template <class Word>
+void pack_strip(const Sources& from, Type to, int dim, Word* strip) {
+  const int bytes = static_cast<int>(type_bytes(to));
+  take_rows(from, to, dim, [&](const std::byte* const* rows, int begin, int channels) {
+    Word* const place = strip + begin * bytes / int{sizeof(Word)} * kStrip;
+    const int words = channels * bytes / int{sizeof(Word)}, rest = channels * bytes % int{sizeof(Word)};
     int lane = 0;
-    for (; lane + 4 <= from.count; lane += 4) pack_lanes(rows + lane, channels, place + lane);
+    for (; lane + 4 <= from.count; lane += 4) pack_lanes(rows + lane, words, place + lane);
     for (; lane < kStrip; ++lane) {
-      for (int d = 0; d < channels; ++d) place[d * kStrip + lane] = lane < from.count ? rows[lane][d] : Raw{0};
+      for (int w = 0; w < words; ++w) {
+        place[w * kStrip + lane] = Word{0};
+        if (lane < from.count) std::memcpy(place + w * kStrip + lane, rows[lane] + w * sizeof(Word), sizeof(Word));
+      }
+    }
+    for (lane = 0; rest > 0 && lane < kStrip; ++lane) {
+      place[words * kStrip + lane] = Word{0};
+      if (lane < from.count) std::memcpy(place + words * kStrip + lane, rows[lane] + words * sizeof(Word), rest);
     }
   });
 }
 
+constexpr int kValueRows = 4;  // keys whose values are packed at a time; an even number
+
 /// Copies some keys' value channels into their places in each block [keys][8]; channels past the end become zero.
 template <class Raw>
-void pack_values(const Raw* const* rows, int count, int channels, std::int64_t block_elements, Raw* place) {
-  int channel = 0;
-  for (; channel + kChannels <= channels; channel += kChannels, place += block_elements) {
-    for (int row = 0; row < count; ++row) std::copy_n(rows[row] + channel, kChannels, place + row * kChannels);
-  }
-  if (channel == channels) return;
-  for (int row = 0; row < count; ++row, place += kChannels) {
-    std::fill(std::copy(rows[row] + channel, rows[row] + channels, place), place + kChannels, Raw{0});
+void pack_values(const std::byte* const* rows, int count, int channels, std::int64_t block_elements, Raw* place) {
+  for (int channel = 0; channel < channels; channel += kChannels, place += block_elements) {
+    const int some = std::min(kChannels, channels - channel);
+    for (int row = 0; row < count; ++row) {
+      Raw* const end = place + (row + 1) * kChannels;
+      std::memcpy(end - kChannels, rows[row] + channel * sizeof(Raw), some * sizeof(Raw));
+      std::fill(end - kChannels + some, end, Raw{0});
+    }
   }
 }
 
-template <class Raw>
-void pack_query_cell(const CellShape& shape, TypedRows queries, std::int64_t first, std::int64_t tokens, int head, Raw* strip) {
+/// The same for blocks [keys / 2][8][2]; a last key without a partner gets zeros beside it.
+void pack_value_pairs(const std::byte* const* rows, int count, int channels, std::int64_t block_elements, std::uint16_t* place) {
+  for (int channel = 0; channel < channels; channel += kChannels, place += block_elements) {
+    const std::size_t bytes = std::min(kChannels, channels - channel) * sizeof(std::uint16_t);
+    for (int row = 0; row < count; row += 2) {
+      std::uint16_t pair[2][kChannels] = {};
+      std::memcpy(pair[0], rows[row] + channel * sizeof(std::uint16_t), bytes);
+      if (row + 1 < count) std::memcpy(pair[1], rows[row + 1] + channel * sizeof(std::uint16_t), bytes);
+      std::uint16_t* const words = place + row * kChannels;
+      for (int c = 0; c < kChannels; ++c) words[2 * c] = pair[0][c], words[2 * c + 1] = pair[1][c];
+    }
+  }
+}
+
+/// Word is what a strip is transposed in: an element, or a pair of them.
+template <class Word>
+void pack_query_cell(const CellShape& shape, TypedRows queries, std::int64_t first, std::int64_t tokens, int head, Word* strip) {
   const std::int64_t rows = tokens * shape.group;
-  const std::int64_t used = std::int64_t{shape.head_dim} * kStrip;
-  for (std::int64_t row = 0; row < rows; row += kStrip, strip += query_strip_elements(shape)) {
+  const std::int64_t word = sizeof(Word) / type_bytes(shape.type);
+  const std::int64_t used = cell_dims(shape) / word * kStrip, stride = query_strip_elements(shape) / word;
+  for (std::int64_t row = 0; row < rows; row += kStrip, strip += stride) {
     Sources lanes{.count = static_cast<int>(std::min<std::int64_t>(kStrip, rows - row)), .type = queries.type};
     for (int lane = 0; lane < lanes.count; ++lane) {
       lanes.rows[lane] =
           queries.row(first + (row + lane) / shape.group, head * shape.group + static_cast<int>((row + lane) % shape.group));
     }
     pack_strip(lanes, shape.type, shape.head_dim, strip);
-    std::fill(strip + used, strip + query_strip_elements(shape), Raw{0});
+    std::fill(strip + used, strip + stride, Word{0});
   }
 }
 
@@ -132,25 +156,32 @@ Sources sources(TypedRows rows, std::int64_t first, std::int64_t tokens, std::in
   return from;
 }
 
-template <class Raw>
-void pack_key_value_cell(const CellShape& shape, TypedRows keys, TypedRows values, std::int64_t first, std::int64_t tokens,
-                         int head, Raw* key) {
-  Raw* const value = key + value_offset_elements(shape, tokens);
-  const std::int64_t rounded = round_up(tokens, kStrip);
-  const std::int64_t block_elements = rounded * kChannels;
-  for (std::int64_t row = 0; row < rounded; row += kStrip) {
-    pack_strip(sources(keys, first + row, tokens - row, kStrip, head), shape.type, shape.head_dim, key + row * shape.head_dim);
+template <class Word>
+void pack_keys(const CellShape& shape, TypedRows keys, std::int64_t first, std::int64_t tokens, int head, Word* key) {
+  const std::int64_t word = sizeof(Word) / type_bytes(shape.type), stride = kStrip * cell_dims(shape) / word;
+  Word* const end = key + value_offset_elements(shape, tokens) / word;
+  for (std::int64_t row = 0; row < tokens; row += kStrip, key += stride) {
+    pack_strip(sources(keys, first + row, tokens - row, kStrip, head), shape.type, shape.head_dim, key);
   }
-  std::fill(key + rounded * shape.head_dim, value, Raw{0});
-  for (std::int64_t row = 0; row < tokens; row += 4) {
-    const Sources from = sources(values, first + row, tokens - row, 4, head);
-    take_rows<Raw>(from, shape.type, shape.value_dim, [&](const Raw* const* rows, int begin, int channels) {
-      pack_values(rows, from.count, channels, block_elements, value + begin / kChannels * block_elements + row * kChannels);
+  std::fill(key, end, Word{0});
+}
+
+template <class Raw>
+void pack_value_blocks(const CellShape& shape, TypedRows values, std::int64_t first, std::int64_t tokens, int head, Raw* value) {
+  const std::int64_t block_elements = round_up(tokens, kStrip) * kChannels;
+  for (std::int64_t row = 0; row < tokens; row += kValueRows) {
+    const Sources from = sources(values, first + row, tokens - row, kValueRows, head);
+    take_rows(from, shape.type, shape.value_dim, [&](const std::byte* const* rows, int begin, int channels) {
+      Raw* const place = value + begin / kChannels * block_elements + row * kChannels;
+      if constexpr (std::is_same_v<Raw, std::uint16_t>) {
+        if (pair_of(shape.type) == 2) return pack_value_pairs(rows, from.count, channels, block_elements, place);
+      }
+      pack_values(rows, from.count, channels, block_elements, place);
     });
   }
-  for (int channel = 0; channel < shape.value_dim; channel += kChannels) {
-    Raw* const block = value + channel / kChannels * block_elements;
-    std::fill(block + tokens * kChannels, block + block_elements, Raw{0});
+  const std::int64_t used = round_up(tokens, pair_of(shape.type)) * kChannels;
+  for (int channel = 0; channel < shape.value_dim; channel += kChannels, value += block_elements) {
+    std::fill(value + used, value + block_elements, Raw{0});
   }
 }
 
@@ -159,7 +190,7 @@ void finish_lanes(const float* lanes, Floats sums, int channels, float* const* r
   int channel = 0;
   for (; channel + 4 <= channels; channel += 4) {
     Floats square[4];
-    for (int k = 0; k < 4; ++k) square[k] = load(lanes + (channel + k) * kStrip) / sums;
+    for (int k = 0; k < 4; ++k) square[k] = load<float>(lanes + (channel + k) * kStrip) / sums;
     transpose(square);
     for (int row = 0; row < 4; ++row) store(rows[row] + channel, square[row]);
   }
@@ -171,7 +202,7 @@ void finish_lanes(const float* lanes, Floats sums, int channels, float* const* r
 /// Some channels of one strip's rows.
 void finish_channels(const float* numerator, const float (&divisor)[kStrip], int channels, int count, float* const* rows) {
   int lane = 0;
-  for (; lane + 4 <= count; lane += 4) finish_lanes(numerator + lane, load(divisor + lane), channels, rows + lane);
+  for (; lane + 4 <= count; lane += 4) finish_lanes(numerator + lane, load<float>(divisor + lane), channels, rows + lane);
   for (; lane < count; ++lane) {
     for (int channel = 0; channel < channels; ++channel) rows[lane][channel] = numerator[channel * kStrip + lane] / divisor[lane];
   }
@@ -204,16 +235,23 @@ float natural_log_sum_exp(float maximum, float sum) {
 }  // namespace
 
 void pack_query(const CellShape& shape, TypedRows queries, std::int64_t first, std::int64_t tokens, int head, std::byte* cell) {
-  if (shape.type == Type::f32) return pack_query_cell(shape, queries, first, tokens, head, reinterpret_cast<float*>(cell));
-  pack_query_cell(shape, queries, first, tokens, head, reinterpret_cast<std::uint16_t*>(cell));
+  if (shape.type == Type::f16) return pack_query_cell(shape, queries, first, tokens, head, reinterpret_cast<std::uint16_t*>(cell));
+  pack_query_cell(shape, queries, first, tokens, head, reinterpret_cast<float*>(cell));
 }
 
 void pack_key_value(const CellShape& shape, TypedRows keys, TypedRows values, std::int64_t first, std::int64_t tokens, int head,
                     std::byte* cell) {
-  if (shape.type == Type::f32) {
-    return pack_key_value_cell(shape, keys, values, first, tokens, head, reinterpret_cast<float*>(cell));
+  std::byte* const value = cell + value_offset_elements(shape, tokens) * type_bytes(shape.type);
+  if (shape.type == Type::f16) {
+    pack_keys(shape, keys, first, tokens, head, reinterpret_cast<std::uint16_t*>(cell));
+  } else {
+    pack_keys(shape, keys, first, tokens, head, reinterpret_cast<float*>(cell));
   }
-  pack_key_value_cell(shape, keys, values, first, tokens, head, reinterpret_cast<std::uint16_t*>(cell));
+  if (shape.type == Type::f32) {
+    pack_value_blocks(shape, values, first, tokens, head, reinterpret_cast<float*>(value));
+  } else {
+    pack_value_blocks(shape, values, first, tokens, head, reinterpret_cast<std::uint16_t*>(value));
+  }
 }
 
 void clear_partial(const CellShape& shape, std::int64_t tokens, std::byte* cell) {

@@ -11,6 +11,8 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kErrorUnit = 4 * 0x1p-23;  // the design's c * eps
+constexpr double kBf16Rounding = 0x1p-8;
+constexpr double kBf16Lost = 0x1p-126 * 0x1p10;  // of a chain of products, over the sum of weights, which is 1/2 at least
 
 struct Score {
   double value = 0;
@@ -58,8 +60,11 @@ double ReferencePartial::out(int channel) const {
 double ReferencePartial::lse() const {
   return sum == 0 ? -kInfinity : maximum + std::log(sum);
 }
-double ReferencePartial::out_bound(int channel) const {
-  return sum == 0 ? 0 : kErrorUnit * (magnitude[channel] / sum) * (1 + largest_score);
+double ReferencePartial::out_bound(int channel, Type cells) const {
+  if (sum == 0) return 0;
+  const double arithmetic = kErrorUnit * (1 + largest_score);
+  const double weights = cells == Type::bf16 ? kBf16Rounding : 0, lost = cells == Type::bf16 ? kBf16Lost : 0;
+  return (arithmetic + weights) * (magnitude[channel] / sum) + lost;
 }
 double ReferencePartial::lse_bound() const {
   return sum == 0 ? 0 : kErrorUnit * (1 + largest_score) + std::numeric_limits<float>::epsilon() * std::abs(lse());

@@ -29,7 +29,9 @@ struct ReferencePartial {
   /// products cancel keeps their rounding errors, which no fp32 sum avoids: it counts as what products of random sign add up to.
   /// With a cap s is the capped score. Relative errors pass through a cap undiminished at most (u tanh'(u) <= tanh(u)), and those
   /// of products that cancel times its slope.
-  double out_bound(int channel) const;
+  /// Weights of bf16 cells may be rounded to bf16 before they meet the values (kernels/README.md): half a unit in the last place
+  /// of 8 bits more for each, and products below 2^-126 lost.
+  double out_bound(int channel, Type cells = Type::f32) const;
   double lse_bound() const;  // 4 eps (1 + max_j |s_j|) + eps |lse|: the result itself is rounded
 };
 

@@ -131,14 +131,14 @@ std::vector<ReferencePartial> reference(Transport& transport, Team& team, const 
 /// Keeps the worst of what it is shown.
 class Judge {
  public:
-  explicit Judge(CheckResult& result) : result_(result) {}
+  Judge(CheckResult& result, Type cells) : result_(result), cells_(cells) {}
 
   void compare(const Batch& batch, const std::vector<ReferencePartial>& expected) {
     const auto heads = static_cast<std::size_t>(batch.heads);
     for (std::size_t row = 0; row < expected.size(); ++row) {
       token_ = batch.tokens[row / heads], head_ = row % heads;
       for (int channel = 0; channel < batch.value_dim; ++channel)
-        compare_out(channel, batch.out(row)[channel], expected[row].out(channel), expected[row].out_bound(channel));
+        compare_out(channel, batch.out(row)[channel], expected[row].out(channel), expected[row].out_bound(channel, cells_));
       compare_lse(batch.lse(row), expected[row].lse(), expected[row].lse_bound());
     }
     result_.rows += static_cast<std::int64_t>(batch.tokens.size());
@@ -182,6 +182,7 @@ class Judge {
   }
 
   CheckResult& result_;
+  Type cells_;
   double largest_out_ = 0;
   std::int64_t token_ = 0;
   std::size_t head_ = 0;
@@ -207,7 +208,7 @@ CheckResult check_rows(Transport& transport, Team& team, const Problem& problem,
                                    static_cast<std::int64_t>(partial_doubles(problem.value_dim) * sizeof(double));
   const auto batch_tokens = static_cast<std::size_t>(std::clamp<std::int64_t>(kBatchBytes / token_bytes, 1, 256));
   CheckResult result;
-  Judge judge(result);
+  Judge judge(result, problem.type);
   for (std::size_t begin = 0; begin < sample.size(); begin += batch_tokens) {
     Batch batch(problem, sample.subspan(begin, std::min(batch_tokens, sample.size() - begin)));
     share(transport, query_rows, operands, batch);

@@ -32,7 +32,7 @@ constexpr int kPanel = 8;  // keys that are skipped, masked or taken as they are
 /// Rounding errors grow with the length of a chain and with the sum that it carries: scores of head dim 576 from one chain are
 /// off by 2.5 times as much. Where all addends are equal, every rounding errs to the same side: one chain of 512 keys is then off
 /// by 40 units in the last place, chains of 32 by 4.
-constexpr int kChainDims = 32;
+constexpr int kChainDims = 32;  // words: 64 dims of bf16, whose products are added in pairs
 constexpr int kChainKeys = 32;
 
 /// 2^f for f in [-0.5, 0.5]: minimax of degree 5 under the condition that 2^0 is exactly 1. Largest relative error 9.6e-8 exact,
@@ -100,6 +100,7 @@ class Body {
   static constexpr std::uint64_t kAllLanes = Strips == 4 ? ~std::uint64_t{0} : (std::uint64_t{1} << (16 * Strips % 64)) - 1;
   static constexpr int kTurns = kStrip / V::kKeys;  // groups of keys in a strip of keys
   static constexpr int kPanelsOfChain = kChainKeys / kPanel;
+  static constexpr int kChainRows = kChainKeys / V::kPair;  // of words of values and weights
   static_assert(Strips <= Tile::kMostStrips && kPanel % V::kKeys == 0 && kChannels % V::kRows == 0 && kPanelsOfChain <= 8);
 
   /// How a vector of rows takes its unit in: numerator = numerator * keep + unit * take, where it saw a key.
@@ -151,18 +152,19 @@ class Body {
   template <bool Masked>
   [[gnu::always_inline]] inline void score_panel(int panel, Vector (&maximum)[kVectors]) const {
     for (int row = panel * kPanel; row < (panel + 1) * kPanel; row += V::kKeys) {
-      const float* const key = tile_.key + row / kStrip * kStrip * tile_.head_dim + row % kStrip;
+      const float* const key = tile_.key + row / kStrip * kStrip * tile_.words + row % kStrip;
       const float* const next =
-          tile_.key + (row / kStrip + 1) * kStrip * tile_.head_dim + row % kStrip / V::kKeys * (tile_.head_dim / kTurns) * kStrip;
+          tile_.key + (row / kStrip + 1) * kStrip * tile_.words + row % kStrip / V::kKeys * (tile_.words / kTurns) * kStrip;
       Vector score[V::kKeys][kVectors];
-      chain(key, next, 0, tile_.head_dim < kChainDims ? tile_.head_dim : kChainDims, score);
-      for (int dim = kChainDims; dim < tile_.head_dim; dim += kChainDims) {
+      chain(key, next, 0, tile_.words < kChainDims ? tile_.words : kChainDims, score);
+      for (int dim = kChainDims; dim < tile_.words; dim += kChainDims) {
         Vector more[V::kKeys][kVectors];
-        chain(key, next, dim, tile_.head_dim < dim + kChainDims ? tile_.head_dim : dim + kChainDims, more);
+        chain(key, next, dim, tile_.words < dim + kChainDims ? tile_.words : dim + kChainDims, more);
         GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
           GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::add(score[i][v], more[i][v]);
         }
       }
+      if constexpr (V::kPair > 1) times_factor(score);
       if constexpr (Capped) cap(score);
       if constexpr (Masked) mask(tile_.visible + row, score);
       GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
@@ -195,7 +197,14 @@ class Body {
     GYRE_UNROLL for (int v = 0; v < kVectors; ++v) query[v] = V::load(in_strip(strips_[v * V::kLanes / kStrip].query, dim, v));
     GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
       const Vector broadcast = V::set1(key[dim * kStrip + i]);
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::fma(broadcast, query[v], score[i][v]);
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::multiply(broadcast, query[v], score[i][v]);
+    }
+  }
+
+  [[gnu::always_inline]] inline void times_factor(Vector (&score)[V::kKeys][kVectors]) const {
+    const Vector factor = V::set1(tile_.factor);
+    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::mul(score[i][v], factor);
     }
   }
 
@@ -215,31 +224,43 @@ class Body {
   }
 
   /// Pass 2: scores become weights. The score is split into integer and fraction before the maximum is subtracted, so weights of
-  /// the same score under different maxima differ by an exact power of two.
+  /// the same score under different maxima differ by an exact power of two. Words of weights lie at the beginning of the scores:
+  /// the word of keys 2k and 2k + 1 at row k, where no score is read any more.
   [[gnu::always_inline]] inline void weigh_panels(const Vector (&maximum)[kVectors], Vector (&sum)[kVectors]) const {
     GYRE_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = V::zero();
     for (int chain = 0; chain < chain_count_; ++chain) {
       for (int panel = 0; panel < kPanelsOfChain; ++panel) {
         if ((seen_[chain] >> panel & 1) == 0) continue;
-        float* const scores = tile_.scores + (chain * kPanelsOfChain + panel) * kPanel * kAcross;
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = V::add(sum[v], weigh<kPanel>(scores + v * V::kLanes, maximum[v]));
+        const int key = (chain * kPanelsOfChain + panel) * kPanel;
+        const float* const scores = tile_.scores + key * kAcross;
+        float* const weights = tile_.scores + key / V::kPair * kAcross;
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
+          sum[v] = V::add(sum[v], weigh<kPanel>(scores + v * V::kLanes, weights + v * V::kLanes, maximum[v]));
+        }
       }
     }
   }
 
-  /// Weights of Count neighbouring keys; returns their sum, added in pairs.
+  /// Weights of Count neighbouring keys; returns their sum, added in pairs, before they are rounded to words.
   template <int Count>
-  GYRE_INLINE Vector weigh(float* scores, Vector maximum) {
-    if constexpr (Count == 1) {
-      const Vector score = V::load(scores);
-      const Vector whole = V::round(score);
-      const Vector weight = V::scale(exp2_of_fraction<V>(V::sub(score, whole)), V::sub(whole, maximum));
-      V::store(scores, weight);
-      return weight;
+  GYRE_INLINE Vector weigh(const float* scores, float* weights, Vector maximum) {
+    if constexpr (Count == V::kPair) {
+      Vector weight[Count];
+      GYRE_UNROLL for (int i = 0; i < Count; ++i) weight[i] = weight_of(V::load(scores + i * kAcross), maximum);
+      V::store(weights, V::words(weight));
+      if constexpr (Count == 1)
+        return weight[0];
+      else
+        return V::add(weight[0], weight[Count - 1]);
     } else {
-      const Vector low = weigh<Count / 2>(scores, maximum);
-      return V::add(low, weigh<Count / 2>(scores + Count / 2 * kAcross, maximum));
+      const Vector low = weigh<Count / 2>(scores, weights, maximum);
+      return V::add(low, weigh<Count / 2>(scores + Count / 2 * kAcross, weights + Count / 2 / V::kPair * kAcross, maximum));
     }
+  }
+
+  GYRE_INLINE Vector weight_of(Vector score, Vector maximum) {
+    const Vector whole = V::round(score);
+    return V::scale(exp2_of_fraction<V>(V::sub(score, whole)), V::sub(whole, maximum));
   }
 
   /// Brings the partial's maximum and sum up to date. Factors are powers of two, so products with them are exact (barring
@@ -274,9 +295,9 @@ class Body {
   /// A call of its own, so that the factors of the merge stay in memory: in registers beside 24 accumulators they would push the
   /// weights out, and every multiply-add would load its own (0.77 of peak instead of 0.90).
   [[gnu::noinline]] void multiply(int channel, const Merge (&merge)[kVectors]) const {
-    const std::int64_t keys = (tile_.keys + kStrip - 1) / kStrip * kStrip;
-    const float* value = tile_.value + channel / kChannels * keys * kChannels + channel % kChannels;
-    const float* next = value + keys * kChannels + channel % kChannels / V::kRows * kStrip;
+    const std::int64_t rows = (tile_.keys + kStrip - 1) / kStrip * kStrip / V::kPair;
+    const float* value = tile_.value + channel / kChannels * rows * kChannels + channel % kChannels;
+    const float* next = value + rows * kChannels + channel % kChannels / V::kRows * kStrip;
     const float* weights = tile_.scores;
     Vector unit[V::kRows][kVectors];
     GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
@@ -284,7 +305,7 @@ class Body {
     }
     for (int chain = 0; chain < chain_count_; ++chain) {
       if (seen_[chain] != 0) multiply_chain(seen_[chain], value, next, weights, unit);
-      value += kChainKeys * kChannels, next += kChainKeys * kChannels, weights += kChainKeys * kAcross;
+      value += kChainRows * kChannels, next += kChainRows * kChannels, weights += kChainRows * kAcross;
     }
     GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
       GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
@@ -302,14 +323,16 @@ class Body {
       GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::zero();
     }
     if (seen == kAllPanels) {
-      for (int key = 0; key < kChainKeys; key += kPanel / 2) {
-        multiply_keys<kPanel / 2>(value + key * kChannels, next + key * kChannels, weights + key * kAcross, chain);
+      for (int row = 0; row < kChainRows; row += 4) {
+        multiply_rows<4>(value + row * kChannels, next + row * kChannels, weights + row * kAcross, chain);
       }
     } else {
       for (int panel = 0; panel < kPanelsOfChain; ++panel) {
-        const int key = panel * kPanel;
-        if (seen >> panel & 1)
-          multiply_keys<kPanel>(value + key * kChannels, next + key * kChannels, weights + key * kAcross, chain);
+        constexpr int kRows = kPanel / V::kPair;
+        const int row = panel * kRows;
+        if (seen >> panel & 1) {
+          multiply_rows<kRows>(value + row * kChannels, next + row * kChannels, weights + row * kAcross, chain);
+        }
       }
     }
     GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
@@ -318,18 +341,18 @@ class Body {
   }
 
   /// A block of channels is gone through kChannels / kRows times; each time fetches its share of the next block's lines.
-  template <int Keys>
-  [[gnu::always_inline]] inline void multiply_keys(const float* value, const float* next, const float* weights,
+  template <int Rows>
+  [[gnu::always_inline]] inline void multiply_rows(const float* value, const float* next, const float* weights,
                                                    Vector (&chain)[V::kRows][kVectors]) const {
-    constexpr int kLines = Keys * kChannels / kStrip;
+    constexpr int kLines = Rows * kChannels / kStrip;
     constexpr int kPasses = kChannels / V::kRows;
     GYRE_UNROLL for (int line = 0; line < kLines; line += kPasses) __builtin_prefetch(next + line * kStrip);
-    GYRE_UNROLL for (int key = 0; key < Keys; ++key) {
+    GYRE_UNROLL for (int row = 0; row < Rows; ++row) {
       Vector weight[kVectors];
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) weight[v] = V::load(weights + key * kAcross + v * V::kLanes);
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) weight[v] = V::load(weights + row * kAcross + v * V::kLanes);
       GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
-        const Vector broadcast = V::set1(value[key * kChannels + i]);
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::fma(broadcast, weight[v], chain[i][v]);
+        const Vector broadcast = V::set1(value[row * kChannels + i]);
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::multiply(broadcast, weight[v], chain[i][v]);
       }
     }
   }
@@ -403,9 +426,16 @@ double peak_flops(double seconds) {
   return end > begin ? operations / (end - begin) : 0.0;
 }
 
-template <class V>
+template <class V, class Pairs, class Narrow>
 constexpr KernelTable table_of(const char* name) {
-  return {.name = name, .strips_per_block = V::kStrips, .attend = attend_tile<V>, .expand = expand<V>, .peak_flops = peak_flops<V>};
+  KernelTable table{.name = name,
+                    .strips_per_block = V::kStrips,
+                    .attend = attend_tile<V>,
+                    .attend_pairs = nullptr,
+                    .expand = expand<Narrow>,
+                    .peak_flops = peak_flops<V>};
+  if constexpr (Pairs::kPair > 1) table.attend_pairs = attend_tile<Pairs>;
+  return table;
 }
 
 }  // namespace

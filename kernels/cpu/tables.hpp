@@ -6,7 +6,8 @@
 namespace gyre {
 
 extern const KernelTable kPortableKernels;
-extern const KernelTable kAvx2Kernels;    // x86-64 builds only
-extern const KernelTable kAvx512Kernels;  // x86-64 builds only
+extern const KernelTable kAvx2Kernels;        // x86-64 builds only
+extern const KernelTable kAvx512Kernels;      // x86-64 builds only
+extern const KernelTable kAvx512Bf16Kernels;  // x86-64 builds only
 
 }  // namespace gyre

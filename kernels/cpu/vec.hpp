@@ -2,7 +2,9 @@
 //
 //   kLanes   query rows in one vector
 //   kStrips  strips of 16 rows that the register block is wide
-//   kRows    keys (in the scores) or value channels (in the products) that the register block is high
+//   kKeys    keys that the register block of the scores is high
+//   kRows    value channels that the register block of the products is high
+//   kPair    elements in a 32-bit word of what is multiplied: `multiply` adds their products, `words` rounds fp32 to them
 //
 // A register block has kRows * (16 / kLanes) * kStrips accumulators. Two multiply-add pipes of latency 4 want at least 8, and each
 // accumulator costs 1 / kRows + 1 / (vectors across) loads a multiply-add, of which two pipes can feed two.
@@ -30,7 +32,7 @@ namespace {
 struct Avx512 {
   using Vector = __m512;
   using Mask = __mmask16;
-  static constexpr int kLanes = 16, kStrips = 3, kKeys = 4, kRows = 4;
+  static constexpr int kLanes = 16, kStrips = 3, kKeys = 4, kRows = 4, kPair = 1;
 
   GYRE_INLINE Vector zero() { return _mm512_setzero_ps(); }
   GYRE_INLINE Vector set1(float x) { return _mm512_set1_ps(x); }
@@ -43,15 +45,31 @@ struct Avx512 {
   GYRE_INLINE Vector min(Vector a, Vector b) { return _mm512_min_ps(a, b); }
   GYRE_INLINE Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+  GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) { return fma(a, b, c); }
+  GYRE_INLINE Vector words(const Vector (&x)[kPair]) { return x[0]; }
   GYRE_INLINE Vector round(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   GYRE_INLINE Vector scale(Vector x, Vector exponent) { return _mm512_scalef_ps(x, exponent); }
   GYRE_INLINE Mask lanes(std::uint64_t bits) { return static_cast<Mask>(bits); }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm512_mask_mov_ps(b, mask, a); }
-  GYRE_INLINE Vector widen_bf16(const void* p) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_load_si256(static_cast<const __m256i*>(p))), 16));
+};
+#endif
+
+#if defined(__AVX512BF16__)
+/// Multiplies pairs of bf16: a vector holds 16 words of two.
+struct Avx512Bf16 : Avx512 {
+  static constexpr int kPair = 2;
+
+  /// c + a[0] b[0] + a[1] b[1] in every lane. Denormal inputs count as 0.
+  GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) {
+    return _mm512_dpbf16_ps(c, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));
   }
-  GYRE_INLINE Vector widen_f16(const void* p) { return _mm512_cvtph_ps(_mm256_load_si256(static_cast<const __m256i*>(p))); }
+  /// Rounds two vectors to words.
+  GYRE_INLINE Vector words(const Vector (&x)[kPair]) {
+    alignas(64) static const std::uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), (__m512i)_mm512_cvtne2ps_pbh(x[1], x[0])));
+  }
 };
 #endif
 
@@ -59,7 +77,7 @@ struct Avx512 {
 struct Avx2 {
   using Vector = __m256;
   using Mask = __m256;
-  static constexpr int kLanes = 8, kStrips = 1, kKeys = 4, kRows = 4;
+  static constexpr int kLanes = 8, kStrips = 1, kKeys = 4, kRows = 4, kPair = 1;
 
   GYRE_INLINE Vector zero() { return _mm256_setzero_ps(); }
   GYRE_INLINE Vector set1(float x) { return _mm256_set1_ps(x); }
@@ -72,6 +90,8 @@ struct Avx2 {
   GYRE_INLINE Vector min(Vector a, Vector b) { return _mm256_min_ps(a, b); }
   GYRE_INLINE Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) { return fma(a, b, c); }
+  GYRE_INLINE Vector words(const Vector (&x)[kPair]) { return x[0]; }
   GYRE_INLINE Vector round(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   GYRE_INLINE Mask lanes(std::uint64_t bits) {
     const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
@@ -80,8 +100,9 @@ struct Avx2 {
   }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm256_blendv_ps(b, a, mask); }
-  GYRE_INLINE Vector widen_bf16(const void* p) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_load_si128(static_cast<const __m128i*>(p))), 16));
+  GYRE_INLINE Vector low_half(Vector words) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(words), 16)); }
+  GYRE_INLINE Vector high_half(Vector words) {
+    return _mm256_and_ps(words, _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000U))));
   }
   GYRE_INLINE Vector widen_f16(const void* p) { return _mm256_cvtph_ps(_mm_load_si128(static_cast<const __m128i*>(p))); }
 
@@ -102,7 +123,7 @@ struct Avx2 {
 struct Portable {
   typedef float Vector __attribute__((vector_size(16)));
   typedef std::int32_t Mask __attribute__((vector_size(16)));
-  static constexpr int kLanes = 4, kStrips = 1, kKeys = 2, kRows = 2;
+  static constexpr int kLanes = 4, kStrips = 1, kKeys = 2, kRows = 2, kPair = 1;
 
   GYRE_INLINE Vector zero() { return Vector{}; }
   GYRE_INLINE Vector set1(float x) { return Vector{x, x, x, x}; }
@@ -115,6 +136,8 @@ struct Portable {
   GYRE_INLINE Vector min(Vector a, Vector b) { return a < b ? a : b; }
   GYRE_INLINE Vector max(Vector a, Vector b) { return a > b ? a : b; }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
+  GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) { return fma(a, b, c); }
+  GYRE_INLINE Vector words(const Vector (&x)[kPair]) { return x[0]; }
   GYRE_INLINE Mask lanes(std::uint64_t bits) {
     const Mask bit{1, 2, 4, 8};
     const auto word = static_cast<std::int32_t>(bits & 0xf);
@@ -127,7 +150,8 @@ struct Portable {
     typedef std::uint16_t Halves __attribute__((vector_size(8)));
     return __builtin_convertvector(*static_cast<const Halves*>(p), Mask);
   }
-  GYRE_INLINE Vector widen_bf16(const void* p) { return (Vector)(widen(p) << 16); }
+  GYRE_INLINE Vector low_half(Vector words) { return (Vector)((Mask)words << 16); }
+  GYRE_INLINE Vector high_half(Vector words) { return (Vector)((Mask)words & static_cast<std::int32_t>(0xffff0000U)); }
   /// As to_float(f16) in kernels/convert.hpp.
   GYRE_INLINE Vector widen_f16(const void* p) {
     const Mask half = widen(p);

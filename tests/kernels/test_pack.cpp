@@ -59,10 +59,9 @@ void check_query_cell(int dim, int group, int tokens, Type from, Type to) {
   bool right = true;
   for (std::int64_t i = 0; i < std::ssize(found); ++i) {
     const std::int64_t strip = i / query_strip_elements(shape), j = i % query_strip_elements(shape);
-    const std::int64_t row = strip * kStrip + j % kStrip;
-    const bool there = j < kStrip * dim && row < tokens * group;
-    const float expected =
-        there ? mark(first + row / group, head * group + static_cast<int>(row % group), static_cast<int>(j / kStrip)) : 0;
+    const std::int64_t pair = pair_of(to), row = strip * kStrip + j / pair % kStrip, d = j / pair / kStrip * pair + j % pair;
+    const bool there = d < dim && row < tokens * group;
+    const float expected = there ? mark(first + row / group, head * group + static_cast<int>(row % group), static_cast<int>(d)) : 0;
     right = right && found[i] == expected;
   }
   CHECK(right);
@@ -78,14 +77,14 @@ void check_key_value_cell(int dim, int value_dim, int tokens, Type from, Type to
   const std::vector<float> found = elements(cell, to);
   bool right = true;
   const std::int64_t border = value_offset_elements(shape, tokens);
+  const std::int64_t pair = pair_of(to), strip = kStrip * cell_dims(shape), rounded = round_up(tokens, kStrip);
   for (std::int64_t i = 0; i < border; ++i) {
-    const std::int64_t row = i / (kStrip * dim) * kStrip + i % kStrip;
-    right = right && found[i] == (row >= tokens ? 0 : mark(first + row, head, static_cast<int>(i / kStrip % dim)));
+    const std::int64_t row = i / strip * kStrip + i / pair % kStrip, d = i % strip / pair / kStrip * pair + i % pair;
+    right = right && found[i] == (row >= tokens || d >= dim ? 0 : mark(first + row, head, static_cast<int>(d)));
   }
-  const std::int64_t rounded = round_up(tokens, kStrip);
   for (std::int64_t i = border; i < std::ssize(found); ++i) {
-    const std::int64_t j = i - border, row = j / kChannels % rounded;
-    const int channel = static_cast<int>(j / (rounded * kChannels) * kChannels + j % kChannels);
+    const std::int64_t j = i - border, block = rounded * kChannels, row = j % block / pair / kChannels * pair + j % pair;
+    const int channel = static_cast<int>(j / block * kChannels + j / pair % kChannels);
     right = right && found[i] == (row >= tokens || channel >= value_dim ? 0 : mark(first + row, head, channel));
   }
   CHECK(right);
@@ -119,7 +118,8 @@ TEST_CASE("cells round to nearest even what their type cannot hold") {
     pack_query(shape, Rows<const float>(row.data(), 1, 1, 70), 0, 1, 0, cell.data());
     const std::vector<float> found = elements(cell, to);
     for (int d = 0; d < 70; ++d)
-      CHECK(found[d * kStrip] == (to == Type::bf16 ? to_float(to_bf16(row[d])) : to_float(to_f16(row[d]))));
+      CHECK(found[d / pair_of(to) * pair_of(to) * kStrip + d % pair_of(to)] ==
+            (to == Type::bf16 ? to_float(to_bf16(row[d])) : to_float(to_f16(row[d]))));
   }
 }
 

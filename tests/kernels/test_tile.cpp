@@ -27,7 +27,7 @@ struct SmallTile {
   SmallTile() {
     query.fill(0), key.fill(0), value.fill(0), scores.fill(kNan), clear();
     tile.strips[0] = {query.floats(), partial.floats()};
-    tile.strip_count = 1, tile.head_dim = 1, tile.value_dim = 8, tile.keys = 16;
+    tile.strip_count = 1, tile.words = 1, tile.value_dim = 8, tile.keys = 16;
     tile.key = key.floats(), tile.value = value.floats(), tile.visible = visible.data(), tile.scores = scores.floats();
   }
   void clear() {
@@ -171,22 +171,25 @@ TEST_CASE("every instruction set expands each 16-bit number to its value times t
     for (int i = 0; i < 0x10000; ++i) bits[i] = static_cast<std::uint16_t>(i);
     for (const Type type : {Type::bf16, Type::f16}) {
       for (const float factor : {1.0F, 0.18033688F}) {
-        kernels->expand(type, narrow.data(), 0x10000, factor, wide.floats());
-        int wrong = 0;
-        for (int i = 0; i < 0x10000; ++i) {
-          const float expected = (type == Type::bf16 ? to_float(bf16{bits[i]}) : to_float(f16{bits[i]})) * factor;
-          const float found = wide.floats()[i];
-          wrong += std::isnan(expected) ? !std::isnan(found)
-                                        : std::bit_cast<std::uint32_t>(found) != std::bit_cast<std::uint32_t>(expected);
+        for (const int width : {kChannels, kStrip}) {
+          kernels->expand(type, width, narrow.data(), 0x10000, factor, wide.floats());
+          int wrong = 0;
+          for (int i = 0; i < 0x10000; ++i) {
+            const int pair = pair_of(type), row = i / pair / width * pair + i % pair, column = i / pair % width;
+            const float expected = (type == Type::bf16 ? to_float(bf16{bits[i]}) : to_float(f16{bits[i]})) * factor;
+            const float found = wide.floats()[row * width + column];
+            wrong += std::isnan(expected) ? !std::isnan(found)
+                                          : std::bit_cast<std::uint32_t>(found) != std::bit_cast<std::uint32_t>(expected);
+          }
+          INFO(kernels->name << ", " << to_string(type) << ", width " << width);
+          CHECK(wrong == 0);
         }
-        INFO(kernels->name << ", " << to_string(type));
-        CHECK(wrong == 0);
       }
     }
     const float source[kStrip] = {0, -0.0F, 1, -2, 3, 1e-40F, 7, 8};
     const Buffer in(64), out(64);
     std::copy_n(source, kStrip, in.floats());
-    kernels->expand(Type::f32, in.data(), kStrip, 3, out.floats());
+    kernels->expand(Type::f32, kStrip, in.data(), kStrip, 3, out.floats());
     for (int i = 0; i < kStrip; ++i) CHECK(out.floats()[i] == source[i] * 3);
   }
 }

@@ -259,7 +259,7 @@ Errors compare(const Problem& p, const Tensors& unrounded, const Result& result,
           const double error = std::abs(expected.out(channel) - double{result.out[row * p.value_dim + channel]});
           worse(largest_error, error);
           largest_output = std::max(largest_output, std::abs(expected.out(channel)));
-          if (!(error == 0)) worse(errors.share_of_bound, error / expected.out_bound(channel));
+          if (!(error == 0)) worse(errors.share_of_bound, error / expected.out_bound(channel, p.type));
         }
       }
     }

@@ -1,0 +1,8 @@
+// AVX-512 with its instructions on pairs of bf16. The body is attend-inl.hpp's, the operations vec.hpp's.
+#include "kernels/cpu/attend-inl.hpp"
+
+namespace gyre {
+
+constinit const KernelTable kAvx512Bf16Kernels = table_of<Avx512, Avx512Bf16, Avx2>("avx512_bf16");
+
+}  // namespace gyre
