@@ -1,5 +1,6 @@
 #include "runtime/executor.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <optional>
@@ -57,7 +58,8 @@ struct Executor::State {
   double work_total = 0;
   std::size_t current = 0;  // the instruction that is next or computing
   Clock::time_point last_poll;
-  std::vector<std::size_t> recorded;  // transfers in flight whose end a timeline wants
+  std::vector<std::size_t> recorded;                            // transfers in flight whose end a timeline wants
+  std::vector<std::unique_ptr<std::byte[], Free>> spare_cells;  // of each worker; none before communication is switched off
 
   State(Program given, const Layout& a_layout, Transport& a_transport, Team& a_team)
       : program(std::move(given)),
@@ -73,6 +75,8 @@ struct Executor::State {
   void post_transfer(std::size_t index);
   Ticket post_message(const Instruction& instruction, const Message& message);
   void apply(std::size_t index, const Operands& operands);
+  NamedCell place_of(const RowCell& row_cell, int worker);
+  void make_spare_cells();
   void seal(const NamedCell& cell, int worker);
   bool complete(std::size_t index);
   void wait(std::size_t index);
@@ -175,6 +179,25 @@ void Executor::State::verify(std::size_t index) {
   time.integrity_seconds += seconds_since(start);
 }
 
+/// Where a cell is packed. With communication switched off nobody says when neighbours have read it, so it stays as it is, and the
+/// work is done on a spare one.
+NamedCell Executor::State::place_of(const RowCell& row_cell, int worker) {
+  if (options.wire == Wire::live || row_cell.cell.name.role != Role::key_value) return row_cell.cell;
+  return {row_cell.cell.name, {spare_cells[worker].get(), row_cell.cell.bytes.size()}};
+}
+
+void Executor::State::make_spare_cells() {
+  if (!spare_cells.empty()) return;
+  std::size_t largest = kAlignment;
+  for (const auto& cells : lowered->row_cells)
+    for (const RowCell& row_cell : cells) largest = std::max(largest, row_cell.cell.bytes.size());
+  spare_cells.resize(team.size());
+  for (auto& cell : spare_cells) {
+    cell.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, largest)));
+    if (!cell) throw std::bad_alloc();
+  }
+}
+
 void Executor::State::apply(std::size_t index, const Operands& operands) {
   const CellShape shape = layout.cell_shape();
   const auto& cells = lowered->row_cells[index];
@@ -182,14 +205,15 @@ void Executor::State::apply(std::size_t index, const Operands& operands) {
     if (worker == 0) poll();
     const RowCell& c = cells[task];
     const int head = c.cell.name.head;
-    std::byte* const cell = c.cell.bytes.data();
+    const NamedCell place = place_of(c, worker);
+    std::byte* const cell = place.bytes.data();
     switch (program.instructions[index].function) {
       case Function::pack_query:
         pack_query(shape, operands.queries, c.first_row, c.tokens, head, cell);
-        return seal(c.cell, worker);
+        return seal(place, worker);
       case Function::pack_key_value:
         pack_key_value(shape, operands.keys, operands.values, c.first_row, c.tokens, head, cell);
-        return seal(c.cell, worker);
+        return seal(place, worker);
       case Function::clear_partial:
         return clear_partial(shape, c.tokens, cell);
       case Function::finish:
@@ -305,17 +329,23 @@ Executor::~Executor() = default;
 
 CallTime Executor::run(const Operands& operands, const CallOptions& options) {
   if (options.timeline != nullptr) options.timeline->start(state_->most_events);
-  const auto start = Clock::now();
   state_->options = options;
   state_->time = {};
   state_->work_done = 0;
+  const auto separate_calls = [&] {
+    if (options.wire == Wire::silent) state_->transport.barrier();
+  };
   try {
+    if (options.wire == Wire::silent) state_->make_spare_cells();
+    separate_calls();
+    const auto start = Clock::now();
     state_->run(operands);
+    state_->time.total_seconds = seconds_since(start);
+    separate_calls();
   } catch (const std::exception& error) {
     state_->withdraw(error.what());
     throw;
   }
-  state_->time.total_seconds = seconds_since(start);
   return state_->time;
 }
 

@@ -29,7 +29,7 @@ void run_random_jobs(std::uint64_t seed, int rounds) {
     const Tensors tensors = random_tensors(job.problem, random(), 1.5);
     const Errors errors =
         compare(job.problem, tensors, run_loopback_job(job, tensors, ranks, static_cast<int>(draw(random, 0, 4))), 3);
-    CHECK(errors.out < 2e-6);
+    CHECK(errors.out < largest_normal_error(job.problem.type));
     CHECK(errors.lse < 1e-5);
     CHECK(errors.share_of_bound <= 1);
   }
@@ -55,7 +55,7 @@ TEST_CASE("large scores stay within the bound that grows with them") {
   }
 }
 
-TEST_CASE("cells of 16 bits cost what rounding the inputs costs, and nothing beyond that") {
+TEST_CASE("cells of 16 bits cost what rounding the inputs costs, and bf16 no more than rounding the weights beyond that") {
   Job job;
   job.problem.query_tokens = job.problem.key_tokens = 700;
   job.problem.query_heads = job.problem.key_heads = 2;
@@ -66,7 +66,8 @@ TEST_CASE("cells of 16 bits cost what rounding the inputs costs, and nothing bey
     const Result of_rounded = run_loopback_job(job, rounded(tensors, type), 3);
     job.problem.type = type;
     const Result result = run_loopback_job(job, tensors, 3);
-    CHECK(result == of_rounded);
+    if (type == Type::f16) CHECK(result == of_rounded);
+    CHECK(compare(job.problem, tensors, result).out < largest_normal_error(type));
     Problem unrounded = job.problem;
     unrounded.type = Type::f32;
     const Errors errors = compare(unrounded, tensors, result);
