@@ -17,7 +17,7 @@ namespace gyre {
 struct ReferencePartial {
   double maximum;                 // of scores, natural units; minus infinity if no key was seen
   double sum = 0;                 // of exp(s - maximum)
-  double largest_score = 0;       // of |s|, or slope of the cap x sqrt(sum over dims of (scale q_d k_d)^2) where s cancels to less
+  double largest_score = 0;       // of |s|, or slope of the cap x 2 sqrt(sum over dims of (scale q_d k_d)^2) where s is less
   std::vector<double> numerator;  // [value_dim] sum of exp(s - maximum) v
   std::vector<double> magnitude;  // [value_dim] sum of exp(s - maximum) |v|
 
@@ -26,11 +26,10 @@ struct ReferencePartial {
   double out(int channel) const;  // 0 if no key was seen
   double lse() const;
   /// The design's bound on the error of an fp32 result: 4 eps sum_j p_j |v_j| (1 + max_j |s_j|), eps = 2^-23. A score whose
-  /// products cancel keeps their rounding errors, which no fp32 sum avoids: it counts as what products of random sign add up to.
-  /// With a cap s is the capped score. Relative errors pass through a cap undiminished at most (u tanh'(u) <= tanh(u)), and those
-  /// of products that cancel times its slope.
-  /// Weights of bf16 cells may be rounded to bf16 before they meet the values (kernels/README.md): half a unit in the last place
-  /// of 8 bits more for each, and products below 2^-126 lost.
+  /// products cancel keeps their rounding errors, which no fp32 sum avoids: it counts as twice what products of random sign add up
+  /// to. With a cap s is the capped score. Relative errors pass through a cap undiminished at most (u tanh'(u) <= tanh(u)), and
+  /// those of products that cancel times its slope. Weights of bf16 cells may be rounded to bf16 before they meet the values
+  /// (kernels/README.md): half a unit in the last place of 8 bits more for each, and products below 2^-126 lost.
   double out_bound(int channel, Type cells = Type::f32) const;
   double lse_bound() const;  // 4 eps (1 + max_j |s_j|) + eps |lse|: the result itself is rounded
 };

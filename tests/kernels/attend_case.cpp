@@ -21,8 +21,8 @@ std::string CaseShape::text() const {
   return "head dim " + std::to_string(head_dim) + ", value dim " + std::to_string(value_dim) + ", group " + std::to_string(group) +
          ", key heads " + std::to_string(key_heads) + ", queries " + std::to_string(query_tokens) + " by " +
          std::to_string(query_unit) + " from " + std::to_string(query_offset) + ", keys " + std::to_string(key_tokens) + " by " +
-         std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) + ", softcap " + std::to_string(softcap) + ", " +
-         to_string(type) + ", seed " + std::to_string(seed);
+         std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) + ", outliers " + std::to_string(outliers) +
+         ", softcap " + std::to_string(softcap) + ", " + to_string(type) + ", seed " + std::to_string(seed);
 }
 
 std::vector<int> every_unit(const Units& units) {
@@ -152,6 +152,7 @@ std::vector<float> AttendCase::random_rows(std::mt19937_64& random, std::int64_t
       float* const row = data.data() + (view.row(token, head) - data.data());
       for (int d = 0; d < dim; ++d) {
         row[d] = static_cast<float>(normal(random));
+        if (shape_.outliers > 0 && std::bernoulli_distribution(shape_.outliers)(random)) row[d] *= 20;
         if (shape_.type == Type::bf16) row[d] = to_float(to_bf16(row[d]));
         if (shape_.type == Type::f16) row[d] = to_float(to_f16(row[d]));
       }

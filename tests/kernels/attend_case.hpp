@@ -42,6 +42,7 @@ struct CaseShape {
   std::int64_t query_offset = 0;
   std::string mask = "full";
   double size = 1.5;      // standard deviation of queries, keys and values
+  double outliers = 0;    // share of elements that are 20 times as large
   double softcap = 0;     // 0: none
   Type type = Type::f32;  // of cells; the rows are fp32, rounded to it
   std::uint64_t seed = 1;

@@ -122,6 +122,21 @@ TEST_CASE("scores of two hundred and more neither overflow nor leave the bounds"
   }
 }
 
+TEST_CASE("inputs with outliers stay within the bounds") {
+  for (const int dim : {64, 128}) {
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+      check({.head_dim = dim,
+             .group = 4,
+             .query_tokens = 512,
+             .key_tokens = 512,
+             .mask = "causal",
+             .size = 1,
+             .outliers = 0.02,
+             .seed = seed});
+    }
+  }
+}
+
 TEST_CASE("each head dim works, each value dim works, up to the largest, in every type") {
   int next = 0;
   for (const int dim : {1, 2, 7, 8, 9, 15, 16, 17, 31, 127, 128, 129, 255, 257, 576}) {
