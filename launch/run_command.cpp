@@ -24,6 +24,7 @@
 #include "launch/text.hpp"
 #include "launch/topo_command.hpp"
 #include "launch/trace.hpp"
+#include "launch/unsound.hpp"
 #include "runtime/attention.hpp"
 
 namespace gyre {
@@ -126,6 +127,19 @@ void check(Transport& transport, const Problem& problem, const Attention& attent
                             sample_tokens(problem.query_tokens, request.check_rows, request.seed));
 }
 
+/// Whether every value is one that attention can have; if not, rank 0 says where. Collective; the same on every rank.
+bool sound(Transport& transport, const Problem& problem, const Attention& attention, const Tensors& tensors, Team& team,
+           LiveLine& live) {
+  std::optional<Unsound> mine;
+  together_alive(transport, "looking at the results",
+                 [&] { mine = find_unsound(team, problem, attention.query_rows(), tensors.out.data(), tensors.lse.data()); });
+  const std::optional<Unsound> first = first_of_ranks(transport, mine);
+  if (!first) return true;
+  live.erase();
+  if (transport.rank() == 0) std::fprintf(stderr, "gyre: error: %s\n", to_text(*first).c_str());
+  return false;
+}
+
 void trace(Transport& transport, const Attention& attention, const Topology& topology, int threads, const RecordedCall& record,
            Outputs& outputs) {
   write_trace(transport, outputs.trace(),
@@ -179,6 +193,7 @@ int run_command(Transport& transport, const RunRequest& request) {
   Report report = describe(transport, problem, attention, topology, options.threads);
   RecordedCall record;
   measure(transport, attention, operands, *team, request, live, record, report);
+  if (!sound(transport, problem, attention, *tensors, *team, live)) return kCheckFailed;
   live.phase(request.check_rows > 0 ? "checking" : "writing");
   transport.heartbeat().set_stage({"checking"});
   check(transport, problem, attention, operands, *team, request, report);

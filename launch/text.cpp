@@ -1,6 +1,12 @@
 #include "launch/text.hpp"
 
+#include <cmath>
+
 namespace gyre {
+
+std::string number_text(double value) {
+  return std::isnan(value) ? "nan" : format("%g", value);
+}
 
 std::string bytes_text(double bytes) {
   const char* const units[] = {"B", "kB", "MB", "GB", "TB"};

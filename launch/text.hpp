@@ -15,6 +15,7 @@ std::string format(const char* pattern, Values... values) {
   return line;
 }
 
+std::string number_text(double value);                            // "0.0625", six digits; NaN without a sign
 std::string bytes_text(double bytes);                             // "4.19 MB", decimal
 std::string seconds_text(double seconds);                         // "12.3 ms", three digits; from 1 s on to the millisecond
 std::string duration_text(double seconds);                        // "2 min 5 s": to come, or long past

@@ -346,6 +346,27 @@ class Files(CommandTest):
         self.refuse(*arguments, "--out-dtype", "f16", "--unit", 2, "--ranks", 3, saying=("out.npy", "beyond f16", "choose --out-dtype f32"))
         self.succeed(*arguments)
 
+    def test_results_that_are_not_finite_end_with_status_one_name_their_place_and_leave_nothing(self):
+        shape = (6, 2, 2)
+        for name, value in (("zero", 0.0), ("much", 3e38), ("far", 1e20), ("away", -1e20)):
+            save(self.path(name + ".npy"), shape, [value] * 24)
+        before = sorted(os.listdir(self.folder))
+        for query, key, value, saying in (
+            ("zero", "zero", "much", "token 0, head 0, channel 0 of the output is "),
+            ("far", "far", "zero", "token 0, head 0, channel 0 of the output is nan; scores"),
+            ("far", "away", "zero", "token 0, head 0: a row that sees keys has a log-sum-exp of -inf"),
+        ):
+            for more in (("--ranks", 3, "--unit", 2), ("--out-dtype", "f16"), ("--check", 3), ("--trace", self.path("t.json")), "mpi"):
+                mpi, more = (3, ()) if more == "mpi" else (0, more)
+                files = [text for option, name in zip("qkv", (query, key, value)) for text in ("--" + option, self.path(name + ".npy"))]
+                outputs = ("--out", self.path("o.npy"), "--lse", self.path("l.npy"), "--report", self.path("r.json"))
+                done = self.gyre("run", *files, *outputs, *more, mpi=mpi)
+                ours = [line for line in done.stderr.splitlines() if line.startswith("gyre: error: ")]
+                self.assertEqual((done.returncode, len(ours), done.stdout), (1, 1, ""), done.stderr)
+                self.assertIn(saying, ours[0])
+                self.assertIn("scores must stay below 1e30 in magnitude", ours[0])
+                self.assertEqual(sorted(os.listdir(self.folder)), before)
+
     def test_documents_of_a_file_are_those_that_were_written_out(self):
         case = Case(self.folder, 13, 13, 2, 1, 4, 3)
         for descr, mpi in (("<i8", 0), ("<u2", 0), ("|u1", 3)):
