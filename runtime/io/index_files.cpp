@@ -97,8 +97,7 @@ void fill(const RegularFile& file, std::int64_t begin, BlockTable& table) {
 
 void require_integers(const RegularFile& file, const StoredTensor& tensor, const Meaning& meaning) {
   if (!is_integer(tensor.type))
-    refuse(file, "has elements of type '" + excerpt(tensor.type_name) + "'; " + meaning.elements +
-                     " are integers: save x.astype('int64')");
+    refuse(file, "has elements of type " + type_text(tensor) + "; " + meaning.elements + " are integers: save x.astype('int64')");
 }
 
 std::vector<std::int64_t> integers_of(const RegularFile& file, const StoredTensor& tensor, std::int64_t count,
@@ -141,7 +140,7 @@ std::vector<Chunk> chunks_of(const RegularFile& file) {
 BlockTable table_of(const RegularFile& file, std::int64_t block_tokens) {
   const StoredTensor tensor = locate_npy(file);
   if (tensor.type != FileType::u8 && tensor.type != FileType::boolean)
-    refuse(file, "has elements of type '" + excerpt(tensor.type_name) + "'; blocks are uint8 or bool: save x.astype('uint8')");
+    refuse(file, "has elements of type " + type_text(tensor) + "; blocks are uint8 or bool: save x.astype('uint8')");
   const auto& extents = tensor.shape;
   if (extents.size() != 2 && extents.size() != 3)
     refuse(file,

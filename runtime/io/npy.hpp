@@ -8,10 +8,10 @@
 
 namespace gyre {
 
-/// "<f4" and the like; `other` if it is a type that is never read. Throws std::invalid_argument where it is big endian.
+/// "<f4" and the like; `other` if it is a type that is never read, as those that are big endian are not.
 FileType npy_type(std::string_view descr);
 
-/// Throws std::invalid_argument naming the file and what is wrong with it: not .npy, Fortran order, big endian, a header that
+/// Throws std::invalid_argument naming the file and what is wrong with it: not .npy, Fortran order, a header that
 /// lies about the file's size. Any element type and any shape.
 StoredTensor locate_npy(const RegularFile& file);
 

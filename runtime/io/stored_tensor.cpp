@@ -50,6 +50,10 @@ std::int64_t data_bytes(std::span<const std::int64_t> shape, std::int64_t elemen
   return empty ? 0 : bytes;
 }
 
+std::string type_text(const StoredTensor& tensor) {
+  return "'" + excerpt(tensor.type_name) + (tensor.type_name.starts_with('>') ? "' (big endian)" : "'");
+}
+
 std::string shape_text(std::span<const std::int64_t> shape) {
   constexpr std::size_t kShown = 8;
   std::string text = "[";

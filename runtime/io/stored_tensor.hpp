@@ -26,6 +26,7 @@ std::string to_string(FileType type);
 
 /// Bytes of the data. Throws std::invalid_argument unless that, and each stride, is a number of 63 bits.
 std::int64_t data_bytes(std::span<const std::int64_t> shape, std::int64_t element_bytes);
+std::string type_text(const StoredTensor& tensor);            // "'<f4'", "'>i8' (big endian)"
 std::string shape_text(std::span<const std::int64_t> shape);  // "[5, 2, 3]", of many the first
 
 /// For messages: a name from a file in one short line, whatever bytes it has.

@@ -16,8 +16,8 @@ constexpr std::int64_t kPieceBytes = std::int64_t{8} << 20;
 
 void require_rows(const StoredTensor& tensor) {
   if (!is_float(tensor.type))
-    throw std::invalid_argument("has elements of type '" + excerpt(tensor.type_name) +
-                                "'; f16, bf16, f32 and f64 are read: save it as float32");
+    throw std::invalid_argument("has elements of type " + type_text(tensor) +
+                                "; f16, bf16, f32 and f64 are read: save x.astype('float32')");
   if (tensor.shape.size() != 2 && tensor.shape.size() != 3)
     throw std::invalid_argument("has shape " + shape_text(tensor.shape) + "; [tokens, heads, dim] is read: reshape it");
   for (std::size_t axis = 1; axis < tensor.shape.size(); ++axis)

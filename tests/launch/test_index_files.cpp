@@ -60,7 +60,10 @@ TEST_CASE("what are no lengths of documents is refused with the element and a re
   save_npy(path, "<i8", "(1, 3)", Lengths{5, 6, 7});
   CHECK(says(of_lengths(path), "has shape [1, 3]; lengths of documents have one extent"));
   save_npy(path, ">i4", "(1,)", std::vector<std::int32_t>{1});
-  CHECK(says(of_lengths(path), "big endian"));
+  CHECK(says(of_lengths(path), "'>i4' (big endian); lengths of documents are integers: save x.astype('int64')"));
+  save_npy(path, ">f4", "(1,)", std::vector<float>{1});
+  CHECK(says(of_lengths(path), "'>f4' (big endian); lengths of documents are integers: save x.astype('int64')"));
+  CHECK(says(of_blocks(path), "'>f4' (big endian); blocks are uint8 or bool"));
   save_npy(path, "<i8", "(4,)", Lengths{5, 6, 7});
   CHECK(says(of_lengths(path), "holds 24 bytes of data, but shape [4] takes 32"));
   save_npy(path, "|u1", "(1000001,)", std::vector<std::uint8_t>(1'000'001, 1));

@@ -176,7 +176,7 @@ TEST_CASE("element types, orders and shapes that are not read are refused with a
   save_npy(path, "<f4", "(5, 2, 3)", ramp(30), 1, true);
   CHECK(says(refusal(path), "ascontiguousarray"));
   save_npy(path, ">f4", "(5, 2, 3)", ramp(30));
-  CHECK(says(refusal(path), "big endian"));
+  CHECK(says(refusal(path), "'>f4' (big endian); f16, bf16, f32 and f64 are read: save x.astype('float32')"));
   save_npy(path, "<i8", "(5, 2, 3)", ramp(60));
   CHECK(says(refusal(path), "'<i8'"));
   for (const char* shape : {"()", "(30,)", "(5, 2, 3, 1)"}) {
