@@ -47,9 +47,11 @@ po::options_description describe_options() {
       "live", value("WHEN"), "a line on standard error that says where the run stands: auto (on a terminal), always, never")(
       "check", value("ROWS"), "recompute that many rows in float64; exit status 1 if the error is over its bound");
   po::options_description attention("Attention");
-  attention.add_options()("mask", value("EXPR"),
-                          "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), "
-                          "dilated(L,D), strided(S), blocks(FILE,B), joined by & and | and parentheses")(
+  attention.add_options()(
+      "mask", value("EXPR"),
+      "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), "
+      "dilated(L,D), strided(S), blocks(FILE,B), joined by & and | and parentheses; a FILE whose name begins with a "
+      "digit or '-', or has a comma, stands in quotation marks: 'documents(\"2024.npy\")'")(
       "query-offset", value("N"), "position of query 0 on the key axis (key tokens minus query tokens)")(
       "scale", value("X"), "of scores, before the softmax (1/sqrt(head dim))")(
       "softcap", value("X"), "scores become X tanh(score / X), before mask and softmax (none)")(

@@ -37,6 +37,10 @@ constexpr std::array kPrimitives{
 
 constexpr Primitive kBlocks{"blocks", 2, 2, 1, nullptr};  // read by hand: its first argument is a file
 
+/// Behind an error in what may have been meant as the name of a file.
+constexpr const char* kQuoting =
+    "; a file whose name begins with a digit or '-', or has a comma in it, stands in quotation marks: documents(\"2024.npy\")";
+
 constexpr std::string_view kUsage =
     "full, causal, window(L), window(L,R), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), dilated(L,D), strided(S), "
     "blocks(FILE,B) or '('";
@@ -46,6 +50,10 @@ bool is_letter(char c) {
 }
 bool is_digit(char c) {
   return '0' <= c && c <= '9';
+}
+/// Such a character in or behind a number says that a file was meant.
+bool is_of_a_name(char c) {
+  return is_letter(c) || c == '.' || c == '-' || c == '/';
 }
 bool is_space(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r';
@@ -124,7 +132,11 @@ class Parser {
     while (end < text_.size() && is_digit(text_[end])) ++end;
     std::int64_t value = 0;
     const auto [stop, error] = std::from_chars(text_.data() + begin, text_.data() + end, value);
-    if (error == std::errc::invalid_argument) fail(at_, "expected a number");
+    const bool name =
+        (primitive.name == "documents" || primitive.name == kBlocks.name) && end < text_.size() && is_of_a_name(text_[end]);
+    const std::string hint = name ? kQuoting : "";
+    if (error == std::errc::invalid_argument) fail(at_, "expected a number" + hint);
+    if (name) fail(end, "expected ',' or ')'" + hint);
     const std::string limits = "at least " + std::to_string(primitive.least) + " and below 2^60";
     if (error != std::errc{} || value < primitive.least || value >= kUnbounded) {
       fail(begin, excerpt(text_.substr(begin, end - begin)) + " is no argument of " + std::string(primitive.name) +
@@ -147,7 +159,7 @@ class Parser {
     accept('(');
     const std::size_t begin = at_;
     const std::string file = parse_file();
-    if (!accept(')')) fail(at_, "expected ')'");
+    if (!accept(')')) fail(at_, std::string("expected ')'") + (at_ < text_.size() ? kQuoting : ""));
     if (!files_.lengths) {
       fail(begin, "documents(FILE) reads a file, which cannot be done here: expected lengths, as in documents(n1,n2,...)");
     }

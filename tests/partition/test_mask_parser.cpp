@@ -143,6 +143,27 @@ TEST_CASE("a reader's refusal gets the file's column, and a malformed file argum
   CHECK_THAT(error("documents(-3)"), Catch::Contains("column 11: -3 is no argument of documents"));
 }
 
+TEST_CASE("a name of a file that has to stand in quotation marks and does not is told so, and a number is not") {
+  const auto error = [](const std::string& expression) { return error_of(expression); };
+  for (const auto& [expression, column] : {std::pair{"documents(2024_len.npy)", 15},
+                                           {"documents(2024.npy)", 15},
+                                           {"documents(12-a.npy)", 13},
+                                           {"documents(-len.npy)", 11},
+                                           {"documents(99999999999999999999x)", 31},
+                                           {"documents(a,b.npy)", 12},
+                                           {"documents(3,b.npy)", 13},
+                                           {"blocks(a,b.npy,64)", 10}}) {
+    INFO(expression);
+    CHECK_THAT(error(expression), Catch::Contains("column " + std::to_string(column) + ": expected "));
+    CHECK_THAT(error(expression), Catch::Contains("stands in quotation marks: documents(\"2024.npy\")"));
+  }
+  for (const char* number :
+       {"documents(3", "documents(3 4)", "documents(-3)", "documents()", "window(4.5)", "window(x)", "blocks(b.npy,0)"}) {
+    INFO(number);
+    CHECK_THAT(error(number), !Catch::Contains("quotation marks"));
+  }
+}
+
 TEST_CASE("what masks refuse themselves is refused at the operator's column") {
   CHECK_THAT(error_of("documents(3,4) & causal | documents(3)"), Catch::Contains("column 25: ") && Catch::Contains("add up to 7"));
 }
