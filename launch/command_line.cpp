@@ -1,21 +1,16 @@
 #include "launch/command_line.hpp"
 
 #include <algorithm>
-#include <boost/program_options.hpp>
 #include <limits>
 #include <sstream>
 #include <stdexcept>
 
 #include "launch/given.hpp"
+#include "launch/run_options.hpp"
 #include "runtime/attention.hpp"
 
 namespace gyre {
 namespace {
-
-namespace po = boost::program_options;
-
-constexpr int kMostRanksInProcess = 1024;
-constexpr int kMostThreads = 1024;
 
 constexpr const char* kIntroduction =
     "Attention over sequences that no single machine could hold.\n"
@@ -24,61 +19,6 @@ constexpr const char* kIntroduction =
     "  mpirun -n 4 gyre run --synthetic 65536 --mask 'window(4096) | sinks(4)' --repeat 5\n"
     "  mpirun -n 4 gyre topo       where ranks run, and how to start them well\n"
     "\n";
-
-po::options_description describe_options() {
-  const auto value = [](const char* name) { return po::value<std::string>()->value_name(name); };
-  po::options_description input("Input: one file, three files, or random tensors");
-  input.add_options()("input", value("FILE"),
-                      ".safetensors with tensors q, k and v in F32, F16, BF16 or F64, [tokens, heads, dim]")(
-      "q", value("FILE"), "queries: .npy, C order, float16, float32 or float64, [tokens, heads, dim]")(
-      "k", value("FILE"), "keys; their heads are a divisor of the query heads")("v", value("FILE"), "values")(
-      "synthetic", value("TOKENS"), "normally distributed random tensors of that many tokens instead")(
-      "heads", value("N"), "query heads of --synthetic (8)")(
-      "kv-heads", value("N"), "its key/value heads (as many as query heads)")("head-dim", value("N"), "its head dim (64)")(
-      "value-dim", value("N"), "its value dim (head dim)")("seed", value("N"),
-                                                           "of --synthetic and of the rows that --check picks (1)");
-  po::options_description output("Output");
-  output.add_options()("out", value("FILE"),
-                       "the result, [query tokens, heads, value dim]: .npy, or .safetensors with one tensor, out")(
-      "lse", value("FILE"), "natural log-sum-exp, float32, [query tokens, heads]: .npy, or .safetensors with one tensor, lse")(
-      "out-dtype", value("TYPE"), "of --out: f32 (default), f16, f64, and in .safetensors also bf16")(
-      "report", value("FILE"), "what is printed at the end, as JSON")(
-      "trace", value("FILE"), "timeline of the last repetition, for Perfetto: compute, wait, send, receive of every rank")(
-      "live", value("WHEN"), "a line on standard error that says where the run stands: auto (on a terminal), always, never")(
-      "check", value("ROWS"), "recompute that many rows in float64; exit status 1 if the error is over its bound");
-  po::options_description attention("Attention");
-  attention.add_options()(
-      "mask", value("EXPR"),
-      "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), "
-      "dilated(L,D), strided(S), blocks(FILE,B), joined by & and | and parentheses; a FILE whose name begins with a "
-      "digit or '-', or has a comma, stands in quotation marks: 'documents(\"2024.npy\")'")(
-      "query-offset", value("N"), "position of query 0 on the key axis (key tokens minus query tokens)")(
-      "scale", value("X"), "of scores, before the softmax (1/sqrt(head dim))")(
-      "softcap", value("X"), "scores become X tanh(score / X), before mask and softmax (none)")(
-      "dtype", value("TYPE"), "f32 (default), bf16 or f16: what is held, read and sent");
-  po::options_description work("How it is done");
-  work.add_options()(
-      "partition", value("NAME"),
-      "contiguous, zigzag, zigzag_documents, striped, striped(B), balanced, layout(FILE), layout(FILE,FILE) or auto (default)")(
-      "strategy", value("NAME"), "ring, all_gather or auto (default)")(
-      "prefetch", value("N"), "stages whose cells may be arriving while one is attended, 1 (default) to 4")(
-      "shared-memory", value("auto|off"), "ranks of a node read each other's cells where they lie (auto)")(
-      "unit", value("N"), "tokens of a unit; it fixes the bits of the result")("ranks", value("N"),
-                                                                               "ranks inside this process, without mpirun (1)")(
-      "threads", value("N"), "compute threads of a rank (its share of the cores it is bound to)")(
-      "device", value("NAME"), "cpu or auto (default)")("isa", value("NAME"),
-                                                        "instruction set: avx512, avx2 or portable (the best)")(
-      "repeat", value("N"), "timed repetitions after a warm-up; the report gives the median")(
-      "integrity", "checksums behind cells: what arrives damaged ends the job, named")(
-      "measure-overlap", "also time the same work with communication switched off: what transfers cost")(
-      "deadline", value("SECONDS"),
-      "end the job when a rank that is waited for has given no sign of life for so long (30); 0: never");
-  po::options_description other("Other");
-  other.add_options()("help", "this text")("version", "the version");
-  po::options_description all;
-  all.add(input).add(output).add(attention).add(work).add(other);
-  return all;
-}
 
 bool is_safetensors(const std::string& path) {
   return path.ends_with(".safetensors");
@@ -107,13 +47,16 @@ void require_one_kind_of_input(const Given& given) {
 }
 
 std::optional<Synthetic> synthetic_of(const Given& given) {
-  const auto tokens = given.integer<std::int64_t>("synthetic", 0);
+  const auto tokens = given.integer<std::int64_t>("synthetic", 0, kMostTokens);
   if (!tokens) return std::nullopt;
   Synthetic shape{.tokens = *tokens};
-  shape.heads = given.integer("heads", 1).value_or(shape.heads);
-  shape.key_heads = given.integer("kv-heads", 1).value_or(shape.heads);
-  shape.head_dim = given.integer("head-dim", 1).value_or(shape.head_dim);
-  shape.value_dim = given.integer("value-dim", 1).value_or(shape.head_dim);
+  shape.heads = given.integer("heads", 1, kMostHeads).value_or(shape.heads);
+  shape.key_heads = given.integer("kv-heads", 1, kMostHeads).value_or(shape.heads);
+  if (shape.heads % shape.key_heads != 0)
+    refuse("--kv-heads is " + std::to_string(shape.key_heads) + " and --heads " + std::to_string(shape.heads) +
+           "; make the key/value heads a divisor of the query heads");
+  shape.head_dim = given.integer("head-dim", 1, kLargestDim).value_or(shape.head_dim);
+  shape.value_dim = given.integer("value-dim", 1, kLargestDim).value_or(shape.head_dim);
   return shape;
 }
 
@@ -155,18 +98,16 @@ void require_built(const Given& given) {
 }
 
 double deadline_of(const Given& given) {
-  const double seconds = given.real("deadline").value_or(kDefaultDeadlineSeconds);
-  if (seconds < 0) refuse("--deadline is '" + given.text("deadline") + "'; give seconds, or 0 for none");
-  return seconds;
+  return given.real("deadline", 0, kLongestDeadlineSeconds).value_or(kDefaultDeadlineSeconds);
 }
 
 Options options_of(const Given& given, const PartitionChoice::ReadChunks& read_chunks) {
   Options options;
   options.partition = PartitionChoice::parse(given.text("partition", "auto"), read_chunks);
   options.strategy = parse_strategy(given.text("strategy", "auto"));
-  options.prefetch = given.integer<int>("prefetch", 1, 4).value_or(options.prefetch);
+  options.prefetch = given.integer("prefetch", 1, kMostPrefetch).value_or(options.prefetch);
   options.sharing = parse_sharing(given.text("shared-memory", "auto"));
-  options.unit_tokens = given.integer<std::int64_t>("unit", 1).value_or(0);
+  options.unit_tokens = given.integer<std::int64_t>("unit", 1, kLongestUnit).value_or(0);
   options.isa = given.text("isa");
   options.deadline_seconds = deadline_of(given);
   if (given.has("integrity")) options.integrity = Integrity::checked;
@@ -219,16 +160,17 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.out_type = out_type_of(given);
   request.report_file = given.text("report"), request.trace_file = given.text("trace");
   request.mask = Mask::parse(given.text("mask", "full"), noting_names(files, request.mask_files));
-  request.query_offset = given.integer<std::int64_t>("query-offset", std::numeric_limits<std::int64_t>::min());
-  request.scale = given.real("scale"), request.softcap = given.real("softcap");
+  request.query_offset = given.integer<std::int64_t>("query-offset", -kMostTokens, kMostTokens);
+  request.scale = given.real("scale", -kLargestScale, kLargestScale);
+  request.softcap = given.real("softcap", kLeastSoftcap, kLargestSoftcap);
   request.type = type_of(given);
   request.options = options_of(given, noting_names(read_chunks, request.layout_files));
   request.threads = given.integer("threads", 1, kMostThreads);
   request.ranks = given.integer("ranks", 1, kMostRanksInProcess).value_or(1);
-  request.repetitions = given.integer("repeat", 1, 1'000'000);
+  request.repetitions = given.integer("repeat", 1, kMostRepetitions);
   request.measure_overlap = given.has("measure-overlap");
   request.live = live_of(given);
-  request.check_rows = given.integer<std::int64_t>("check", 1).value_or(0);
+  request.check_rows = given.integer<std::int64_t>("check", 1, kMostTokens).value_or(0);
   request.seed = given.integer<std::uint64_t>("seed", 0).value_or(request.seed);
   for (const auto& [name, value] : given.all())
     if (name != "threads") request.given.emplace_back("--" + name, value);
@@ -237,7 +179,7 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
 
 std::string help() {
   std::ostringstream text;
-  text << kIntroduction << describe_options() << "\n" << topo_help();
+  text << kIntroduction << describe_run_options() << "\n" << topo_help();
   return text.str();
 }
 
@@ -257,7 +199,7 @@ Command parse_command_line(const std::vector<std::string>& arguments, bool launc
     const auto request = parse_topo(options);
     return {.topo = request, .text = request ? "" : topo_help()};
   }
-  const Given given("run", describe_options(), options);
+  const Given given("run", describe_run_options(), options);
   if (given.has("help")) return {.text = help()};
   if (given.has("version")) return {.text = std::string("gyre ") + version() + "\n"};
   return {.run = run_request(given, launched, files, read_chunks)};

@@ -1,10 +1,10 @@
 #include "launch/given.hpp"
 
 #include <boost/program_options.hpp>
-#include <cmath>
 #include <stdexcept>
 
 #include "launch/option_names.hpp"
+#include "launch/text.hpp"
 
 namespace gyre {
 
@@ -55,13 +55,13 @@ std::string Given::text(const std::string& name, const std::string& otherwise) c
   return found == values_.end() ? otherwise : found->second;
 }
 
-std::optional<double> Given::real(const std::string& name) const {
+std::optional<double> Given::real(const std::string& name, double least, double most) const {
   if (!has(name)) return std::nullopt;
   const std::string& given = values_.at(name);
   double value = 0;
   const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), value);
-  if (error != std::errc{} || end != given.data() + given.size() || !std::isfinite(value))
-    refuse("--" + name + " is '" + given + "'; give a finite number");
+  if (error != std::errc{} || end != given.data() + given.size() || !(value >= least && value <= most))
+    refuse("--" + name + " is '" + given + "'; give a number from " + number_text(least) + " to " + number_text(most));
   return value;
 }
 

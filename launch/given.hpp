@@ -30,7 +30,7 @@ class Given {
 
   bool has(const std::string& name) const { return values_.contains(name); }
   std::string text(const std::string& name, const std::string& otherwise = "") const;
-  std::optional<double> real(const std::string& name) const;
+  std::optional<double> real(const std::string& name, double least, double most) const;
   template <class Integer>
   std::optional<Integer> integer(const std::string& name, Integer least, Integer most = std::numeric_limits<Integer>::max()) const {
     if (!has(name)) return std::nullopt;

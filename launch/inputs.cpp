@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "kernels/convert.hpp"
+#include "launch/text.hpp"
 
 namespace gyre {
 namespace {
@@ -19,7 +20,7 @@ std::int64_t token_of(std::span<const Range> ranges, std::int64_t row) {
 }
 
 /// Attention of what is not finite is noise without a sign of it: a masked key of NaN still spoils the row.
-void require_finite(const std::string& path, std::span<const Range> ranges, const TypedRows& rows) {
+void require_finite(const std::string& name, std::span<const Range> ranges, const TypedRows& rows) {
   std::vector<float> row(static_cast<std::size_t>(rows.dim));
   for (std::int64_t index = 0; index < rows.tokens * rows.heads; ++index) {
     const std::int64_t token = index / rows.heads;
@@ -27,8 +28,8 @@ void require_finite(const std::string& path, std::span<const Range> ranges, cons
     convert(rows.row(token, head), rows.type, row.data(), Type::f32, rows.dim);
     const auto found = std::find_if(row.begin(), row.end(), [](float value) { return !std::isfinite(value); });
     if (found == row.end()) continue;
-    throw std::invalid_argument(path + ": token " + std::to_string(token_of(ranges, token)) + ", head " + std::to_string(head) +
-                                ", channel " + std::to_string(found - row.begin()) + " is " + std::to_string(*found) + " as " +
+    throw std::invalid_argument(name + ": token " + std::to_string(token_of(ranges, token)) + ", head " + std::to_string(head) +
+                                ", channel " + std::to_string(found - row.begin()) + " is " + number_text(*found) + " as " +
                                 (rows.type == Type::f32 ? "float32; give finite values"
                                                         : to_string(rows.type) + "; give values in its range, or --dtype f32"));
   }
@@ -58,13 +59,33 @@ std::vector<TensorReader> open_files(const RunRequest& request) {
 
 }  // namespace
 
-Inputs::Inputs(const RunRequest& request) : synthetic_(request.synthetic), seed_(request.seed) {
+Inputs::Inputs(const RunRequest& request)
+    : synthetic_(request.synthetic), seed_(request.seed), one_file_(!request.input_file.empty()) {
   if (synthetic_) return;
   files_ = open_files(request);
-  for (const TensorReader& file : files_)
-    if (file.shape().size() != 3)
-      throw std::invalid_argument(file.name() + " has shape " + shape_text(file.shape()) +
-                                  "; [tokens, heads, dim] is read: give one head an extent of 1");
+  for (const Tensor tensor : {Tensor::query, Tensor::key, Tensor::value}) require_limits(tensor);
+}
+
+/// As the command line named it: "--q q.npy", "--input in.safetensors: tensor q".
+std::string Inputs::name(Tensor tensor) const {
+  constexpr const char* kOptions[] = {"--q ", "--k ", "--v "};
+  const auto index = static_cast<std::size_t>(tensor);
+  return (one_file_ ? "--input " : kOptions[index]) + files_[index].name();
+}
+
+void Inputs::require_limits(Tensor tensor) const {
+  const TensorReader& file = files_[static_cast<std::size_t>(tensor)];
+  if (file.shape().size() != 3)
+    throw std::invalid_argument(name(tensor) + " has shape " + shape_text(file.shape()) +
+                                "; [tokens, heads, dim] is read: give one head an extent of 1");
+  const auto at_most = [&](std::int64_t has, const char* what, std::int64_t most) {
+    if (has > most)
+      throw std::invalid_argument(name(tensor) + " has " + plural(has, what) + "; at most " + std::to_string(most) +
+                                  " are supported: save fewer");
+  };
+  at_most(file.tokens(), "token", kMostTokens);
+  at_most(file.heads(), "head", kMostHeads);
+  at_most(file.dim(), "channel", kLargestDim);
 }
 
 Inputs::Shape Inputs::shape(Tensor tensor) const {
@@ -78,15 +99,16 @@ Inputs::Shape Inputs::shape(Tensor tensor) const {
 
 Problem Inputs::problem(const RunRequest& request) const {
   const Shape query = shape(Tensor::query), key = shape(Tensor::key), value = shape(Tensor::value);
-  const auto differ = [&](const char* what, Tensor a, std::int64_t a_has, Tensor b, std::int64_t b_has) {
-    if (a_has == b_has) return;
-    throw std::invalid_argument(files_[static_cast<std::size_t>(a)].name() + " has " + std::to_string(a_has) + " " + what + ", " +
-                                files_[static_cast<std::size_t>(b)].name() + " has " + std::to_string(b_has) +
-                                "; they must be equal");
+  const auto refuse = [&](const char* what, Tensor a, std::int64_t a_has, Tensor b, std::int64_t b_has, const char* remedy) {
+    throw std::invalid_argument(name(a) + " has " + plural(a_has, what) + ", " + name(b) + " has " + std::to_string(b_has) + "; " +
+                                remedy);
   };
-  differ("tokens", Tensor::key, key.tokens, Tensor::value, value.tokens);
-  differ("heads", Tensor::key, key.heads, Tensor::value, value.heads);
-  differ("channels", Tensor::query, query.dim, Tensor::key, key.dim);
+  constexpr const char* kEqual = "they must be equal";
+  if (key.tokens != value.tokens) refuse("token", Tensor::key, key.tokens, Tensor::value, value.tokens, kEqual);
+  if (key.heads != value.heads) refuse("head", Tensor::key, key.heads, Tensor::value, value.heads, kEqual);
+  if (query.dim != key.dim) refuse("channel", Tensor::query, query.dim, Tensor::key, key.dim, kEqual);
+  if (query.heads % key.heads != 0)
+    refuse("head", Tensor::query, query.heads, Tensor::key, key.heads, "the heads of keys must be a divisor of those of queries");
   Problem problem;
   problem.query_tokens = query.tokens, problem.key_tokens = key.tokens;
   problem.query_heads = query.heads, problem.key_heads = key.heads;
@@ -111,7 +133,7 @@ LoadedRows Inputs::read(Tensor tensor, std::span<const Range> tokens, Type type,
   }
   const TensorReader& file = files_[static_cast<std::size_t>(tensor)];
   file.read(tokens, type, loaded.elements.data());
-  require_finite(file.name(), tokens, loaded.rows);
+  require_finite(name(tensor), tokens, loaded.rows);
   return loaded;
 }
 

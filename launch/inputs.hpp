@@ -36,11 +36,13 @@ class Inputs {
     int heads, dim;
   };
   Shape shape(Tensor tensor) const;
+  std::string name(Tensor tensor) const;
+  void require_limits(Tensor tensor) const;
   void make_synthetic(Tensor tensor, std::span<const Range> tokens, Team& team, LoadedRows& into) const;
 
   std::optional<Synthetic> synthetic_;
   std::uint64_t seed_;
-  std::vector<std::string> paths_;   // by Tensor
+  bool one_file_ = false;            // of all three
   std::vector<TensorReader> files_;  // by Tensor; none if synthetic
 };
 

@@ -14,6 +14,7 @@ namespace gyre {
 
 /// Of the command: people sit before it, so it is shorter than the library's.
 inline constexpr double kDefaultDeadlineSeconds = 30;
+inline constexpr double kLongestDeadlineSeconds = 1e9;
 
 /// Seeded random tensors instead of files.
 struct Synthetic {

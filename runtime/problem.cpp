@@ -1,17 +1,11 @@
 #include "runtime/problem.hpp"
 
 #include <cmath>
-#include <limits>
 #include <sstream>
 #include <stdexcept>
 
 namespace gyre {
 namespace {
-
-constexpr std::int64_t kMostTokens = std::int64_t{1} << 31;  // so that visible pairs fit in 64 bits
-constexpr double kLargestScale = 1e6;
-constexpr double kLeastSoftcap = 1e-6, kLargestSoftcap = 1e6;          // within which nothing overflows
-constexpr int kMostHeads = std::numeric_limits<std::uint16_t>::max();  // of a CellRun
 
 [[noreturn]] void refuse(const std::string& text) {
   throw std::invalid_argument(text);
@@ -95,8 +89,8 @@ Sharing parse_sharing(const std::string& text) {
 
 void Options::validate() const {
   if (unit_tokens != 0) require_between("unit", unit_tokens, 1, kLongestUnit);
-  require_between("threads", threads, 1, 1024);
-  require_between("prefetch", prefetch, 1, 4);
+  require_between("threads", threads, 1, kMostThreads);
+  require_between("prefetch", prefetch, 1, kMostPrefetch);
   if (!(deadline_seconds >= 0 && std::isfinite(deadline_seconds))) {
     refuse("deadline is " + std::to_string(deadline_seconds) + " seconds; give more than 0, or 0 for none");
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -12,17 +13,25 @@
 
 namespace gyre {
 
+/// Limits, of the library and of the command.
+inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 31;  // so that visible pairs fit in 64 bits
+inline constexpr int kMostHeads = std::numeric_limits<decltype(CellRun::heads)>::max();
+inline constexpr int kLargestDim = 576;
+inline constexpr double kLargestScale = 1e6, kLeastSoftcap = 1e-6, kLargestSoftcap = 1e6;  // within which nothing overflows
+inline constexpr int kMostThreads = 1024;                                                  // of a rank
+inline constexpr int kMostPrefetch = 4;
+
 /// Attention of query_tokens x query_heads rows over key_tokens keys, all ranks together.
 struct Problem {
   std::int64_t query_tokens = 0;
   std::int64_t key_tokens = 0;
   int query_heads = 1;
-  int key_heads = 1;   // a divisor of query_heads; query head h reads key/value head h / (query_heads / key_heads)
-  int head_dim = 64;   // 1 .. 576
-  int value_dim = 64;  // 1 .. 576
+  int key_heads = 1;  // a divisor of query_heads; query head h reads key/value head h / (query_heads / key_heads)
+  int head_dim = 64;
+  int value_dim = 64;
   std::optional<std::int64_t> query_offset;  // position of query 0 on the key axis; by default the last query meets the last key
   std::optional<double> scale;               // of scores, before the softmax; by default 1 / sqrt(head_dim)
-  std::optional<double> softcap;             // scores become softcap tanh(score / softcap), before mask and softmax; 1e-6 .. 1e6
+  std::optional<double> softcap;             // scores become softcap tanh(score / softcap), before mask and softmax
   Type type = Type::f32;                     // what cells hold and the wire carries; partials and arithmetic are fp32
   Mask mask;
 
@@ -39,8 +48,6 @@ struct Problem {
   bool self_attention() const { return query_tokens == key_tokens && first_query_position() == 0; }
 };
 
-inline constexpr int kLargestDim = 576;
-
 enum class Strategy : std::uint8_t { automatic, ring, all_gather };
 Strategy parse_strategy(const std::string& text);  // throws std::invalid_argument, refusing by name what is not built
 std::string to_string(Strategy strategy);
@@ -56,7 +63,7 @@ struct Options {
   int threads = 1;                       // of this rank; ranks may differ
   std::string isa;                       // of the CPU kernels; empty: the best
   double deadline_seconds = 600;         // without a sign of life from a rank that is waited for; 0: none (comm/heartbeat.hpp)
-  int prefetch = 1;                      // stages whose cells may be arriving while one is attended, 1 to 4
+  int prefetch = 1;                      // stages whose cells may be arriving while one is attended, 1 to kMostPrefetch
   Sharing sharing = Sharing::automatic;  // it changes no bit of the result
   Integrity integrity = Integrity::unchecked;  // checksums behind cells, compared where they arrive
 

@@ -1,6 +1,7 @@
 #include "runtime/io/tensor_writer.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -62,10 +63,12 @@ void TensorWriter::write(std::span<const Range> tokens, const float* rows) {
       const std::int64_t now = std::min(range.size() * row - done, kPieceBytes / stored);
       staging.resize(static_cast<std::size_t>(std::max(std::ssize(staging), now * stored)));
       const std::int64_t beyond = write_elements(content_.type, rows, now, staging.data());
-      if (beyond >= 0)
-        throw std::invalid_argument(path_ + ": token " + std::to_string(range.begin + (done + beyond) / row) + " has " +
-                                    std::to_string(rows[beyond]) + ", which is beyond " + to_string(content_.type) +
-                                    "; choose --out-dtype f32");
+      if (beyond >= 0) {
+        char digits[32];
+        std::snprintf(digits, sizeof(digits), "%g", rows[beyond]);
+        throw std::invalid_argument(path_ + ": token " + std::to_string(range.begin + (done + beyond) / row) + " has " + digits +
+                                    ", which is beyond " + to_string(content_.type) + "; choose --out-dtype f32");
+      }
       const auto bytes = std::span<const std::byte>(staging).first(static_cast<std::size_t>(now * stored));
       file_.write(begin_ + (range.begin * row + done) * stored, bytes);
       done += now, rows += now;

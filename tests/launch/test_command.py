@@ -343,7 +343,7 @@ class Files(CommandTest):
         tensors["v"] = ("F32", (6, 1, 2), [1e6] * 12)
         save_safetensors(self.path("in.safetensors"), tensors)
         arguments = ("run", "--input", self.path("in.safetensors"), "--out", self.path("out.npy"))
-        self.refuse(*arguments, "--out-dtype", "f16", "--unit", 2, "--ranks", 3, saying=("out.npy", "beyond f16", "choose --out-dtype f32"))
+        self.refuse(*arguments, "--out-dtype", "f16", "--unit", 2, "--ranks", 3, saying=("out.npy", "token 0 has 1e+06, which is beyond f16", "choose --out-dtype f32"))
         self.succeed(*arguments)
 
     def test_results_that_are_not_finite_end_with_status_one_name_their_place_and_leave_nothing(self):
@@ -706,14 +706,15 @@ class WrongInput(CommandTest):
 
     def test_shapes_that_contradict_each_other(self):
         save(self.path("other.npy"), (5, 2, 3), [0.0] * 30)
-        self.refuse_everywhere(*self.files(v=self.path("other.npy")), saying=("tokens", "other.npy has 5"))
+        self.refuse_everywhere(*self.files(v=self.path("other.npy")), saying=("--k ", "k.npy has 6 tokens, --v ", "other.npy has 5; they must be equal"))
         save(self.path("other.npy"), (6, 1, 3), [0.0] * 18)
-        self.refuse_everywhere(*self.files(v=self.path("other.npy")), saying=("heads", "other.npy has 1"))
+        self.refuse_everywhere(*self.files(v=self.path("other.npy")), saying=("k.npy has 2 heads, --v ", "other.npy has 1"))
         save(self.path("other.npy"), (6, 2, 4), [0.0] * 48)
-        self.refuse_everywhere(*self.files(k=self.path("other.npy")), saying=("channels", "other.npy has 4"))
+        self.refuse_everywhere(*self.files(k=self.path("other.npy")), saying=("--q ", "q.npy has 3 channels, --k ", "other.npy has 4"))
         save(self.path("other.npy"), (6, 3, 3), [0.0] * 54)
-        self.refuse_everywhere(*self.files(q=self.path("other.npy")), saying="3 query heads")
-        self.refuse_everywhere("--synthetic", 9, "--head-dim", 1000, saying="1000")
+        self.refuse_everywhere(*self.files(q=self.path("other.npy")), saying=("--q ", "other.npy has 3 heads, --k ", "k.npy has 2; the heads of keys must be a divisor"))
+        save(self.path("wide.npy"), (6, 2, 577), [0.0] * (6 * 2 * 577))
+        self.refuse_everywhere(*self.files(v=self.path("wide.npy")), saying=("--v ", "wide.npy has 577 channels; at most 576 are supported"))
 
     def test_values_that_are_not_finite_are_named_by_their_place_on_one_rank_or_three(self):
         values = [0.5] * 36

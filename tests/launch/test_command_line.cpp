@@ -153,8 +153,41 @@ TEST_CASE("a value that is missing, given twice, or not a number of the range is
     CHECK(refusal({"--synthetic", value}).starts_with("--synthetic "));
   for (const char* name : {"--heads", "--ranks", "--threads", "--repeat", "--check", "--unit"})
     CHECK(refusal({"--synthetic", "9", name, "0"}).starts_with(std::string(name) + " is '0'; give a whole number from 1 to "));
-  for (const char* value : {"nan", "inf", "1e999", "one"})
-    CHECK(refusal({"--synthetic", "9", "--scale", value}).ends_with("give a finite number"));
+  for (const char* value : {"nan", "-nan", "inf", "1e999", "one", "1e7"})
+    CHECK(refusal({"--synthetic", "9", "--scale", value})
+              .ends_with("is '" + std::string(value) + "'; give a number from -1e+06 to 1e+06"));
+}
+
+TEST_CASE("an option has one limit, that of the library, which help tells and up to which it is taken") {
+  struct Limit {
+    const char* name;
+    std::int64_t most;
+  };
+  const std::string help = parse_command_line({"--help"}, false).text;
+  for (const Limit limit : {Limit{"--synthetic", 2147483648},
+                            {"--heads", 65535},
+                            {"--kv-heads", 65535},
+                            {"--head-dim", 576},
+                            {"--value-dim", 576},
+                            {"--unit", 2048},
+                            {"--query-offset", 2147483648},
+                            {"--threads", 1024},
+                            {"--prefetch", 4}}) {
+    INFO(limit.name);
+    const std::string most = std::to_string(limit.most), beyond = std::to_string(limit.most + 1);
+    const auto with = [&](const std::string& value) {
+      Arguments arguments = {limit.name, value};
+      if (arguments[0] != "--synthetic") arguments.insert(arguments.end(), {"--synthetic", "9"});
+      if (arguments[0] == "--kv-heads") arguments.insert(arguments.end(), {"--heads", "65535"});
+      return refusal(arguments);
+    };
+    CHECK(with(most) == "accepted");
+    CHECK(with(beyond).starts_with(std::string(limit.name) + " is '" + beyond + "'; give a whole number from "));
+    CHECK(with(beyond).ends_with(" to " + most));
+    CHECK(help.find(" to " + most) != std::string::npos);
+  }
+  CHECK(refusal({"--synthetic", "9", "--heads", "6", "--kv-heads", "4"}).starts_with("--kv-heads is 4 and --heads 6; make"));
+  CHECK(refusal({"--synthetic", "9", "--softcap", "0"}) == "--softcap is '0'; give a number from 1e-06 to 1e+06");
 }
 
 TEST_CASE("subcommands are required, and those of the contract that are not built are refused by name") {

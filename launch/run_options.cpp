@@ -1,0 +1,111 @@
+#include "launch/run_options.hpp"
+
+#include <boost/program_options.hpp>
+
+#include "launch/run_request.hpp"
+#include "launch/text.hpp"
+#include "runtime/problem.hpp"
+
+namespace gyre {
+namespace {
+
+namespace po = boost::program_options;
+
+class Group {
+ public:
+  explicit Group(const char* title) : options_(title) {}
+  Group& option(const char* name, const char* value, const std::string& text) {
+    options_.add_options()(name, po::value<std::string>()->value_name(value), text.c_str());
+    return *this;
+  }
+  Group& flag(const char* name, const char* text) {
+    options_.add_options()(name, text);
+    return *this;
+  }
+  const po::options_description& options() const { return options_; }
+
+ private:
+  po::options_description options_;
+};
+
+Group input() {
+  const std::string dims = limits_text(1, kLargestDim), heads = limits_text(1, kMostHeads);
+  return Group("Input: one file, three files, or random tensors")
+      .option("input", "FILE", ".safetensors with tensors q, k and v in F32, F16, BF16 or F64, [tokens, heads, dim]")
+      .option("q", "FILE", "queries: .npy, C order, float16, float32 or float64, [tokens, heads, dim]")
+      .option("k", "FILE", "keys; their heads are a divisor of the query heads")
+      .option("v", "FILE", "values")
+      .option("synthetic", "TOKENS",
+              "normally distributed random tensors of that many tokens instead, " + limits_text(0, kMostTokens))
+      .option("heads", "N", "query heads of --synthetic, " + heads + " (8)")
+      .option("kv-heads", "N", "its key/value heads (as many as query heads)")
+      .option("head-dim", "N", "its head dim, " + dims + " (64)")
+      .option("value-dim", "N", "its value dim, " + dims + " (head dim)")
+      .option("seed", "N", "of --synthetic and of the rows that --check picks (1)");
+}
+
+Group output() {
+  return Group("Output")
+      .option("out", "FILE", "the result, [query tokens, heads, value dim]: .npy, or .safetensors with one tensor, out")
+      .option("lse", "FILE", "natural log-sum-exp, float32, [query tokens, heads]: .npy, or .safetensors with one tensor, lse")
+      .option("out-dtype", "TYPE", "of --out: f32 (default), f16, f64, and in .safetensors also bf16")
+      .option("report", "FILE", "what is printed at the end, as JSON")
+      .option("trace", "FILE", "timeline of the last repetition, for Perfetto: compute, wait, send, receive of every rank")
+      .option("live", "WHEN", "a line on standard error that says where the run stands: auto (on a terminal), always, never")
+      .option("check", "ROWS", "recompute that many rows in float64; exit status 1 if the error is over its bound");
+}
+
+Group attention() {
+  return Group("Attention")
+      .option("mask", "EXPR",
+              "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), "
+              "dilated(L,D), strided(S), blocks(FILE,B), joined by & and | and parentheses; a FILE whose name begins with a "
+              "digit or '-', or has a comma, stands in quotation marks: 'documents(\"2024.npy\")'")
+      .option("query-offset", "N",
+              "position of query 0 on the key axis, " + limits_text(-kMostTokens, kMostTokens) + " (key tokens minus query tokens)")
+      .option("scale", "X", "of scores, before the softmax, " + limits_text(-kLargestScale, kLargestScale) + " (1/sqrt(head dim))")
+      .option(
+          "softcap", "X",
+          "scores become X tanh(score / X), before mask and softmax, " + limits_text(kLeastSoftcap, kLargestSoftcap) + " (none)")
+      .option("dtype", "TYPE", "f32 (default), bf16 or f16: what is held, read and sent");
+}
+
+Group work() {
+  return Group("How it is done")
+      .option(
+          "partition", "NAME",
+          "contiguous, zigzag, zigzag_documents, striped, striped(B), balanced, layout(FILE), layout(FILE,FILE) or auto (default)")
+      .option("strategy", "NAME", "ring, all_gather or auto (default)")
+      .option("prefetch", "N",
+              "stages whose cells may be arriving while one is attended, " + limits_text(1, kMostPrefetch) + " (1)")
+      .option("shared-memory", "auto|off", "ranks of a node read each other's cells where they lie (auto)")
+      .option("unit", "N", "tokens of a unit, " + limits_text(1, kLongestUnit) + "; it fixes the bits of the result")
+      .option("ranks", "N", "ranks inside this process, without mpirun, " + limits_text(1, kMostRanksInProcess) + " (1)")
+      .option("threads", "N",
+              "compute threads of a rank, " + limits_text(1, kMostThreads) + " (its share of the cores it is bound to)")
+      .option("device", "NAME", "cpu or auto (default)")
+      .option("isa", "NAME", "instruction set: avx512, avx2 or portable (the best)")
+      .option("repeat", "N",
+              "timed repetitions after a warm-up, " + limits_text(1, kMostRepetitions) + "; the report gives the median")
+      .flag("integrity", "checksums behind cells: what arrives damaged ends the job, named")
+      .flag("measure-overlap", "also time the same work with communication switched off: what transfers cost")
+      .option("deadline", "SECONDS",
+              "end the job when a rank that is waited for has given no sign of life for so long, " +
+                  limits_text(0, kLongestDeadlineSeconds) + " (30); 0: never");
+}
+
+}  // namespace
+
+po::options_description describe_run_options() {
+  po::options_description all;
+  for (const Group& group :
+       {input(), output(), attention(), work(), Group("Other").flag("help", "this text").flag("version", "the version")})
+    all.add(group.options());
+  return all;
+}
+
+std::string limits_text(double least, double most) {
+  return format("%.10g to %.10g", least, most);
+}
+
+}  // namespace gyre
