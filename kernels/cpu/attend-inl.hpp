@@ -32,7 +32,8 @@ constexpr int kPanel = 8;  // keys that are skipped, masked or taken as they are
 /// Rounding errors grow with the length of a chain and with the sum that it carries: scores of head dim 576 from one chain are
 /// off by 2.5 times as much. Where all addends are equal, every rounding errs to the same side: one chain of 512 keys is then off
 /// by 40 units in the last place, chains of 32 by 4.
-constexpr int kChainDims = 32;  // words: 64 dims of bf16, whose products are added in pairs
+/// Pairs of bf16 have coarser errors than that: chains of theirs are kPair times as many words.
+constexpr int kChainDims = 32;
 constexpr int kChainKeys = 32;
 
 /// 2^f for f in [-0.5, 0.5]: minimax of degree 5 under the condition that 2^0 is exactly 1. Largest relative error 9.6e-8 exact,
@@ -98,10 +99,11 @@ class Body {
   static constexpr int kVectors = Strips * kStrip / V::kLanes;  // across the strips
   static constexpr int kAcross = Strips * kStrip;               // floats between one key's scores and the next one's
   static constexpr std::uint64_t kAllLanes = Strips == 4 ? ~std::uint64_t{0} : (std::uint64_t{1} << (16 * Strips % 64)) - 1;
-  static constexpr int kTurns = kStrip / V::kKeys;  // groups of keys in a strip of keys
-  static constexpr int kPanelsOfChain = kChainKeys / kPanel;
-  static constexpr int kChainRows = kChainKeys / V::kPair;  // of words of values and weights
-  static_assert(Strips <= Tile::kMostStrips && kPanel % V::kKeys == 0 && kChannels % V::kRows == 0 && kPanelsOfChain <= 8);
+  static constexpr int kTurns = kStrip / V::kKeys;           // groups of keys in a strip of keys
+  static constexpr int kScoreWords = kChainDims * V::kPair;  // of a chain
+  static constexpr int kChainRows = kChainKeys * V::kPair;   // of words of values and weights
+  static constexpr int kPanelsOfChain = kChainRows * V::kPair / kPanel;
+  static_assert(Strips <= Tile::kMostStrips && kPanel % V::kKeys == 0 && kChannels % V::kRows == 0 && kPanelsOfChain <= 16);
 
   /// How a vector of rows takes its unit in: numerator = numerator * keep + unit * take, where it saw a key.
   struct Merge {
@@ -125,7 +127,7 @@ class Body {
       const int last = first + kPanelsOfChain < panels ? first + kPanelsOfChain : panels;
       unsigned seen = 0;
       for (int panel = first; panel < last; ++panel) seen |= unsigned{score_panel_if_seen(panel, maximum)} << (panel - first);
-      seen_[chain] = static_cast<std::uint8_t>(seen);
+      seen_[chain] = static_cast<std::uint16_t>(seen);
       any_ |= seen != 0;
     }
   }
@@ -156,10 +158,10 @@ class Body {
       const float* const next =
           tile_.key + (row / kStrip + 1) * kStrip * tile_.words + row % kStrip / V::kKeys * (tile_.words / kTurns) * kStrip;
       Vector score[V::kKeys][kVectors];
-      chain(key, next, 0, tile_.words < kChainDims ? tile_.words : kChainDims, score);
-      for (int dim = kChainDims; dim < tile_.words; dim += kChainDims) {
+      chain(key, next, 0, tile_.words < kScoreWords ? tile_.words : kScoreWords, score);
+      for (int dim = kScoreWords; dim < tile_.words; dim += kScoreWords) {
         Vector more[V::kKeys][kVectors];
-        chain(key, next, dim, tile_.words < dim + kChainDims ? tile_.words : dim + kChainDims, more);
+        chain(key, next, dim, tile_.words < dim + kScoreWords ? tile_.words : dim + kScoreWords, more);
         GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
           GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::add(score[i][v], more[i][v]);
         }
@@ -361,8 +363,8 @@ class Body {
   const Tile::Strip* strips_;
   int shift_;  // of visibility words
   int chain_count_ = 0;
-  bool any_ = false;                              // panel that some row sees
-  std::uint8_t seen_[kLongestUnit / kChainKeys];  // panels that some row sees, a bit for each of a chain's
+  bool any_ = false;                               // panel that some row sees
+  std::uint16_t seen_[kLongestUnit / kChainKeys];  // panels that some row sees, a bit for each of a chain's
 };
 
 /// As many strips at a time as the registers hold, in pieces as even as possible.
