@@ -185,7 +185,7 @@ class Bench {
   double peak(Team& team, const KernelTable& kernels) const {
     std::vector<double> each(settings_.threads, 0);
     team.run(
-        settings_.threads, [&](int task, int) { each[task] = kernels.peak_flops(0.02); }, [] {});
+        settings_.threads, [&](int task, int) { each[task] = peak_flops(kernels, shape_.type, 0.02); }, [] {});
     double sum = 0;
     for (const double flops : each) sum += flops;
     return sum;

@@ -13,6 +13,12 @@ namespace {
 
 constexpr int kMostLanes = Tile::kMostStrips * kStrip;
 
+/// Rows of a task: its blocks go through the keys side by side, so that a unit is read from memory, and expanded, once for all of
+/// them. With their queries and partials they want to stay in the second cache level beside the unit.
+constexpr int kTaskRows = 192;
+/// Fewer where there would not be so many tasks for every thread.
+constexpr int kTasksPerThread = 8;
+
 /// Consecutive strips of a head's query cells, beginning with strip `strip` of cell `cell` and running on into the next cells.
 struct Block {
   std::int32_t head = 0;
@@ -33,6 +39,12 @@ struct BlockRows {
 void require(bool condition, const std::string& message) {
   if (!condition) throw std::invalid_argument(message);
 }
+
+/// Of one head.
+struct Task {
+  std::int32_t first_block = 0;
+  std::int32_t blocks = 0;
+};
 
 /// Drops what is empty, and checks the rest.
 void clean(AttendWork::Head& head) {
@@ -68,6 +80,22 @@ void append_blocks(const AttendWork& work, int head, int strips_per_block, std::
     }
   }
   std::reverse(blocks.begin() + before, blocks.end());
+}
+
+/// Neighbouring blocks of a head, as evenly as possible.
+std::vector<Task> tasks_of(const std::vector<Block>& blocks, int strips_per_block, int threads) {
+  const auto count = static_cast<std::int32_t>(blocks.size());
+  const int most = std::clamp(count / (threads * kTasksPerThread), 1, std::max(1, kTaskRows / (strips_per_block * kStrip)));
+  std::vector<Task> tasks;
+  for (std::int32_t begin = 0, end = 0; begin < count; begin = end) {
+    while (end < count && blocks[end].head == blocks[begin].head) ++end;
+    Task task{.first_block = begin};
+    for (int pieces = (end - begin + most - 1) / most; pieces > 0; --pieces, task.first_block += task.blocks) {
+      task.blocks = (end - task.first_block + pieces - 1) / pieces;
+      tasks.push_back(task);
+    }
+  }
+  return tasks;
 }
 
 /// Finds out where a block's rows lie and stand, and fills in the tile's partials.
@@ -126,16 +154,24 @@ class Floats {
 
 }  // namespace
 
+/// A block of the task that a worker is at.
+struct ActiveBlock {
+  BlockRows rows;
+  Tile tile;
+};
+
 struct alignas(kAlignment) AttendScratch::Worker {
   Floats scores;      // [keys of a unit][strips of a block][16]
-  Floats queries;     // a block's strips, times the scale
+  Floats queries;     // a task's strips, times the scale
   Floats key_values;  // a cell in fp32, if cells are not
+  Range expanded;     // strips of keys in it
+  std::vector<ActiveBlock> blocks;
   std::vector<std::uint64_t> visible;
   std::vector<Range> touched;
 
   std::size_t bytes() const {
     return scores.bytes() + queries.bytes() + key_values.bytes() + visible.capacity() * sizeof(std::uint64_t) +
-           touched.capacity() * sizeof(Range);
+           touched.capacity() * sizeof(Range) + blocks.capacity() * sizeof(ActiveBlock);
   }
 };
 
@@ -156,87 +192,112 @@ struct Attend::State {
   const KernelTable& kernels;
   std::shared_ptr<AttendScratch> scratch;
   void (*attend)(const Tile& tile) = nullptr;
-  bool expands = false;             // cells to fp32, before the kernel takes them
-  float factor = 1;                 // of query . key: Tile says what for
-  float cap = 0;                    // as Tile has it
-  std::vector<Block> blocks;        // in the order of tasks
-  std::vector<double> work_before;  // [blocks + 1] of the tasks before each
+  bool expands = false;       // cells to fp32, before the kernel takes them
+  float factor = 1;           // of query . key: Tile says what for
+  float cap = 0;              // as Tile has it
+  std::vector<Block> blocks;  // last first in every head
+  std::vector<Task> tasks;
+  std::vector<double> work_before;  // [tasks + 1] of the tasks before each
   std::atomic<int> tasks_done = 0;
 
   bool takes_words() const { return attend == kernels.attend_pairs; }
   void reserve(int strips_per_block);
-  void run_block(const Block& block, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
+  Range begin_task(const Task& task, AttendScratch::Worker& worker) const;
+  void run_task(const Task& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
   bool run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const;
-  void take_queries(const BlockRows& rows, AttendScratch::Worker& worker, Tile& tile) const;
+  void take_queries(const BlockRows& rows, float* place, Tile& tile) const;
   void take_keys(const KeyCell& cell, Range strips, AttendScratch::Worker& worker, Tile& tile) const;
 };
 
-/// Every block looks once for the keys that it will touch, so that no vector grows later.
+/// Every task looks once for the keys that it will touch, so that no vector grows later.
 void Attend::State::reserve(int strips_per_block) {
   std::int64_t longest = 0;
+  std::size_t most_blocks = 0;
   std::vector<Range> touched;
   Tile tile;
   for (const AttendWork::Head& head : work.heads) {
     for (const KeyCell& cell : head.keys) longest = std::max(longest, cell.positions.size());
   }
   work_before.assign(1, 0.0);
-  for (const Block& block : blocks) {
-    const std::vector<KeyCell>& keys = work.heads[block.head].keys;
-    double work_of_block = 0;
-    if (!keys.empty()) {
-      work.bands->keys_touched(resolve(work, block, tile).hull, {keys.front().positions.begin, keys.back().positions.end}, touched);
-      for (const Range range : touched) work_of_block += static_cast<double>(range.size()) * block.strips * kStrip;
+  for (const Task& task : tasks) {
+    most_blocks = std::max(most_blocks, static_cast<std::size_t>(task.blocks));
+    double work_of_task = 0;
+    Range hull{kNoPosition, -kNoPosition};
+    const std::vector<KeyCell>& keys = work.heads[blocks[task.first_block].head].keys;
+    for (int index = 0; index < task.blocks && !keys.empty(); ++index) {
+      const Block& block = blocks[task.first_block + index];
+      const Range rows = resolve(work, block, tile).hull;
+      hull = {std::min(hull.begin, rows.begin), std::max(hull.end, rows.end)};
+      work.bands->keys_touched(rows, {keys.front().positions.begin, keys.back().positions.end}, touched);
+      for (const Range range : touched) work_of_task += static_cast<double>(range.size()) * block.strips * kStrip;
     }
-    work_before.push_back(work_before.back() + work_of_block);
+    if (!keys.empty()) work.bands->keys_touched(hull, {keys.front().positions.begin, keys.back().positions.end}, touched);
+    work_before.push_back(work_before.back() + work_of_task);
   }
-  const std::int64_t rounded = round_up(longest, kStrip);
-  const std::int64_t dims = cell_dims(work.shape);
+  const std::int64_t rounded = round_up(longest, kStrip), dims = cell_dims(work.shape);
   for (AttendScratch::Worker& worker : scratch->workers_) {
+    worker.blocks.resize(std::max(worker.blocks.size(), most_blocks));
     worker.scores.reserve(rounded * strips_per_block * kStrip);
-    if (expands || work.shape.type == Type::f32) worker.queries.reserve(strips_per_block * dims * kStrip);
+    if (!takes_words()) worker.queries.reserve(std::ssize(worker.blocks) * strips_per_block * dims * kStrip);
     if (expands) worker.key_values.reserve(rounded * (dims + round_up(work.shape.value_dim, kChannels)));
     worker.visible.resize(std::max(worker.visible.size(), static_cast<std::size_t>(rounded)));
     worker.touched.reserve(touched.capacity());
   }
 }
 
-/// One block against every key cell that it may see, in ascending order: the order in which its rows accumulate.
-void Attend::State::run_block(const Block& block, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const {
-  const std::vector<KeyCell>& keys = work.heads[block.head].keys;
+/// Resolves the task's blocks and takes their queries. Returns the hull of their rows.
+Range Attend::State::begin_task(const Task& task, AttendScratch::Worker& worker) const {
+  Range hull{kNoPosition, -kNoPosition};
+  float* place = worker.queries.get();
+  for (int index = 0; index < task.blocks; ++index) {
+    const Block& block = blocks[task.first_block + index];
+    auto& [rows, tile] = worker.blocks[index];
+    rows = resolve(work, block, tile);
+    tile.words = static_cast<int>(takes_words() ? cell_dims(work.shape) / pair_of(work.shape.type) : cell_dims(work.shape));
+    tile.value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
+    tile.factor = factor, tile.cap = cap;
+    tile.scores = worker.scores.get();
+    take_queries(rows, place, tile);
+    place += block.strips * cell_dims(work.shape) * kStrip;
+    hull = {std::min(hull.begin, rows.hull.begin), std::max(hull.end, rows.hull.end)};
+  }
+  return hull;
+}
+
+/// The task's blocks against every key cell that they may see, in ascending order: the order in which their rows accumulate.
+void Attend::State::run_task(const Task& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const {
+  const std::vector<KeyCell>& keys = work.heads[blocks[task.first_block].head].keys;
   if (keys.empty()) return;
-  Tile tile;
-  const BlockRows rows = resolve(work, block, tile);
-  tile.words = static_cast<int>(takes_words() ? cell_dims(work.shape) / pair_of(work.shape.type) : cell_dims(work.shape));
-  tile.value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
-  tile.factor = factor, tile.cap = cap;
-  tile.scores = worker.scores.get();
-  work.bands->keys_touched(rows.hull, {keys.front().positions.begin, keys.back().positions.end}, worker.touched);
-  if (!worker.touched.empty()) take_queries(rows, worker, tile);
+  const Range hull = begin_task(task, worker);
+  work.bands->keys_touched(hull, {keys.front().positions.begin, keys.back().positions.end}, worker.touched);
   auto cell = keys.begin();
   for (const Range touched : worker.touched) {
     cell = std::lower_bound(cell, keys.end(), touched.begin,
                             [](const KeyCell& key, std::int64_t position) { return key.positions.end <= position; });
     for (; cell != keys.end() && cell->positions.begin < touched.end; ++cell) {
-      if (run_tile(rows, *cell, worker, tile) && polls) poll();
+      worker.expanded = {0, 0};
+      for (int index = 0; index < task.blocks; ++index) {
+        auto& [rows, tile] = worker.blocks[index];
+        if (run_tile(rows, *cell, worker, tile) && polls) poll();
+      }
     }
   }
 }
 
-/// The block's queries: in fp32 and times the factor, or where they lie.
-void Attend::State::take_queries(const BlockRows& rows, AttendScratch::Worker& worker, Tile& tile) const {
+/// A block's queries: in fp32 and times the factor, or where they lie.
+void Attend::State::take_queries(const BlockRows& rows, float* place, Tile& tile) const {
   const std::int64_t elements = cell_dims(work.shape) * kStrip;
-  for (int s = 0; s < tile.strip_count; ++s) {
+  for (int s = 0; s < tile.strip_count; ++s, place += elements) {
     if (takes_words()) {
       tile.strips[s].query = reinterpret_cast<const float*>(rows.strips[s]);
       continue;
     }
-    float* const query = worker.queries.get() + s * elements;
-    kernels.expand(work.shape.type, kStrip, rows.strips[s], elements, factor, query);
-    tile.strips[s].query = query;
+    kernels.expand(work.shape.type, kStrip, rows.strips[s], elements, factor, place);
+    tile.strips[s].query = place;
   }
 }
 
-/// The unit's keys and values: where they lie or, expanded to fp32, in the strips of keys that some row sees.
+/// The unit's keys and values: where they lie or, expanded to fp32, in the strips of keys that some row of the task has seen.
 void Attend::State::take_keys(const KeyCell& cell, Range strips, AttendScratch::Worker& worker, Tile& tile) const {
   const CellShape& shape = work.shape;
   const std::int64_t tokens = cell.positions.size(), rounded = round_up(tokens, kStrip), dims = cell_dims(shape);
@@ -251,11 +312,19 @@ void Attend::State::take_keys(const KeyCell& cell, Range strips, AttendScratch::
   const auto expand = [&](int width, const std::byte* from, std::int64_t first, std::int64_t count, float* to) {
     kernels.expand(shape.type, width, from + first * type_bytes(shape.type), count, 1.0F, to + first);
   };
-  expand(kStrip, cell.cell, strips.begin * kStrip * dims, strips.size() * kStrip * dims, keys);
-  for (int channel = 0; channel < tile.value_dim; channel += kChannels) {
-    const std::int64_t block = channel * rounded;
-    expand(kChannels, value, block + strips.begin * kStrip * kChannels, strips.size() * kStrip * kChannels, values);
-  }
+  const auto expand_strips = [&](std::int64_t begin, std::int64_t end) {
+    if (begin >= end) return;
+    expand(kStrip, cell.cell, begin * kStrip * dims, (end - begin) * kStrip * dims, keys);
+    for (int channel = 0; channel < tile.value_dim; channel += kChannels) {
+      expand(kChannels, value, channel * rounded + begin * kStrip * kChannels, (end - begin) * kStrip * kChannels, values);
+    }
+  };
+  Range& done = worker.expanded;
+  if (strips.empty()) strips = done;
+  if (done.empty()) done = {strips.begin, strips.begin};
+  expand_strips(strips.begin, done.begin);
+  expand_strips(done.end, strips.end);
+  done = {std::min(done.begin, strips.begin), std::max(done.end, strips.end)};
   tile.key = keys, tile.value = values;
 }
 
@@ -299,8 +368,8 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
   require(static_cast<int>(scratch->workers_.size()) == threads, "scratch memory for " + std::to_string(scratch->workers_.size()) +
                                                                      " threads cannot serve " + std::to_string(threads) +
                                                                      ": make it for as many");
-  state_.reset(
-      new State{.work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .blocks = {}, .work_before = {}});
+  state_.reset(new State{
+      .work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .blocks = {}, .tasks = {}, .work_before = {}});
   const bool pairs = state_->work.shape.type == Type::bf16 && kernels.attend_pairs != nullptr;
   state_->attend = pairs ? kernels.attend_pairs : kernels.attend;
   state_->expands = state_->work.shape.type != Type::f32 && !pairs;
@@ -312,6 +381,7 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
     clean(state_->work.heads[head]);
     append_blocks(state_->work, head, strips_per_block, state_->blocks);
   }
+  state_->tasks = tasks_of(state_->blocks, strips_per_block, threads);
   state_->reserve(strips_per_block);
 }
 
@@ -326,9 +396,9 @@ void Attend::run(Team& team, FunctionRef<void()> poll) {
   }
   state_->tasks_done.store(0, std::memory_order_relaxed);
   team.run(
-      static_cast<int>(state_->blocks.size()),
+      static_cast<int>(state_->tasks.size()),
       [&](int task, int worker) {
-        state_->run_block(state_->blocks[task], state_->scratch->workers_[worker], worker == 0, poll);
+        state_->run_task(state_->tasks[task], state_->scratch->workers_[worker], worker == 0, poll);
         state_->tasks_done.fetch_add(1, std::memory_order_relaxed);
       },
       poll);

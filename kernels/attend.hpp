@@ -4,9 +4,9 @@
 // p = scalef(exp2(x - round(x)), round(x) - m); each (row, unit) accumulates from zero by fixed chains of fused multiply-adds and
 // is then added to the partial, rescaled by exact powers of two. So the bits of a row depend on its units and their order alone:
 // not on the block of rows it sits in, on skipped tiles, on threads, or on how the sequence is sharded between attends.
-// Cells of 16 bits are expanded to fp32 before anything is computed: a block's queries once, times the scale, a unit's keys and
-// values for every block (a share of 1 / 48 of the multiply-adds, with 3 strips a block). (Instruction sets with fused
-// multiply-adds agree to the bit; "portable" rounds twice and differs.)
+// Cells of 16 bits are expanded to fp32 before anything is computed, unless the processor multiplies pairs of bf16: a block's
+// queries once, times the scale, a unit's keys and values once for the blocks of a task (192 rows). (Instruction sets with fused
+// multiply-adds agree to the bit, but for pairs; "portable" rounds twice and differs.)
 //
 // Queries, keys and values must be finite, and scores within 1e30. A value that is not spoils the rows that see its key, and may
 // spoil rows that do not: a row's neighbours in a block share the panel of 8 keys, where an invisible key has weight 0.
@@ -80,9 +80,9 @@ class Attend {
   Attend(Attend&&) noexcept;
   ~Attend();
 
-  /// Tasks are (head, block of query rows), last block first. `poll` is called by the calling thread after each of its tiles (a
-  /// block against a unit: 60 us at head dim 64, 0.5 ms at 576, with units of 512 keys) and while it waits for others. team.size()
-  /// must be `threads`.
+  /// Tasks are (head, some neighbouring blocks of query rows), last first. `poll` is called by the calling thread after each of its
+  /// tiles (a block against a unit: 60 us at head dim 64, 0.5 ms at 576, with units of 512 keys) and while it waits for others.
+  /// team.size() must be `threads`.
   void run(Team& team, FunctionRef<void()> poll);
 
   std::size_t scratch_bytes() const;  // counts shared scratch in full

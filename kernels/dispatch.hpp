@@ -45,8 +45,15 @@ struct KernelTable {
   /// `count` elements of `type`, times the factor, to fp32; they lie in rows of `width` words (kStrip, or kChannels in values), of
   /// which a pair becomes two rows. count: a multiple of 2 width; both ranges aligned to 32 bytes or more.
   void (*expand)(Type type, int width, const void* from, std::int64_t count, float factor, float* to);
-  double (*peak_flops)(double seconds);  // FLOP/s of an independent multiply-add loop on this thread, for about that long
+  double (*peak_flops)(double seconds);        // FLOP/s of an independent multiply-add loop on this thread, for about that long
+  double (*pairs_peak_flops)(double seconds);  // the same of what multiplies pairs; null where nothing does
 };
+
+/// What an attend over cells of that type cannot exceed.
+inline double peak_flops(const KernelTable& kernels, Type cells, double seconds) {
+  const bool pairs = cells == Type::bf16 && kernels.pairs_peak_flops != nullptr;
+  return (pairs ? kernels.pairs_peak_flops : kernels.peak_flops)(seconds);
+}
 
 /// Instruction sets that this build has and this processor runs, best first; the last is "portable", which is always there.
 std::vector<const KernelTable*> available_kernels();

@@ -142,11 +142,12 @@ Measurement measure_forward(Transport& transport, Attention& attention, const Op
   return measured;
 }
 
-double measure_peak_flops(Transport& transport, Team& team, const KernelTable& kernels) {
+double measure_peak_flops(Transport& transport, Team& team, const KernelTable& kernels, Type cells) {
   std::vector<double> of_threads(static_cast<std::size_t>(team.size()));
   transport.barrier();
   team.run(
-      team.size(), [&](int task, int) { of_threads[static_cast<std::size_t>(task)] = kernels.peak_flops(kPeakSeconds); }, [] {});
+      team.size(), [&](int task, int) { of_threads[static_cast<std::size_t>(task)] = peak_flops(kernels, cells, kPeakSeconds); },
+      [] {});
   return sum_over_ranks(transport, std::accumulate(of_threads.begin(), of_threads.end(), 0.0));
 }
 

@@ -78,6 +78,6 @@ int calls_of(const CallPlan& plan);
 Measurement measure_forward(Transport& transport, Attention& attention, const Operands& operands, const CallPlan& plan);
 
 /// FLOP/s of all ranks' teams together, each thread in a loop of independent multiply-adds, all at the same time. Collective.
-double measure_peak_flops(Transport& transport, Team& team, const KernelTable& kernels);
+double measure_peak_flops(Transport& transport, Team& team, const KernelTable& kernels, Type cells);
 
 }  // namespace gyre

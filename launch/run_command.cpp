@@ -108,7 +108,7 @@ void measure(Transport& transport, Attention& attention, const Operands& operand
              LiveLine& live, RecordedCall& record, Report& report) {
   const KernelTable& kernels = select_kernels(attention.isa());
   live.phase("timing a multiply-add loop");
-  const double before = measure_peak_flops(transport, team, kernels);
+  const double before = measure_peak_flops(transport, team, kernels, request.type);
   const CallPlan plan{.repetitions = request.repetitions.value_or(1),
                       .warm_up = request.repetitions.has_value(),
                       .silent_too = request.measure_overlap,
@@ -117,7 +117,7 @@ void measure(Transport& transport, Attention& attention, const Operands& operand
                       .live = &live};
   live.begin_calls(calls_of(plan), report.flops() / report.ranks);
   report.measured = measure_forward(transport, attention, operands, plan);
-  report.peak_flops = std::max(before, measure_peak_flops(transport, team, kernels));
+  report.peak_flops = std::max(before, measure_peak_flops(transport, team, kernels, request.type));
 }
 
 void check(Transport& transport, const Problem& problem, const Attention& attention, const Operands& operands, Team& team,

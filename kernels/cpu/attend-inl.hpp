@@ -415,9 +415,12 @@ double peak_flops(double seconds) {
   double operations = 0;
   while (end - begin < seconds) {
     for (int round = 0; round < kRounds; ++round) {
-      GYRE_UNROLL for (int c = 0; c < kChains; ++c) chain[c] = V::fma(chain[c], factor, addend);
+      GYRE_UNROLL for (int c = 0; c < kChains; ++c) {
+        if constexpr (V::kPair == 1) chain[c] = V::fma(chain[c], factor, addend);
+        if constexpr (V::kPair > 1) chain[c] = V::multiply(factor, addend, chain[c]);  // a chain is no word of theirs
+      }
     }
-    operations += 2.0 * kRounds * kChains * V::kLanes;
+    operations += 2.0 * kRounds * kChains * V::kLanes * V::kPair;
     end = now();
   }
   alignas(kAlignment) float result[V::kLanes];
@@ -435,8 +438,9 @@ constexpr KernelTable table_of(const char* name) {
                     .attend = attend_tile<V>,
                     .attend_pairs = nullptr,
                     .expand = expand<Narrow>,
-                    .peak_flops = peak_flops<V>};
-  if constexpr (Pairs::kPair > 1) table.attend_pairs = attend_tile<Pairs>;
+                    .peak_flops = peak_flops<V>,
+                    .pairs_peak_flops = nullptr};
+  if constexpr (Pairs::kPair > 1) table.attend_pairs = attend_tile<Pairs>, table.pairs_peak_flops = peak_flops<Pairs>;
   return table;
 }
 

@@ -200,6 +200,10 @@ TEST_CASE("the peak loop of every instruction set runs and is plausible") {
     INFO(kernels->name << ": " << flops * 1e-9 << " GFLOP/s");
     CHECK(flops > 1e8);
     CHECK(flops < 2e12);
+    CHECK((kernels->pairs_peak_flops == nullptr) == (kernels->attend_pairs == nullptr));
+    const double of_pairs = peak_flops(*kernels, Type::bf16, 0.01);
+    CHECK(of_pairs > 1e8);
+    CHECK(of_pairs < 4e12);
   }
 }
 
