@@ -74,7 +74,8 @@ Group work() {
   return Group("How it is done")
       .option(
           "partition", "NAME",
-          "contiguous, zigzag, zigzag_documents, striped, striped(B), balanced, layout(FILE), layout(FILE,FILE) or auto (default)")
+          "contiguous, zigzag, zigzag_documents, striped, striped(B), balanced, layout(FILE), layout(FILE,FILE) or auto (default); "
+          "FILE: .npy of integers, [chunks, 3], begin, end and rank of each; two files: of queries and of keys")
       .option("strategy", "NAME", "ring, all_gather or auto (default)")
       .option("prefetch", "N",
               "stages whose cells may be arriving while one is attended, " + limits_text(1, kMostPrefetch) + " (1)")

@@ -92,8 +92,9 @@ Placement Placement::of_chunks(const Units& units, int ranks, std::span<const Ch
   for (const Chunk& chunk : chunks) {
     const std::string range = "[" + std::to_string(chunk.tokens.begin) + ", " + std::to_string(chunk.tokens.end) + ")";
     if (chunk.rank < 0 || chunk.rank >= ranks) {
-      throw refuse("tokens " + range + " go to rank " + std::to_string(chunk.rank) + ", but there are " + std::to_string(ranks) +
-                   " ranks: give one from 0 on and below that");
+      throw refuse("tokens " + range + " go to rank " + std::to_string(chunk.rank) + ", but " +
+                   (ranks == 1 ? "there is 1 rank: give rank 0"
+                               : "there are " + std::to_string(ranks) + " ranks: give one from 0 to " + std::to_string(ranks - 1)));
     }
     if (chunk.tokens.begin < 0 || chunk.tokens.begin > chunk.tokens.end || chunk.tokens.end > units.tokens()) {
       throw refuse("tokens " + range + " are no part of " + std::to_string(units.tokens()) +
@@ -166,8 +167,15 @@ PartitionChoice PartitionChoice::parse(std::string_view text, const ReadChunks& 
     const std::string queries = files.substr(0, comma), keys = comma == std::string::npos ? "" : files.substr(comma + 1);
     if (queries.empty() || (comma != std::string::npos && keys.empty())) throw refuse();
     if (!read) throw std::invalid_argument("partition \"" + std::string(text) + "\" reads a file, which cannot be done here");
-    PartitionChoice choice = layout(read(queries));
-    if (!keys.empty()) choice.key_chunks = read(keys);
+    const auto read_file = [&](const std::string& file) {
+      try {
+        return read(file);
+      } catch (const std::invalid_argument& error) {
+        throw std::invalid_argument(std::string("--partition ") + error.what());
+      }
+    };
+    PartitionChoice choice = layout(read_file(queries));
+    if (!keys.empty()) choice.key_chunks = read_file(keys);
     choice.source = files;
     return choice;
   }

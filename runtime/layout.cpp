@@ -46,6 +46,16 @@ struct Axis {
   const char* name;
 };
 
+/// A layout that is wrong is named as it was given: by its files, where it came from some.
+Placement place_chunks(const PartitionChoice& choice, const Axis& axis) {
+  try {
+    return Placement::of_chunks(axis.units, axis.ranks, axis.chunks, axis.name);
+  } catch (const std::invalid_argument& error) {
+    if (choice.source.empty()) throw;
+    throw std::invalid_argument("--partition " + choice.text() + ": " + error.what());
+  }
+}
+
 Placement place(const PartitionChoice& choice, const Axis& axis) {
   using Kind = PartitionChoice::Kind;
   switch (choice.kind) {
@@ -62,7 +72,7 @@ Placement place(const PartitionChoice& choice, const Axis& axis) {
     case Kind::balanced:
       return Placement::balanced(axis.units, axis.ranks, axis.work);
     case Kind::layout:
-      return Placement::of_chunks(axis.units, axis.ranks, axis.chunks, axis.name);
+      return place_chunks(choice, axis);
     case Kind::automatic:
       break;
   }

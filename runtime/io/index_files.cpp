@@ -131,7 +131,11 @@ std::vector<Chunk> chunks_of(const RegularFile& file) {
   const std::vector<std::int64_t> numbers = integers_of(file, tensor, extents[0] * 3, kChunks);
   std::vector<Chunk> chunks;
   for (std::size_t at = 0; at < numbers.size(); at += 3) {
-    const std::int64_t rank = std::min<std::int64_t>(numbers[at + 2], std::numeric_limits<std::int32_t>::max());
+    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+    const std::int64_t rank = numbers[at + 2];
+    if (rank > kMost)
+      refuse(file, "chunk " + std::to_string(at / 3) + " goes to rank " + std::to_string(rank) + "; ranks are numbers from 0 to " +
+                       std::to_string(kMost));
     chunks.push_back({{numbers[at], numbers[at + 1]}, static_cast<std::int32_t>(rank)});
   }
   return chunks;

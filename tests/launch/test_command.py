@@ -415,13 +415,19 @@ class Files(CommandTest):
             ([7, 13, 0, 0, 2, 0, 2, 6, 2], "token 6 lies in no chunk"),
             ([6, 13, 0, 0, 2, 0, 2, 7, 2], "token 6 lies in two chunks"),
             ([7, 14, 0, 0, 2, 0, 2, 7, 2], "[7, 14) are no part of 13"),
-            ([7, 13, 0, 0, 2, 3, 2, 7, 2], "rank 3, but there are 3 ranks"),
+            ([7, 13, 0, 0, 2, 3, 2, 7, 2], "rank 3, but there are 3 ranks: give one from 0 to 2"),
         ):
             save(path, (3, 3), values, "<i8")
-            self.refuse("run", *case.arguments, "--partition", f"layout({path})", "--ranks", 3, saying=("layout of queries", saying))
+            self.refuse("run", *case.arguments, "--partition", f"layout({path})", "--ranks", 3,
+                        saying=(f"--partition layout({path}): the layout of queries", saying))  # fmt: skip
+        save(path, (1, 3), [0, 13, 1], "<i8")
+        self.refuse("run", *case.arguments, "--partition", f"layout({path})", saying="rank 1, but there is 1 rank: give rank 0")
+        save(path, (1, 3), [0, 13, 2**40], "<i8")
+        self.refuse("run", *case.arguments, "--partition", f"layout({path})", mpi=3,
+                    saying=(f"--partition {path}: chunk 0 goes to rank 1099511627776;", "from 0 to 2147483647"))  # fmt: skip
         save(path, (1, 3), [0, 13, 0], "<i8")
         self.refuse("run", *case.arguments, "--partition", f"layout({path})", "--out", path, saying="a file of --partition")
-        self.refuse("run", *case.arguments, "--partition", "layout(no.npy)", mpi=3, saying=("no.npy", "No such file"))
+        self.refuse("run", *case.arguments, "--partition", "layout(no.npy)", mpi=3, saying=("--partition no.npy: ", "No such file"))
 
     def test_files_of_masks_that_are_wrong_are_refused_on_every_rank(self):
         path = self.path("m.npy")

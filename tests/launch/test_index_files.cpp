@@ -119,8 +119,10 @@ TEST_CASE("a layout is read from rows of begin, end and rank, and anything else 
   Folder folder;
   const std::string path = folder / "x.npy";
   const auto of_chunks = [&] { return refusal_of([&] { read_chunks(path); }); };
-  save_npy(path, "<u4", "(2, 3)", std::vector<std::uint32_t>{4, 9, 1, 0, 4, 4'000'000'000});
+  save_npy(path, "<u4", "(2, 3)", std::vector<std::uint32_t>{4, 9, 1, 0, 4, 2'147'483'647});
   CHECK(read_chunks(path) == std::vector<Chunk>{{{4, 9}, 1}, {{0, 4}, std::numeric_limits<std::int32_t>::max()}});
+  save_npy(path, "<u4", "(2, 3)", std::vector<std::uint32_t>{4, 9, 1, 0, 4, 4'000'000'000});
+  CHECK(says(of_chunks(), path + ": chunk 1 goes to rank 4000000000; ranks are numbers from 0 to 2147483647"));
   save_npy(path, "<i8", "(0, 3)", Lengths{});
   CHECK(read_chunks(path).empty());
   save_npy(path, "<i8", "(1, 3)", Lengths{0, 9, -1});
