@@ -14,10 +14,11 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kReportBytes = 64 << 10;  // reserved, so that a full disk is found now; longer ones find out when written
 
+/// `a`: behind links.
 bool same_file(const std::string& a, const std::string& b) {
   std::error_code error;
   if (fs::equivalent(a, b, error)) return true;
-  return fs::weakly_canonical(fs::absolute(a), error) == fs::weakly_canonical(fs::absolute(b), error);
+  return fs::weakly_canonical(fs::absolute(a), error) == fs::weakly_canonical(fs::absolute(behind_links(b)), error);
 }
 
 void require_different_files(const RunRequest& request) {
@@ -33,8 +34,9 @@ void require_different_files(const RunRequest& request) {
   for (const std::string& file : request.layout_files) taken.push_back({"a file of --partition", file});
   for (const Named& output : outputs) {
     if (output.second.empty()) continue;
+    const std::string written = behind_links(output.second);
     for (const Named& other : taken)
-      if (same_file(output.second, other.second) || same_file(output.second + kPartialSuffix, other.second))
+      if (same_file(written, other.second) || same_file(written + kPartialSuffix, other.second))
         throw std::invalid_argument(std::string(output.first) + " and " + other.first + " are the same file, " + output.second +
                                     "; give the output a name of its own");
     taken.push_back(output);

@@ -23,11 +23,30 @@ std::string reason(int error) {
   throw std::invalid_argument(path + ": cannot be written: " + why);
 }
 
-/// A symbolic link stays one: what it points to is replaced.
-std::string behind_links(const std::string& path) {
+/// Of a file that cannot be made or opened.
+std::string remedy(int error) {
+  switch (error) {
+    case EMFILE:
+    case ENFILE:
+      return "; raise the limit of open files (ulimit -n), or use fewer ranks a node";
+    case ENOSPC:
+    case EDQUOT:
+      return "; choose a place with more room";
+    case EFBIG:
+      return "; choose a place with more room, or raise the limit of file sizes (ulimit -f)";
+    case ENAMETOOLONG:
+      return std::string("; choose a shorter name: ") + kPartialSuffix + " is appended to it while it is written";
+    case ELOOP:
+      return "; choose another name";
+    default:
+      return "; choose a folder that is there and may be written to by every rank";
+  }
+}
+
+/// For messages: what is behind a link is what cannot be written.
+std::string with_target(const std::string& path, const std::string& target) {
   std::error_code error;
-  const auto target = std::filesystem::canonical(path, error);
-  return error ? path : target.string();
+  return std::filesystem::is_symlink(path, error) ? path + " (a link to " + target + ")" : path;
 }
 
 void require_replaceable(const std::string& path) {
@@ -42,10 +61,9 @@ void reserve(int descriptor, std::int64_t bytes, const std::string& path) {
   int failed = bytes == 0 ? ENOSYS : EINTR;
   while (failed == EINTR) failed = ::fallocate(descriptor, 0, 0, bytes) == 0 ? 0 : errno;
   if (failed == 0) return;
-  errno = failed;
   if (failed != EOPNOTSUPP && failed != ENOSYS)
-    refuse(path, reason(errno) + " (" + std::to_string(bytes) + " bytes are needed); choose a place with more room");
-  if (::ftruncate(descriptor, bytes) != 0) refuse(path, reason(errno));
+    refuse(path, reason(failed) + " (" + std::to_string(bytes) + " bytes are needed)" + remedy(failed));
+  if (::ftruncate(descriptor, bytes) != 0) refuse(path, reason(errno) + remedy(errno));
 }
 
 bool is_file_of(const struct stat& status, const std::string& name) {
@@ -60,8 +78,7 @@ int try_to_create(const std::string& partial, const std::string& path) {
   const std::string in_the_way = partial + " is in the way: ";
   int descriptor = ::open(partial.c_str(), kFlags | O_CREAT | O_EXCL, 0666);
   const bool fresh = descriptor >= 0;
-  if (!fresh && errno != EEXIST)
-    refuse(path, reason(errno) + "; choose a folder that is there and may be written to by every rank");
+  if (!fresh && errno != EEXIST) refuse(path, reason(errno) + remedy(errno));
   if (!fresh) descriptor = ::open(partial.c_str(), kFlags);
   if (descriptor < 0 && errno == ENOENT) return -1;
   if (descriptor < 0) refuse(path, in_the_way + reason(errno) + "; remove it or choose another name");
@@ -89,20 +106,39 @@ int create_partial(const std::string& partial, const std::string& path) {
 
 }  // namespace
 
+std::string behind_links(const std::string& path) {
+  constexpr int kMostLinks = 40;  // the kernel's own
+  namespace fs = std::filesystem;
+  std::error_code error;
+  fs::path at = path;
+  for (int links = 0; fs::is_symlink(at, error); ++links) {
+    if (links == kMostLinks) refuse(path, reason(ELOOP) + remedy(ELOOP));
+    at = at.parent_path() / fs::read_symlink(at, error);
+  }
+  const fs::path there = fs::canonical(at, error);
+  return error ? at.string() : there.string();
+}
+
 WholeFile::WholeFile(const std::string& path, std::int64_t bytes, bool create)
     : path_(behind_links(path)), partial_(path_ + kPartialSuffix), ours_(create) {
+  const std::string name = with_target(path, path_);
   if (!create) {
     descriptor_ = ::open(partial_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (descriptor_ < 0) refuse(path, reason(errno) + "; choose a folder that is there and may be written to by every rank");
+    if (descriptor_ < 0) refuse(name, reason(errno) + remedy(errno));
     return;
   }
   require_replaceable(path_);
-  descriptor_ = create_partial(partial_, path);
+  descriptor_ = create_partial(partial_, name);
   try {
-    reserve(descriptor_, bytes, path);
+    // Closing any descriptor tells what a remote file system could not store; the other one keeps the lock until the file has its
+    // name.
+    copy_ = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
+    if (copy_ < 0) refuse(name, reason(errno) + remedy(errno));
+    reserve(descriptor_, bytes, name);
   } catch (...) {
     ::unlink(partial_.c_str());
     ::close(descriptor_);
+    if (copy_ >= 0) ::close(copy_);
     throw;
   }
 }
@@ -110,12 +146,14 @@ WholeFile::WholeFile(const std::string& path, std::int64_t bytes, bool create)
 WholeFile::~WholeFile() {
   if (ours_) ::unlink(partial_.c_str());  // while it is locked
   if (descriptor_ >= 0) ::close(descriptor_);
+  if (copy_ >= 0) ::close(copy_);
 }
 
 WholeFile::WholeFile(WholeFile&& other) noexcept
     : path_(std::move(other.path_)),
       partial_(std::move(other.partial_)),
       descriptor_(std::exchange(other.descriptor_, -1)),
+      copy_(std::exchange(other.copy_, -1)),
       ours_(std::exchange(other.ours_, false)) {}
 
 void WholeFile::write(std::int64_t offset, std::span<const std::byte> bytes) {
@@ -133,10 +171,7 @@ void WholeFile::cut(std::int64_t bytes) {
 }
 
 void WholeFile::publish() {
-  // Closing any descriptor tells what a remote file system could not store; the other one keeps the lock until the file has its
-  // name.
-  const int copy = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
-  if (copy < 0 || ::close(copy) != 0) throw std::runtime_error(path_ + ": could not be written: " + reason(errno));
+  if (::close(std::exchange(copy_, -1)) != 0) throw std::runtime_error(path_ + ": could not be written: " + reason(errno));
   if (std::rename(partial_.c_str(), path_.c_str()) != 0)
     throw std::runtime_error(path_ + ": could not be given its name: " + reason(errno));
   ours_ = false;

@@ -12,6 +12,10 @@ namespace gyre {
 
 inline constexpr const char* kPartialSuffix = ".gyre-partial";
 
+/// What a path means to whoever writes it: a symbolic link stays one, and what it points to is made or replaced, whether that is
+/// there or not. Throws std::invalid_argument naming the path where links go round in a circle.
+std::string behind_links(const std::string& path);
+
 class WholeFile {
  public:
   /// Local. With `create` (one process) the partial file is made with its space reserved, so that a missing folder, a missing
@@ -35,6 +39,7 @@ class WholeFile {
   std::string path_;
   std::string partial_;
   int descriptor_ = -1;
+  int copy_ = -1;      // of the creator: closed first
   bool ours_ = false;  // to be removed unless published
 };
 

@@ -777,6 +777,24 @@ class WrongInput(CommandTest):
         self.assertEqual((done.returncode, done.stdout, os.listdir(self.folder)), (2, "", []), done.stderr)
         self.assertIn("out.npy: cannot be written: File too large", done.stderr)
 
+    def test_too_few_descriptors_are_told_from_a_folder_that_is_missing(self):
+        limit = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (8, 8))
+        arguments = ["run", "--synthetic", "300", "--ranks", "8", "--out", self.path("out.npy")]
+        done = subprocess.run([GYRE, *arguments], preexec_fn=limit, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout, os.listdir(self.folder)), (2, "", []), done.stderr)
+        self.assertIn("Too many open files; raise the limit of open files (ulimit -n)", done.stderr)
+
+    def test_outputs_behind_links_are_told_apart_by_what_they_point_to(self):
+        os.symlink("made.npy", self.path("a.npy"))
+        os.symlink(self.path("made.npy"), self.path("b.npy"))
+        os.symlink("loop.npy", self.path("loop.npy"))
+        self.refuse_everywhere("--synthetic", 9, "--out", self.path("a.npy"), "--lse", self.path("b.npy"), saying="--lse and --out")
+        self.refuse_everywhere("--synthetic", 9, "--out", self.path("loop.npy"), saying=("loop.npy", "Too many levels of symbolic links"))
+        self.refuse("run", "--synthetic", 9, "--out", self.path("loop.npy"), mpi=3, saying=("loop.npy", "choose another name"))
+        self.succeed("run", "--synthetic", 9, "--ranks", 2, "--out", self.path("a.npy"))
+        self.assertTrue(os.path.islink(self.path("a.npy")))
+        self.assertEqual(load(self.path("made.npy"))[0], (9, 8, 64))
+
     def test_missing_files_are_named_with_their_option_and_a_remedy(self):
         for option in ("q", "k", "v"):
             remedy = (f"--{option} ", "missing.npy: cannot be read: No such file or directory; give a file that is there on every rank")

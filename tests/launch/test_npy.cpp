@@ -264,6 +264,35 @@ TEST_CASE("a file that was not published leaves nothing behind, and an older fil
   CHECK(load(folder / "out.npy") == ramp(1));
 }
 
+TEST_CASE("a link whose target is not there stays one, and its target is made; links in a circle are refused") {
+  Folder folder;
+  fs::create_directory(folder / "data");
+  fs::create_symlink("data/there.npy", folder / "middle.npy");
+  fs::create_symlink(folder / "middle.npy", folder / "link.npy");
+  {
+    TensorWriter creator(folder / "link.npy", {.name = "out", .shape = {1, 1}}, true);
+    CHECK(fs::exists(folder / "data/there.npy.gyre-partial"));
+    creator.publish();
+  }
+  CHECK((fs::is_symlink(folder / "link.npy") && fs::is_symlink(folder / "middle.npy")));
+  CHECK(fs::is_regular_file(folder / "data/there.npy"));
+
+  const auto refusal_of = [](const std::string& path) {
+    try {
+      WholeFile(path, 0, true);
+    } catch (const std::invalid_argument& error) {
+      return std::string(error.what());
+    }
+    return "accepted"s;
+  };
+  fs::create_symlink("b.npy", folder / "a.npy"), fs::create_symlink("a.npy", folder / "b.npy");
+  CHECK(says(refusal_of(folder / "a.npy"), "a.npy: cannot be written: Too many levels of symbolic links; choose another name"));
+  CHECK(fs::is_symlink(folder / "a.npy"));
+  fs::create_symlink(folder / "no/such.npy", folder / "far.npy");
+  CHECK(says(refusal_of(folder / "far.npy"),
+             "far.npy (a link to " + (folder / "no/such.npy") + "): cannot be written: No such file"));
+}
+
 TEST_CASE("a published file replaces what a symbolic link points to, and the link stays") {
   Folder folder;
   save_npy(folder / "there.npy", "<f4", "(1, 1)", ramp(1));
