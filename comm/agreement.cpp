@@ -60,15 +60,40 @@ std::vector<Statement> gather_statements(Transport& transport, const std::string
   return statements;
 }
 
-using Item = std::optional<std::pair<std::string, std::string>>;  // nothing where a statement has ended
+using Value = std::optional<std::string>;  // nothing where a rank was not given that input
 
-/// The item of every rank at the first place where they are not all the same.
-std::vector<Item> first_difference(const std::vector<Statement>& statements) {
-  for (std::size_t place = 0;; ++place) {
-    std::vector<Item> items;
-    for (const Statement& statement : statements) items.push_back(place < statement.size() ? Item(statement[place]) : std::nullopt);
-    if (std::count(items.begin(), items.end(), items[0]) != std::ptrdiff_t(items.size())) return items;
+/// One input as every rank has it.
+struct Difference {
+  std::string name;
+  std::vector<Value> values;  // [rank]
+};
+
+Value value_of(const Statement& statement, const std::string& name) {
+  const auto found = std::find_if(statement.begin(), statement.end(), [&](const auto& item) { return item.first == name; });
+  return found == statement.end() ? std::nullopt : Value(found->second);
+}
+
+std::string names_of(const Statement& statement) {
+  std::string names;
+  for (const auto& [name, value] : statement) names += (names.empty() ? "" : ", ") + name;
+  return names;
+}
+
+/// Of the inputs that are not the same on all ranks, the first of the lowest rank that has one.
+Difference first_difference(const std::vector<Statement>& statements) {
+  const auto same = [](const std::vector<Value>& values) {
+    return std::count(values.begin(), values.end(), values[0]) == std::ptrdiff_t(values.size());
+  };
+  std::vector<Value> values(statements.size());
+  for (const Statement& statement : statements) {
+    for (const auto& [name, value] : statement) {
+      std::transform(statements.begin(), statements.end(), values.begin(),
+                     [&](const Statement& other) { return value_of(other, name); });
+      if (!same(values)) return {name, values};
+    }
   }
+  std::transform(statements.begin(), statements.end(), values.begin(), names_of);
+  return {"the order of their inputs", values};
 }
 
 /// Long values (a list of ten thousand documents) are cut to the surroundings of the first difference.
@@ -83,21 +108,16 @@ std::string excerpt(const std::string& value, const std::string& other) {
   return (begin > 0 ? "..." : "") + value.substr(begin, kShown) + (begin + kShown < value.size() ? "..." : "");
 }
 
-std::string describe(const std::vector<Item>& items) {
-  const auto supporters = [&](const Item& item) { return std::count(items.begin(), items.end(), item); };
+std::string describe(const Difference& difference) {
+  const std::vector<Value>& values = difference.values;
+  const auto supporters = [&](const Value& value) { return std::count(values.begin(), values.end(), value); };
   const auto majority =
-      std::max_element(items.begin(), items.end(), [&](const Item& a, const Item& b) { return supporters(a) < supporters(b); });
-  const auto dissenter = std::find_if(items.begin(), items.end(), [&](const Item& item) { return item != *majority; });
-  const auto at = [&](auto item) { return " on rank " + std::to_string(item - items.begin()); };
-
-  if (*majority && *dissenter && (*majority)->first == (*dissenter)->first) {
-    const std::string& left = (*majority)->second;
-    const std::string& right = (*dissenter)->second;
-    return "ranks disagree on " + (*majority)->first + ": " + excerpt(left, right) + at(majority) + ", " + excerpt(right, left) +
-           at(dissenter);
-  }
-  const auto text = [](const Item& item) { return item ? item->first + " = " + excerpt(item->second, "") : "nothing more"; };
-  return "ranks disagree on which inputs there are: " + text(*majority) + at(majority) + ", " + text(*dissenter) + at(dissenter);
+      std::max_element(values.begin(), values.end(), [&](const Value& a, const Value& b) { return supporters(a) < supporters(b); });
+  const auto dissenter = std::find_if(values.begin(), values.end(), [&](const Value& value) { return value != *majority; });
+  const auto text = [&](auto value, auto other) {
+    return (*value ? excerpt(**value, other->value_or("")) : "not given") + " on rank " + std::to_string(value - values.begin());
+  };
+  return "ranks disagree on " + difference.name + ": " + text(majority, dissenter) + ", " + text(dissenter, majority);
 }
 
 /// What `step` threw, or nothing.

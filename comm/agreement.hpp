@@ -20,6 +20,7 @@ using Statement = std::vector<std::pair<std::string, std::string>>;
 /// has another:
 ///
 ///   ranks disagree on head_dim: 64 on rank 0, 128 on rank 2; give every rank the same
+///   ranks disagree on --check: not given on rank 0, 5 on rank 1; give every rank the same
 ///
 /// Collective.
 void agree(Transport& transport, const Statement& statement);

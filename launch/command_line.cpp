@@ -173,14 +173,18 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.check_rows = given.integer<std::int64_t>("check", 1, kMostTokens).value_or(0);
   request.seed = given.integer<std::uint64_t>("seed", 0).value_or(request.seed);
   for (const auto& [name, value] : given.all())
-    if (name != "threads") request.given.emplace_back("--" + name, value);
+    if (name != "threads") request.given.emplace_back("--" + name, value.empty() ? "given" : value);
   return request;
 }
 
-std::string help() {
+Command help() {
   std::ostringstream text;
   text << kIntroduction << describe_run_options() << "\n" << topo_help();
-  return text.str();
+  return {.name = "--help", .text = text.str()};
+}
+
+Command tell_version() {
+  return {.name = "--version", .text = std::string("gyre ") + version() + "\n"};
 }
 
 }  // namespace
@@ -188,21 +192,22 @@ std::string help() {
 Command parse_command_line(const std::vector<std::string>& arguments, bool launched, const MaskFiles& files,
                            const PartitionChoice::ReadChunks& read_chunks) {
   const std::string first = arguments.empty() ? "" : arguments[0];
-  if (first == "--help") return {.text = help()};
-  if (first == "--version") return {.text = std::string("gyre ") + version() + "\n"};
+  if (first == "--help" || first == "-h" || first == "help") return help();
+  if (first == "--version" || first == "version") return tell_version();
   if (first.empty() || first.starts_with('-')) refuse("there is no subcommand; use gyre run, or gyre --help");
   if (first == "plan") refuse("gyre " + first + " is not built yet; use gyre run");
   if (first != "run" && first != "topo") refuse("unknown subcommand '" + first + "'; use gyre run, gyre topo or gyre --help");
 
-  const std::vector<std::string> options(arguments.begin() + 1, arguments.end());
+  std::vector<std::string> options(arguments.begin() + 1, arguments.end());
+  std::replace(options.begin(), options.end(), std::string("-h"), std::string("--help"));
   if (first == "topo") {
-    const auto request = parse_topo(options);
-    return {.topo = request, .text = request ? "" : topo_help()};
+    if (const auto request = parse_topo(options)) return {.name = first, .topo = request};
+    return {.name = "topo --help", .text = topo_help()};
   }
   const Given given("run", describe_run_options(), options);
-  if (given.has("help")) return {.text = help()};
-  if (given.has("version")) return {.text = std::string("gyre ") + version() + "\n"};
-  return {.run = run_request(given, launched, files, read_chunks)};
+  if (given.has("help")) return help();
+  if (given.has("version")) return tell_version();
+  return {.name = first, .run = run_request(given, launched, files, read_chunks)};
 }
 
 }  // namespace gyre

@@ -12,6 +12,7 @@ namespace gyre {
 
 /// Something to do, or else a text (help, version) to print.
 struct Command {
+  std::string name;  // "run", "topo --help": what ranks must agree on
   std::optional<RunRequest> run{};
   std::optional<TopoRequest> topo{};
   std::string text{};

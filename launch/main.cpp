@@ -33,13 +33,6 @@ void print_error(const std::exception& error) {
   std::fflush(stderr);
 }
 
-/// What ranks must agree on before anything else: a rank that prints its help would not meet those that run.
-std::string name_of(const Command& command) {
-  if (command.run) return "run";
-  if (command.topo) return "topo";
-  return command.text.substr(0, command.text.find('\n'));
-}
-
 int run(Transport& transport, const Command& command) {
   if (command.run) return run_command(transport, *command.run);
   if (command.topo) return topo_command(transport, *command.topo);
@@ -71,7 +64,8 @@ int run_on_ranks(Transport& transport, const Launcher& launcher, const std::vect
   Command command;
   together(transport,
            [&] { while_alive(transport, [&] { command = parse_command_line(arguments, true, mask_files(), read_chunks); }); });
-  agree(transport, {{"the command", name_of(command)}});
+  // Before anything else: a rank that prints its help would not meet those that run.
+  agree(transport, {{"the command", command.name}});
   return run(transport, command);
 } catch (const std::invalid_argument& error) {
   if (launcher.rank == 0 || launcher.left_over) print_error(error);

@@ -99,8 +99,8 @@ Group work() {
 
 po::options_description describe_run_options() {
   po::options_description all;
-  for (const Group& group :
-       {input(), output(), attention(), work(), Group("Other").flag("help", "this text").flag("version", "the version")})
+  for (const Group& group : {input(), output(), attention(), work(),
+                             Group("Other").flag("help", "this text (also -h, or gyre help)").flag("version", "the version")})
     all.add(group.options());
   return all;
 }

@@ -831,6 +831,10 @@ class UnderMpirun(CommandTest):
     def test_ranks_that_were_asked_for_different_things_say_so_once(self):
         self.refuse("run", "--synthetic", 9, "--mask", "full", ":", "-n", "1", GYRE, "run", "--synthetic", 9, "--mask", "causal", mpi=1,
                     saying=("--mask", "causal", "full"))  # fmt: skip
+        self.refuse("run", "--synthetic", 9, ":", "-n", "1", GYRE, "run", "--synthetic", 9, "--check", "5", mpi=1,
+                    saying="ranks disagree on --check: not given on rank 0, 5 on rank 1")  # fmt: skip
+        self.refuse("run", "--synthetic", 9, ":", "-n", "1", GYRE, "run", "--synthetic", 9, "--integrity", mpi=1,
+                    saying="ranks disagree on --integrity: not given on rank 0, given on rank 1")  # fmt: skip
 
     def test_ranks_of_mpirun_are_traced_into_one_file_and_stay_silent_on_standard_error(self):
         Traces.check_ring(self, 3, Traces.trace(self, "--synthetic", 600, "--mask", "causal", mpi=3))

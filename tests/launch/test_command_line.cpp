@@ -207,13 +207,17 @@ TEST_CASE("subcommands are required, and those of the contract that are not buil
 }
 
 TEST_CASE("help lists every option that is taken, and needs no input") {
-  for (const Arguments& arguments : {Arguments{"--help"}, Arguments{"run", "--help"}}) {
+  for (const Arguments& arguments :
+       {Arguments{"--help"}, {"run", "--help"}, {"-h"}, {"help"}, {"run", "-h"}, {"run", "--synthetic", "9", "-h"}}) {
     const Command command = parse_command_line(arguments, false);
     CHECK_FALSE(command.run);
     for (const char* name : {"--q", "--synthetic", "--query-offset", "--report", "--check", "--isa"})
       CHECK(command.text.find(name) != std::string::npos);
   }
   CHECK(parse_command_line({"run", "--version"}, false).text.starts_with("gyre "));
+  CHECK(parse_command_line({"version"}, false).text == parse_command_line({"--version"}, false).text);
+  CHECK(parse_command_line({"topo", "-h"}, false).text == topo_help());
+  CHECK(refusal({"--synthetic", "9", "--out", "-h"}).starts_with("--out needs a value"));
 }
 
 TEST_CASE("what must be the same on every rank is what was given, without the threads") {

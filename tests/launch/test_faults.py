@@ -137,8 +137,8 @@ class Confusion(unittest.TestCase):
     def test_ranks_of_which_one_asks_for_help_say_so(self):
         mpi = [MPIEXEC, "--oversubscribe", "--bind-to", "none", "-n", 1]
         run = [GYRE, "run", "--synthetic", 9]
-        self.refuse([*mpi, GYRE, "--help", ":", "-n", 2, *run], ("ranks disagree on the command", "run on rank 1"))
-        self.refuse([*mpi, *run, ":", "-n", 1, GYRE, "--version"], ("ranks disagree on the command", "run on rank 0"))
+        self.refuse([*mpi, GYRE, "--help", ":", "-n", 2, *run], ("ranks disagree on the command: ", "--help on rank 0", "run on rank 1"))
+        self.refuse([*mpi, *run, ":", "-n", 1, GYRE, "--version"], ("ranks disagree on the command: run on rank 0, --version on rank 1",))
 
     def test_variables_of_a_job_that_is_over_are_named(self):
         for rank in ("0", "2"):
