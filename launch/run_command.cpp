@@ -179,7 +179,6 @@ int run_command(Transport& transport, const RunRequest& request) {
   Attention attention(transport, problem, options);
   Outputs outputs(transport, request, problem);
 
-  if (transport.rank() == 0) warn_of_placement(topology.places, threads);
   LiveLine live(live_descriptor(transport, request.live));
   live.phase("reading");
   std::optional<Team> team;
@@ -188,6 +187,8 @@ int run_command(Transport& transport, const RunRequest& request) {
     team.emplace(options.threads);
     tensors.emplace(*inputs, problem, attention, *team);
   });
+  live.erase();
+  if (transport.rank() == 0) warn_of_placement(topology.places, threads);  // now that nothing can be refused any more
   const Operands operands = tensors->operands(problem);
   transport.heartbeat().set_stage({"measuring"});
   Report report = describe(transport, problem, attention, topology, options.threads);

@@ -827,6 +827,9 @@ class UnderMpirun(CommandTest):
         self.refuse("run", "--synthetic", 9, "--out", self.path("no/out.npy"), mpi=3, saying="no/out.npy")
         self.refuse("run", "--q", self.path("q.npy"), "--k", "k", "--v", "v", mpi=3, saying=("--q", "q.npy: cannot be read"))
         self.refuse("run", "--synthetic", 9, "--mask", "documents(4,4)", mpi=3, saying="8")
+        save(self.path("nan.npy"), (6, 1, 2), [math.nan] * 12)  # no warning of where ranks run stands before that
+        files = [word for name in "qkv" for word in ("--" + name, self.path("nan.npy"))]
+        self.refuse("run", *files, "--threads", 9, mpi=3, saying="--q " + self.path("nan.npy") + ": token 0, head 0, channel 0 is nan")
 
     def test_ranks_that_were_asked_for_different_things_say_so_once(self):
         self.refuse("run", "--synthetic", 9, "--mask", "full", ":", "-n", "1", GYRE, "run", "--synthetic", 9, "--mask", "causal", mpi=1,
