@@ -47,12 +47,13 @@ std::string time_text(const Report& report) {
 }
 
 /// One part of a call: the rank that has most of it beside the mean of all.
-std::string part_text(const char* name, const Report& report, double CallTime::*part) {
+/// What is said behind it is of parts that lie inside others: nobody is to add them up.
+std::string part_text(const char* name, const Report& report, double CallTime::*part, const char* inside = "") {
   const Spread spread = report.measured.spread(part);
   std::string text = format("  %-10s %s", name, seconds_text(spread.most).c_str());
   if (report.ranks > 1) text += format(" on rank %d, %s on the mean rank", spread.rank, seconds_text(spread.mean).c_str());
   if (report.ranks > 1 && part == &CallTime::computing_seconds) text += format(" (imbalance %.1f%%)", 100 * spread.imbalance());
-  return text + "\n";
+  return text + inside + "\n";
 }
 
 std::string bytes_line(const char* name, const Report& report, std::uint64_t RankFigures::*bytes) {
@@ -119,10 +120,10 @@ std::string to_text(const Report& report) {
   text += problem_text(report.problem) + time_text(report);
   text += part_text("computing", report, &CallTime::computing_seconds);
   text += part_text("packing", report, &CallTime::packing_seconds);
-  text += part_text("transport", report, &CallTime::communicating_seconds);
   text += part_text("waiting", report, &CallTime::waiting_seconds);
+  text += part_text("transport", report, &CallTime::communicating_seconds, "; its polls are part of computing and packing");
   if (report.measured.spread(&CallTime::integrity_seconds).most > 0)
-    text += part_text("integrity", report, &CallTime::integrity_seconds);
+    text += part_text("integrity", report, &CallTime::integrity_seconds, "; writing checksums is part of packing");
   if (report.measured.silent) text += overlap_text(report.measured);
   text += format("  cores      %s of all processes in a mean call\n", seconds_text(report.measured.cpu_seconds).c_str());
   text += bytes_line("sent", report, &RankFigures::bytes_sent);

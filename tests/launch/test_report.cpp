@@ -45,6 +45,17 @@ TEST_CASE("the page names the rank that computes longest, the mean, and the imba
   CHECK(says(page, "6 kB in a call, 4 kB of them by rank 2"));
 }
 
+TEST_CASE("the page says which parts lie inside others, and computing, packing and waiting stand together") {
+  Report report = uneven();
+  for (RankFigures& rank : report.measured.ranks) rank.call.communicating_seconds = 0.125, rank.call.integrity_seconds = 0.0625;
+  const std::string page = to_text(report);
+  CHECK(says(page, "transport  125 ms on rank 0, 125 ms on the mean rank; its polls are part of computing and packing\n"));
+  CHECK(says(page, "integrity  62.5 ms on rank 0, 62.5 ms on the mean rank; writing checksums is part of packing\n"));
+  CHECK(page.find("  computing") < page.find("  packing"));
+  CHECK(page.find("  packing") < page.find("  waiting"));
+  CHECK(page.find("  waiting") < page.find("  transport"));
+}
+
 TEST_CASE("a single rank is not compared with itself") {
   Report report = uneven();
   report.ranks = report.measured.repetitions = 1;
