@@ -158,7 +158,10 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.query_file = given.text("q"), request.key_file = given.text("k"), request.value_file = given.text("v");
   request.out_file = output_of(given, "out"), request.lse_file = output_of(given, "lse");
   request.out_type = out_type_of(given);
-  request.report_file = given.text("report"), request.trace_file = given.text("trace");
+  if (given.text("report") == kStandardOutput) request.printed = Printed::json;
+  if (request.printed == Printed::page) request.report_file = given.text("report");
+  if (given.text("trace") == kStandardOutput) refuse("--trace - is no file; give a name (only --report - goes to standard output)");
+  request.trace_file = given.text("trace");
   request.mask = Mask::parse(given.text("mask", "full"), noting_names(files, request.mask_files));
   request.query_offset = given.integer<std::int64_t>("query-offset", -kMostTokens, kMostTokens);
   request.scale = given.real("scale", -kLargestScale, kLargestScale);

@@ -21,6 +21,9 @@ namespace gyre {
 /// Throws std::invalid_argument.
 [[noreturn]] void refuse(const std::string& text);
 
+/// As the name of a file.
+inline constexpr const char* kStandardOutput = "-";
+
 class Given {
  public:
   /// Long options, each once and never abbreviated, so that "-3" is a value. Flags take none, all others one. Throws

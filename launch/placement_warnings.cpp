@@ -124,10 +124,14 @@ std::vector<std::string> placement_warnings(std::span<const RankPlace> places, s
                          first.host_name.data() + " for " + count_text(busy, "thread") + "; " + remedy);
     }
     const Group crowded = picked(host, [&](int rank) { return threads[rank] > places[rank].cores; });
-    if (!crowded.empty())
-      warnings.push_back(each_of(crowded) + " runs more threads than the " +
+    if (!crowded.empty()) {
+      const auto by_threads = [&](int a, int b) { return threads[a] < threads[b]; };
+      const auto [least, most] = std::minmax_element(crowded.begin(), crowded.end(), by_threads);
+      warnings.push_back(each_of(crowded) + (threads[*least] < threads[*most] ? " runs up to " : " runs ") +
+                         count_text(threads[*most], "thread") + ", more than the " +
                          count_text(static_cast<int>(places[crowded[0]].cores), "core") + " of " + first.host_name.data() +
                          " that it is bound to; give it fewer, or bind it to more cores (gyre topo has lines for that)");
+    }
     const Group crossing = picked(host, [&](int rank) { return threads[rank] > 1 && std::popcount(places[rank].numa_nodes) > 1; });
     if (!crossing.empty())
       warnings.push_back("the threads of " + each_of(crossing) + " cross NUMA nodes of " + first.host_name.data() +

@@ -26,9 +26,10 @@ nlohmann::ordered_json check_json(const CheckResult& check) {
 std::string problem_text(const Problem& problem) {
   const std::string mask = problem.mask.text().size() > 80 ? problem.mask.text().substr(0, 77) + "..." : problem.mask.text();
   const std::string softcap = problem.softcap ? format(", softcap %.6g", *problem.softcap) : "";
-  return format("  problem    %lld queries x %lld keys, %d heads (%d key/value), head dim %d, value dim %d, %s\n",
-                static_cast<long long>(problem.query_tokens), static_cast<long long>(problem.key_tokens), problem.query_heads,
-                problem.key_heads, problem.head_dim, problem.value_dim, to_string(problem.type).c_str()) +
+  const std::string queries = problem.query_tokens == 1 ? "1 query" : std::to_string(problem.query_tokens) + " queries";
+  return format("  problem    %s x %s, %s (%d key/value), head dim %d, value dim %d, %s\n", queries.c_str(),
+                plural(problem.key_tokens, "key").c_str(), plural(problem.query_heads, "head").c_str(), problem.key_heads,
+                problem.head_dim, problem.value_dim, to_string(problem.type).c_str()) +
          format("  mask       %s; query 0 at key position %lld; scale %.6g%s\n", mask.c_str(),
                 static_cast<long long>(problem.first_query_position()), problem.score_scale(), softcap.c_str());
 }

@@ -152,9 +152,9 @@ void trace(Transport& transport, const Attention& attention, const Topology& top
 }
 
 /// On rank 0. Returns the exit status.
-int tell(const Report& report, Outputs& outputs) {
+int tell(const Report& report, Printed printed, Outputs& outputs) {
   outputs.write_report(to_json(report));
-  print(to_text(report));
+  print(printed == Printed::json ? to_json(report) : to_text(report));
   if (!report.check || report.check->failure.empty()) return kSuccess;
   std::fprintf(stderr, "gyre: check failed: %s\n", report.check->failure.c_str());
   return kCheckFailed;
@@ -208,7 +208,7 @@ int run_command(Transport& transport, const RunRequest& request) {
   });
   if (!request.trace_file.empty()) trace(transport, attention, topology, options.threads, record, outputs);
   together_alive(transport, "reporting", [&] {
-    if (transport.rank() == 0) status = tell(report, outputs);
+    if (transport.rank() == 0) status = tell(report, request.printed, outputs);
   });
   transport.broadcast(std::as_writable_bytes(std::span(&status, 1)), 0);
   return status;

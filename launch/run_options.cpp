@@ -2,6 +2,7 @@
 
 #include <boost/program_options.hpp>
 
+#include "kernels/dispatch.hpp"
 #include "launch/run_request.hpp"
 #include "launch/text.hpp"
 #include "runtime/problem.hpp"
@@ -28,6 +29,14 @@ class Group {
   po::options_description options_;
 };
 
+/// "avx512, avx2 and portable".
+std::string available_text() {
+  std::string text;
+  for (const KernelTable* kernels : available_kernels())
+    text += (text.empty() ? "" : kernels == available_kernels().back() ? " and " : ", ") + std::string(kernels->name);
+  return text;
+}
+
 Group input() {
   const std::string dims = limits_text(1, kLargestDim), heads = limits_text(1, kMostHeads);
   return Group("Input: one file, three files, or random tensors")
@@ -49,7 +58,7 @@ Group output() {
       .option("out", "FILE", "the result, [query tokens, heads, value dim]: .npy, or .safetensors with one tensor, out")
       .option("lse", "FILE", "natural log-sum-exp, float32, [query tokens, heads]: .npy, or .safetensors with one tensor, lse")
       .option("out-dtype", "TYPE", "of --out: f32 (default), f16, f64, and in .safetensors also bf16")
-      .option("report", "FILE", "what is printed at the end, as JSON")
+      .option("report", "FILE", "what is printed at the end, as JSON; -: on standard output, instead of the page")
       .option("trace", "FILE", "timeline of the last repetition, for Perfetto: compute, wait, send, receive of every rank")
       .option("live", "WHEN", "a line on standard error that says where the run stands: auto (on a terminal), always, never")
       .option("check", "ROWS", "recompute that many rows in float64; exit status 1 if the error is over its bound");
@@ -85,7 +94,7 @@ Group work() {
       .option("threads", "N",
               "compute threads of a rank, " + limits_text(1, kMostThreads) + " (its share of the cores it is bound to)")
       .option("device", "NAME", "cpu or auto (default)")
-      .option("isa", "NAME", "instruction set: avx512, avx2 or portable (the best)")
+      .option("isa", "NAME", "instruction set; this processor has " + available_text() + " (the best)")
       .option("repeat", "N",
               "timed repetitions after a warm-up, " + limits_text(1, kMostRepetitions) + "; the report gives the median")
       .flag("integrity", "checksums behind cells: what arrives damaged ends the job, named")

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "launch/print.hpp"
 #include "runtime/io/stored_tensor.hpp"
 #include "runtime/problem.hpp"
 
@@ -33,6 +34,7 @@ struct RunRequest {
   std::string input_file;                                   // .safetensors of all three; empty: a file each
   std::string query_file, key_file, value_file;             // .npy
   std::string out_file, lse_file, report_file, trace_file;  // empty: not wanted
+  Printed printed = Printed::page;                          // json: of the report, which then has no file
   FileType out_type = FileType::f32;                        // of out_file
 
   Mask mask;

@@ -25,7 +25,8 @@ constexpr int kMostRanks = 1 << 20;
 po::options_description describe_options() {
   po::options_description options("Options of gyre topo");
   options.add_options()("ranks", po::value<std::string>()->value_name("N"), "how to start that many ranks on such nodes")(
-      "json", po::value<std::string>()->value_name("FILE"), "the same, as JSON")("help", "this text");
+      "json", po::value<std::string>()->value_name("FILE"), "the same, as JSON; -: on standard output, instead of the text")(
+      "help", "this text");
   return options;
 }
 
@@ -54,7 +55,9 @@ std::vector<int> gather_threads(Transport& transport, int threads) {
 std::optional<TopoRequest> parse_topo(const std::vector<std::string>& arguments) {
   const Given given("topo", describe_options(), arguments);
   if (given.has("help")) return std::nullopt;
-  return TopoRequest{.ranks = given.integer("ranks", 1, kMostRanks), .json_file = given.text("json")};
+  TopoRequest request{.ranks = given.integer("ranks", 1, kMostRanks), .json_file = given.text("json")};
+  if (request.json_file == kStandardOutput) request.json_file.clear(), request.printed = Printed::json;
+  return request;
 }
 
 std::string topo_help() {
@@ -87,7 +90,7 @@ int topo_command(Transport& transport, const TopoRequest& request) {
       json->write(0, to_json(report));
       json->publish();
     }
-    print(to_text(report));
+    print(request.printed == Printed::json ? to_json(report) : to_text(report));
   });
   return kSuccess;
 }

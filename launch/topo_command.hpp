@@ -8,12 +8,14 @@
 
 #include "comm/topology.hpp"
 #include "comm/transport.hpp"
+#include "launch/print.hpp"
 
 namespace gyre {
 
 struct TopoRequest {
   std::optional<int> ranks;  // to give a line for; nothing: those of the job, or what suits one of these nodes
   std::string json_file;     // empty: not wanted
+  Printed printed = Printed::page;
 };
 
 /// `arguments`: behind "topo". Nothing if they ask for help. Throws std::invalid_argument. Touches no file.

@@ -155,8 +155,9 @@ Mask operator|(const Mask& a, const Mask& b) {
 
 void Mask::require_key_tokens(std::int64_t key_tokens) const {
   if (!key_tokens_ || *key_tokens_ == key_tokens) return;
-  throw std::invalid_argument("the documents of the mask add up to " + std::to_string(*key_tokens_) + " tokens, but there are " +
-                              std::to_string(key_tokens) + " keys: give lengths that sum to the key tokens");
+  throw std::invalid_argument("the documents of the mask add up to " + std::to_string(*key_tokens_) + " tokens, but there " +
+                              (key_tokens == 1 ? "is 1 key" : "are " + std::to_string(key_tokens) + " keys") +
+                              ": give lengths that sum to the key tokens");
 }
 
 void Mask::require_tables(std::int64_t query_tokens, std::int64_t key_tokens, int query_heads) const {
@@ -164,8 +165,9 @@ void Mask::require_tables(std::int64_t query_tokens, std::int64_t key_tokens, in
     const std::int64_t block = shape.block_tokens;
     const auto blocks = [&](std::int64_t tokens) { return tokens / block + (tokens % block != 0); };
     if (shape.heads != 1 && shape.heads != query_heads) {
-      throw std::invalid_argument(file + " has blocks of " + std::to_string(shape.heads) + " heads, but there are " +
-                                  std::to_string(query_heads) + " query heads: give blocks for each, or one table for all");
+      throw std::invalid_argument(file + " has blocks of " + std::to_string(shape.heads) + " heads, but there " +
+                                  (query_heads == 1 ? "is 1 query head" : "are " + std::to_string(query_heads) + " query heads") +
+                                  ": give blocks for each, or one table for all");
     }
     if (shape.rows != blocks(query_tokens) || shape.columns != blocks(key_tokens)) {
       throw std::invalid_argument(file + " is [" + std::to_string(shape.rows) + ", " + std::to_string(shape.columns) +

@@ -514,9 +514,20 @@ class Reports(CommandTest):
             report = json.load(file)
         self.assertEqual((report["bytes_sent"], report["check"], report["repeat"]), (0, None, 1))
 
+    def test_a_report_to_standard_output_is_the_only_thing_there_and_no_file(self):
+        text = self.succeed("run", "--synthetic", 50, "--ranks", 2, "--report", "-", "--out", self.path("o.npy"))
+        self.assertEqual((json.loads(text)["query_tokens"], json.loads(text)["ranks"]), (50, 2))
+        self.assertEqual(os.listdir(self.folder), ["o.npy"])
+        self.assertIn("nodes", json.loads(self.succeed("topo", "--json", "-")))
+        self.assertFalse(os.path.exists("-"))
+        self.refuse("run", "--synthetic", 50, "--trace", "-", saying="--trace - is no file; give a name")
+
     def test_help_and_version_answer_with_status_zero(self):
         self.assertIn("--query-offset", self.succeed("run", "--help"))
         self.assertIn("gyre run", self.succeed("--help"))
+        for words in (["-h"], ["help"], ["run", "-h"]):
+            self.assertEqual(self.succeed(*words), self.succeed("--help"))
+        self.assertEqual(self.succeed("version"), self.succeed("--version"))
         self.assertRegex(self.succeed("--version"), r"^gyre \d+\.\d+\.\d+\n$")
 
 
@@ -845,7 +856,8 @@ class UnderMpirun(CommandTest):
     def test_what_a_killed_job_left_does_not_stop_the_next_one(self):
         self.kill_and_run_again([MPIEXEC, "--oversubscribe", "--bind-to", "none", "-n", "2"])
 
-    def test_help_is_printed_once(self):
+    def test_help_and_reports_are_printed_once(self):
+        self.assertEqual(json.loads(self.succeed("run", "--synthetic", 50, "--report", "-", mpi=3))["ranks"], 3)
         self.assertEqual(self.succeed("--help", mpi=3).count("--query-offset"), 1)
 
 

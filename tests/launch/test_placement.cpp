@@ -163,7 +163,11 @@ TEST_CASE("more threads than the cores that a rank is bound to are warned of") {
   const std::vector<RankPlace> places{place(kTwoCores, "a", 0, 1, 1), place(kTwoCores, "a", 1, 1, 2)};
   const auto warnings = placement_warnings(places, std::array{2, 1});
   REQUIRE(warnings.size() == 1);
-  REQUIRE(warnings[0].starts_with("rank 0 runs more threads than the 1 core of a that it is bound to"));
+  REQUIRE(warnings[0].starts_with("rank 0 runs 2 threads, more than the 1 core of a that it is bound to"));
+  REQUIRE(
+      placement_warnings(places, std::array{2, 2})[0].starts_with("each of ranks 0-1 runs 2 threads, more than the 1 core of a"));
+  REQUIRE(
+      placement_warnings(places, std::array{2, 3})[0].starts_with("each of ranks 0-1 runs up to 3 threads, more than the 1 core"));
 }
 
 TEST_CASE("far more threads than a node has are refused, counted over its ranks and node by node") {

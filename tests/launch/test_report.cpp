@@ -58,12 +58,14 @@ TEST_CASE("the page says which parts lie inside others, and computing, packing a
 
 TEST_CASE("a single rank is not compared with itself") {
   Report report = uneven();
-  report.ranks = report.measured.repetitions = 1;
+  report.ranks = report.measured.repetitions = report.problem.query_heads = report.problem.key_heads = 1;
+  report.problem.query_tokens = report.problem.key_tokens = 1;
   report.measured.ranks.resize(1);
   const std::string page = to_text(report);
   CHECK_FALSE(says(page, "mean rank"));
   CHECK_FALSE(says(page, "slowest rank"));
   CHECK(says(page, "(one call)"));
+  CHECK(says(page, "1 query x 1 key, 1 head (1 key/value), head dim 8"));
 }
 
 TEST_CASE("the page says why ranks of a node do not share memory, and nothing if they do") {
