@@ -15,11 +15,19 @@ std::int64_t cell_bytes(Role role, const CellShape& shape, std::int64_t tokens) 
              trailer;
     case Role::partial:
       return query_strips(shape, tokens) * partial_strip_floats(shape) * std::int64_t{sizeof(float)};
+    case Role::grad_out:
+      return query_strips(shape, tokens) * query_strip_elements(grad_out_shape(shape)) * bytes;
+    case Role::row_statistics:
+      return query_strips(shape, tokens) * 2 * kStrip * std::int64_t{sizeof(float)};
+    case Role::grad_query:
+      return query_strips(shape, tokens) * grad_query_strip_floats(shape) * std::int64_t{sizeof(float)};
+    case Role::grad_key_value:
+      return 2 * grad_sums_floats(shape, tokens) * std::int64_t{sizeof(float)};
     case Role::rows:
       break;
   }
   throw std::invalid_argument(
-      "cells hold queries, keys and values, or partials: the caller's rows have none, ask for another role");
+      "cells hold queries, keys and values, partials, or gradients: the caller's rows have none, ask for another role");
 }
 
 }  // namespace gyre

@@ -14,9 +14,9 @@ inline constexpr int kStrip = 16;      // rows of a strip
 inline constexpr int kChannels = 8;    // value channels of a block
 inline constexpr int kAlignment = 64;  // bytes; of every cell
 
-enum class Role : std::uint8_t { rows, query, key_value, partial };
+enum class Role : std::uint8_t { rows, query, key_value, partial, grad_out, row_statistics, grad_query, grad_key_value };
 
-/// Whether query and key/value cells end in a checksum (integrity.hpp).
+/// Whether query and key/value cells (not those of gradients) end in a checksum (integrity.hpp).
 enum class Integrity : std::uint8_t { unchecked, checked };
 inline constexpr int kTrailerBytes = kAlignment;
 
@@ -25,7 +25,7 @@ struct CellShape {
   int head_dim = 0;
   int value_dim = 0;
   int group = 1;          // query heads per key/value head
-  Type type = Type::f32;  // of query and key/value cells; partials are fp32
+  Type type = Type::f32;  // of query, key/value and grad_out cells; the others are fp32
   Integrity integrity = Integrity::unchecked;
 };
 
@@ -61,6 +61,24 @@ constexpr std::int64_t partial_strip_floats(const CellShape& shape) {
 /// Elements from the start of a key/value cell to its V.
 constexpr std::int64_t value_offset_elements(const CellShape& shape, std::int64_t tokens) {
   return aligned_elements(shape, round_up(tokens, kStrip) * cell_dims(shape));
+}
+
+/// Gradients of the output have cells like queries of value_dim channels: this is their shape.
+constexpr CellShape grad_out_shape(CellShape shape) {
+  shape.head_dim = shape.value_dim;
+  return shape;
+}
+/// Of a grad_query strip: the sum [head_dim][16], then what its additions lost [head_dim][16].
+constexpr std::int64_t grad_query_strip_floats(const CellShape& shape) {
+  return std::int64_t{2} * shape.head_dim * kStrip;
+}
+/// Floats of a grad_key_value cell's sums: of keys [tokens to 16][head_dim to 16], then of values [tokens to 16][value_dim to 16].
+/// What their additions lost lies behind them, in the same form.
+constexpr std::int64_t grad_key_floats(const CellShape& shape, std::int64_t tokens) {
+  return round_up(tokens, kStrip) * round_up(shape.head_dim, kStrip);
+}
+constexpr std::int64_t grad_sums_floats(const CellShape& shape, std::int64_t tokens) {
+  return grad_key_floats(shape, tokens) + round_up(tokens, kStrip) * round_up(shape.value_dim, kStrip);
 }
 
 /// Bytes of one cell of a unit of that many tokens, a multiple of kAlignment. Role::rows has no cells.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cell.hpp"
+#include "kernels/gradient_tile.hpp"
 
 namespace gyre {
 
@@ -38,10 +39,12 @@ struct Tile {
 
 /// The kernels of one instruction set.
 struct KernelTable {
-  const char* name;                        // as --isa says it
-  int strips_per_block;                    // that its registers are made for
-  void (*attend)(const Tile& tile);        // words of fp32
-  void (*attend_pairs)(const Tile& tile);  // words of two bf16; null: such cells are expanded
+  const char* name;                                   // as --isa says it
+  int strips_per_block;                               // that its registers are made for
+  void (*attend)(const Tile& tile);                   // words of fp32
+  void (*attend_pairs)(const Tile& tile);             // words of two bf16; null: such cells are expanded
+  void (*gradients)(const GradientTile& tile);        // a tile's share of all gradients; that of its queries into tile.grad_query
+  void (*fold_grad_query)(const GradientTile& tile);  // from there to the rows
   /// `count` elements of `type`, times the factor, to fp32; they lie in rows of `width` words (kStrip, or kChannels in values), of
   /// which a pair becomes two rows. count: a multiple of 2 width; both ranges aligned to 32 bytes or more.
   void (*expand)(Type type, int width, const void* from, std::int64_t count, float factor, float* to);

@@ -2,6 +2,8 @@
 //
 //   s_j = scale q . k_j over visible j (with a cap: cap tanh(scale q . k_j / cap));   lse = ln sum_j exp(s_j);   out = sum_j
 //   exp(s_j - lse) v_j
+//
+// and its gradients, which finite differences of it confirm in tests/kernels/test_reference_gradients.cpp.
 #pragma once
 
 #include <cstdint>
@@ -38,5 +40,28 @@ struct ReferencePartial {
 /// that tell query heads apart.
 ReferencePartial reference_partial(const float* query, std::int64_t query_position, TypedRows keys, TypedRows values, int head,
                                    std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands, int query_head = 0);
+
+/// A tensor [tokens, heads, dim] of gradients, and how far fp32 results may be off.
+struct ReferenceGradient {
+  std::vector<double> value;
+  std::vector<double> bound;
+};
+
+/// With p_ij = exp(s_ij - lse_i), D_i = grad_out_i . out_i and ds_ij = p_ij (grad_out_i . v_j - D_i) slope of the cap:
+///   grad_value_j = sum_i p_ij grad_out_i, grad_key_j = scale sum_i ds_ij q_i, grad_query_i = scale sum_j ds_ij k_j
+///
+/// Bounds, with e = 4 eps and E_i = e (1 + max_j |s_ij|) + eps |lse_i| (scores as in ReferencePartial): a weight is off by p (E +
+/// L), where L is the error of lse_i, itself E at most; ds by p (E + L + e) |dp - D| for its weight, p times the errors of dp and D
+/// (e times their size, where products that cancel count twice, and for D |grad_out| times the error of out), and with a cap p |dp
+/// - D| e (2 + 2 |s| / cap) for its slope; the sums by e times those of their addends' sizes.
+struct ReferenceGradients {
+  std::vector<double> out, lse;  // of the forward pass: [query tokens, query heads, value_dim], [query tokens, query heads]
+  ReferenceGradient query, key, value;
+};
+
+/// Rows of queries and grad_out stand from position queries_begin on, those of keys and values from keys_begin on.
+ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
+                                       std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
+                                       const Bands& bands);
 
 }  // namespace gyre

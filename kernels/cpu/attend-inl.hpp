@@ -431,18 +431,5 @@ double peak_flops(double seconds) {
   return end > begin ? operations / (end - begin) : 0.0;
 }
 
-template <class V, class Pairs, class Narrow>
-constexpr KernelTable table_of(const char* name) {
-  KernelTable table{.name = name,
-                    .strips_per_block = V::kStrips,
-                    .attend = attend_tile<V>,
-                    .attend_pairs = nullptr,
-                    .expand = expand<Narrow>,
-                    .peak_flops = peak_flops<V>,
-                    .pairs_peak_flops = nullptr};
-  if constexpr (Pairs::kPair > 1) table.attend_pairs = attend_tile<Pairs>, table.pairs_peak_flops = peak_flops<Pairs>;
-  return table;
-}
-
 }  // namespace
 }  // namespace gyre

@@ -1,5 +1,5 @@
-// AVX2 with fused multiply-add. The body is attend-inl.hpp's, the operations vec.hpp's.
-#include "kernels/cpu/attend-inl.hpp"
+// AVX2 with fused multiply-add. The bodies are those of attend-inl.hpp and gradient-inl.hpp, the operations vec.hpp's.
+#include "kernels/cpu/table-inl.hpp"
 
 namespace gyre {
 

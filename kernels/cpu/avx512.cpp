@@ -1,5 +1,5 @@
-// AVX-512. The body is attend-inl.hpp's, the operations vec.hpp's.
-#include "kernels/cpu/attend-inl.hpp"
+// AVX-512. The bodies are those of attend-inl.hpp and gradient-inl.hpp, the operations vec.hpp's.
+#include "kernels/cpu/table-inl.hpp"
 
 namespace gyre {
 

@@ -1,5 +1,6 @@
-// AVX-512 with its instructions on pairs of bf16. The body is attend-inl.hpp's, the operations vec.hpp's.
-#include "kernels/cpu/attend-inl.hpp"
+// AVX-512 with its instructions on pairs of bf16. The bodies are those of attend-inl.hpp and gradient-inl.hpp, the operations
+// vec.hpp's.
+#include "kernels/cpu/table-inl.hpp"
 
 namespace gyre {
 

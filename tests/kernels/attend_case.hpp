@@ -68,6 +68,10 @@ class AttendCase {
   const Mask& mask() const { return mask_; }
   int query_heads() const { return shape_.group * shape_.key_heads; }
   ScoreRule score() const;
+  const Bands& bands() const { return bands_; }
+  Rows<const float> queries() const { return rows(queries_, shape_.query_tokens, query_heads(), shape_.head_dim); }
+  Rows<const float> keys() const { return rows(keys_, shape_.key_tokens, shape_.key_heads, shape_.head_dim); }
+  Rows<const float> values() const { return rows(values_, shape_.key_tokens, shape_.key_heads, shape_.value_dim); }
 
   void clear();  // partials
   AttendWork work(const std::vector<int>& query_units, const std::vector<int>& key_units) const;

@@ -7,6 +7,7 @@
 
 #include "kernels/attend_case.hpp"
 #include "kernels/pack.hpp"
+#include "kernels/shapes.hpp"
 #include "support/catch.hpp"
 
 namespace gyre::testing {
@@ -74,38 +75,6 @@ void check(const CaseShape& shape) {
       CHECK(worst.lse_error <= 1e-5);
     }
   }
-}
-
-template <class T>
-T pick(std::mt19937_64& random, std::initializer_list<T> choices) {
-  return choices.begin()[random() % choices.size()];
-}
-
-CaseShape random_shape(std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  CaseShape shape;
-  shape.seed = seed;
-  shape.head_dim = pick(random, {1, 3, 8, 16, 40, 64, 80, 128, 192, 256, 576});
-  shape.value_dim = pick(random, {1, 3, 8, 16, 40, 64, 80, 128, 192, 256, 576});
-  shape.group = pick(random, {1, 2, 3, 4, 8});
-  shape.key_heads = pick(random, {1, 1, 2, 3});
-  shape.query_tokens = 1 + static_cast<std::int64_t>(random() % 130);
-  shape.key_tokens = 1 + static_cast<std::int64_t>(random() % 300);
-  shape.query_unit = pick<std::int64_t>(random, {1 + static_cast<std::int64_t>(random() % 130), 16, 64, 512});
-  shape.key_unit = pick<std::int64_t>(random, {1 + static_cast<std::int64_t>(random() % 130), 16, 64, 512});
-  shape.query_offset = pick<std::int64_t>(random, {0, shape.key_tokens - shape.query_tokens, -40, 17});
-  shape.type = pick(random, {Type::f32, Type::bf16, Type::f16});
-  shape.softcap = pick(random, {0.0, 0.0, 0.3, 5.0, 50.0});
-  const std::int64_t cut = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(shape.key_tokens));
-  const std::string documents =
-      cut == 0 ? "full" : "documents(" + std::to_string(cut) + "," + std::to_string(shape.key_tokens - cut) + ")";
-  shape.mask =
-      pick<std::string>(random, {"full", "causal", "window(20)", "window(9,30)", "window(30) | sinks(4)", "causal & prefix(50)",
-                                 "dilated(9,5)", "strided(7) & causal", documents, documents + " & causal",
-                                 "(" + documents + " | prefix(3)) & causal", "window(1) | strided(16)"});
-  if (seed % 7 == 0) shape.mask = "blocks(drawn 3 1 9 20,16)";
-  if (seed % 7 == 1) shape.mask = "blocks(drawn 4 " + std::to_string(shape.group * shape.key_heads) + " 40 90,3) & causal";
-  return shape;
 }
 
 }  // namespace

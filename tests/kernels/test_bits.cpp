@@ -2,60 +2,11 @@
 #include <cstring>
 
 #include "kernels/attend_case.hpp"
+#include "kernels/shapes.hpp"
 #include "support/catch.hpp"
 
 namespace gyre::testing {
 namespace {
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
-
-/// Shapes with blocks that run over cells, ragged ends, rows that see nothing, and (size 30) weights that underflow.
-std::vector<CaseShape> shapes() {
-  const auto for_heads = [](std::string mask, int heads) {
-    const std::size_t at = mask.find("HEADS");
-    return at == std::string::npos ? mask : mask.replace(at, 5, std::to_string(heads));
-  };
-  std::vector<CaseShape> list;
-  std::uint64_t seed = 1;
-  constexpr Type kTypes[] = {Type::f32, Type::bf16, Type::f16};
-  for (const char* mask :
-       {"full", "causal", "window(33) | sinks(5)", "documents(90,1,209) & causal", "dilated(40,3)", "blocks(drawn 7 1 12 8,40)",
-        "blocks(drawn 8 HEADS 30 30,11) & causal | blocks(drawn 9 1 9 9,33) & strided(3)"}) {
-    for (const double size : {1.5, 30.0}) {
-      list.push_back({.head_dim = 40,
-                      .value_dim = 24,
-                      .group = 1,
-                      .key_heads = 2,
-                      .query_tokens = 300,
-                      .key_tokens = 300,
-                      .query_unit = 64,
-                      .key_unit = 48,
-                      .query_offset = -5,
-                      .mask = for_heads(mask, 2),
-                      .size = size,
-                      .softcap = seed % 4 == 0 ? 20.0 : 0.0,
-                      .type = kTypes[seed % 3],
-                      .seed = seed++});
-      list.push_back({.head_dim = 16,
-                      .value_dim = 8,
-                      .group = 3,
-                      .key_heads = 1,
-                      .query_tokens = 151,
-                      .key_tokens = 300,
-                      .query_unit = 37,
-                      .key_unit = 100,
-                      .query_offset = 149,
-                      .mask = for_heads(mask, 3),
-                      .size = size,
-                      .softcap = seed % 4 == 0 ? 20.0 : 0.0,
-                      .type = kTypes[seed % 3],
-                      .seed = seed++});
-    }
-  }
-  return list;
-}
 
 std::vector<float> bits_of(AttendCase& attend, const KernelTable& kernels, int threads, int strips_per_block) {
   attend.clear();
@@ -66,7 +17,7 @@ std::vector<float> bits_of(AttendCase& attend, const KernelTable& kernels, int t
 }  // namespace
 
 TEST_CASE("threads and strips per block change no bit") {
-  for (const CaseShape& shape : shapes()) {
+  for (const CaseShape& shape : shapes_of_bits()) {
     AttendCase attend(shape);
     for (const KernelTable* kernels : available_kernels()) {
       INFO(kernels->name << ": " << shape.text());
@@ -81,7 +32,7 @@ TEST_CASE("threads and strips per block change no bit") {
 }
 
 TEST_CASE("splitting the keys over several attends changes no bit") {
-  for (const CaseShape& shape : shapes()) {
+  for (const CaseShape& shape : shapes_of_bits()) {
     AttendCase attend(shape);
     Team team(1);
     for (const KernelTable* kernels : available_kernels()) {
@@ -100,7 +51,7 @@ TEST_CASE("splitting the keys over several attends changes no bit") {
 }
 
 TEST_CASE("which query cells sit together changes no bit") {
-  for (const CaseShape& shape : shapes()) {
+  for (const CaseShape& shape : shapes_of_bits()) {
     AttendCase attend(shape);
     Team team(1);
     for (const KernelTable* kernels : available_kernels()) {
@@ -174,7 +125,7 @@ TEST_CASE("a row that sees nothing of a unit keeps its partial bit for bit") {
 }
 
 TEST_CASE("cells of 16 bits that are expanded give the bits that fp32 cells of the same numbers give") {
-  for (CaseShape shape : shapes()) {
+  for (CaseShape shape : shapes_of_bits()) {
     if (shape.type == Type::f32) continue;
     AttendCase narrow(shape);
     AttendCase wide(shape, Type::f32);
@@ -187,7 +138,7 @@ TEST_CASE("cells of 16 bits that are expanded give the bits that fp32 cells of t
 }
 
 TEST_CASE("instruction sets with fused multiply-adds agree to the bit") {
-  for (const CaseShape& shape : shapes()) {
+  for (const CaseShape& shape : shapes_of_bits()) {
     AttendCase attend(shape);
     std::vector<float> expected;
     for (const KernelTable* kernels : available_kernels()) {

@@ -1,0 +1,347 @@
+#include "kernels/attend_backward.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <numbers>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "kernels/floats.hpp"
+#include "kernels/lanes.hpp"
+#include "kernels/partial.hpp"
+
+namespace gyre {
+namespace {
+
+void require(bool condition, const std::string& message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+/// Up to GradientTile::kStrips strips of one query cell.
+struct Block {
+  std::int32_t cell = 0;
+  std::int32_t strip = 0;
+  std::int32_t strips = 0;
+  std::int32_t first_unit = 0;  // the first that it sees
+  std::int32_t end_unit = 0;    // it sees none from here on
+};
+
+struct HeadBlocks {
+  std::int64_t first = 0;  // in `turns`
+  std::vector<Block> blocks;
+};
+
+struct Task {
+  std::int32_t head = 0;
+  std::int32_t unit = 0;
+};
+
+/// Drops what is empty, and checks the rest.
+void clean(AttendBackwardWork::Head& head) {
+  std::erase_if(head.queries, [](const BackwardQueryCell& cell) { return cell.positions.empty(); });
+  std::erase_if(head.keys, [](const BackwardKeyCell& cell) { return cell.positions.empty(); });
+  for (const BackwardKeyCell& cell : head.keys) {
+    require(cell.positions.size() <= kLongestUnit, "a unit of " + std::to_string(cell.positions.size()) +
+                                                       " keys is longer than the kernels' limit of " +
+                                                       std::to_string(kLongestUnit) + ": choose shorter units");
+  }
+}
+
+/// A key/value cell's V, in fp32, from blocks [v / 8][keys][8] to strips [keys / 16][v][16].
+void strips_of_values(const float* blocks, std::int64_t keys, int value_dim, float* strips) {
+  for (std::int64_t strip = 0; strip < keys; strip += kStrip, strips += std::int64_t{value_dim} * kStrip) {
+    for (int channel = 0; channel < value_dim; ++channel) {
+      const float* const block = blocks + (channel / kChannels * keys + strip) * kChannels + channel % kChannels;
+      for (int key = 0; key < kStrip; ++key) strips[channel * kStrip + key] = block[key * kChannels];
+    }
+  }
+}
+
+}  // namespace
+
+struct alignas(kAlignment) BackwardScratch::Worker {
+  Floats rows;        // a block's strips, as they are and in rows, its terms and its gradient: see Parts
+  Floats scores;      // weights and slopes
+  Floats key_values;  // strips of keys, if cells are expanded, strips of values, and values in blocks, if expanded
+  std::vector<std::uint64_t> visible;
+
+  std::size_t bytes() const {
+    return rows.bytes() + scores.bytes() + key_values.bytes() + visible.capacity() * sizeof(std::uint64_t);
+  }
+};
+
+BackwardScratch::BackwardScratch(int threads) {
+  require(threads >= 1, "scratch memory for " + std::to_string(threads) + " threads: give at least 1");
+  workers_ = std::vector<Worker>(threads);
+}
+BackwardScratch::~BackwardScratch() = default;
+
+std::size_t BackwardScratch::bytes() const {
+  std::size_t bytes = 0;
+  for (const Worker& worker : workers_) bytes += worker.bytes();
+  return bytes;
+}
+
+struct AttendBackward::State {
+  AttendBackwardWork work;
+  const KernelTable& kernels;
+  std::shared_ptr<BackwardScratch> scratch;
+  std::vector<HeadBlocks> heads;
+  std::vector<Task> tasks;
+  std::int64_t blocks = 0;
+  std::unique_ptr<std::atomic<std::int32_t>[]> turns;  // [blocks] the unit whose share comes next
+  std::atomic<bool> abandoned = false;                 // a task has thrown: nobody's turn may come any more
+
+  bool expands() const { return work.shape.type != Type::f32; }
+  std::int64_t query_floats() const { return cell_dims(work.shape) * kStrip; }  // of a strip
+  std::int64_t grad_out_floats() const { return cell_dims(grad_out_shape(work.shape)) * kStrip; }
+
+  void append_blocks(int head);
+  Lanes lanes_of(int head, const Block& block) const;
+  std::int32_t unit_from(int head, const Block& block, const Lanes& lanes, std::int32_t unit) const;
+  void reserve();
+  GradientTile tile_of(const Task& task, BackwardScratch::Worker& worker) const;
+  void take_keys(const BackwardKeyCell& cell, BackwardScratch::Worker& worker, GradientTile& tile) const;
+  void take_rows(const BackwardQueryCell& cell, const Block& block, BackwardScratch::Worker& worker, GradientTile& tile) const;
+  void run_task(const Task& task, BackwardScratch::Worker& worker, bool polls, FunctionRef<void()> poll);
+  bool await(std::atomic<std::int32_t>& turn, std::int32_t unit, bool polls, FunctionRef<void()> poll) const;
+};
+
+/// Blocks of one head, ascending, with the units that they see.
+void AttendBackward::State::append_blocks(int head) {
+  const AttendBackwardWork::Head& cells = work.heads[head];
+  HeadBlocks& list = heads.emplace_back(HeadBlocks{.first = blocks, .blocks = {}});
+  const auto units = static_cast<std::int32_t>(cells.keys.size());
+  std::vector<Range> touched;
+  for (std::int32_t cell = 0; cell < std::ssize(cells.queries); ++cell) {
+    const auto strips = static_cast<std::int32_t>(query_strips(work.shape, cells.queries[cell].positions.size()));
+    for (std::int32_t strip = 0; strip < strips; strip += GradientTile::kStrips) {
+      Block block{.cell = cell, .strip = strip, .strips = std::min(strips - strip, GradientTile::kStrips)};
+      const Lanes lanes = lanes_of(head, block);
+      if (units > 0) {
+        work.bands->keys_touched(lanes.hull, {cells.keys.front().positions.begin, cells.keys.back().positions.end}, touched);
+        const std::int64_t last = touched.empty() ? cells.keys.front().positions.begin : touched.back().end;
+        const auto starts = [](const BackwardKeyCell& key, std::int64_t position) { return key.positions.begin < position; };
+        block.end_unit =
+            static_cast<std::int32_t>(std::lower_bound(cells.keys.begin(), cells.keys.end(), last, starts) - cells.keys.begin());
+        block.first_unit = unit_from(head, block, lanes, 0);
+      }
+      list.blocks.push_back(block);
+      ++blocks;
+    }
+  }
+  for (std::int32_t unit = 0; unit < units; ++unit) tasks.push_back({.head = head, .unit = unit});
+}
+
+Lanes AttendBackward::State::lanes_of(int head, const Block& block) const {
+  Lanes lanes(head, work.shape.group);
+  for (int s = 0; s < block.strips; ++s) lanes.append(work.heads[head].queries[block.cell].positions, block.strip + s);
+  return lanes;
+}
+
+/// The first unit from this one on that the block sees; end_unit if there is none.
+std::int32_t AttendBackward::State::unit_from(int head, const Block& block, const Lanes& lanes, std::int32_t unit) const {
+  const auto empty = [&](std::int32_t u) {
+    return work.bands->cover(lanes.hull, work.heads[head].keys[u].positions, lanes.group) == Cover::empty;
+  };
+  while (unit < block.end_unit && empty(unit)) ++unit;
+  return unit;
+}
+
+/// Floats of a worker's `rows`, in this order.
+struct Parts {
+  std::int64_t queries, grad_outs, query_rows, grad_out_rows, terms, blind, grad_query, all;
+};
+static Parts parts_of(const CellShape& shape, std::int64_t query_strip, std::int64_t grad_out_strip) {
+  Parts parts{};
+  std::int64_t end = 0;
+  const auto next = [&](std::int64_t floats) { return std::exchange(end, end + round_up(floats, kStrip)); };
+  parts.queries = next(GradientTile::kStrips * query_strip);
+  parts.grad_outs = next(GradientTile::kStrips * grad_out_strip);
+  parts.query_rows = next(GradientTile::kRows * round_up(shape.head_dim, kStrip));
+  parts.grad_out_rows = next(GradientTile::kRows * round_up(shape.value_dim, kStrip));
+  parts.terms = next(2 * GradientTile::kRows);
+  parts.blind = next(2 * kStrip);
+  parts.grad_query = next(std::int64_t{GradientTile::kRows} * shape.head_dim);
+  parts.all = end;
+  return parts;
+}
+
+void AttendBackward::State::reserve() {
+  std::int64_t longest = 0;
+  for (const AttendBackwardWork::Head& head : work.heads) {
+    for (const BackwardKeyCell& cell : head.keys) longest = std::max(longest, cell.positions.size());
+  }
+  const std::int64_t rounded = round_up(longest, kStrip);
+  const std::int64_t keys = expands() ? rounded * cell_dims(work.shape) : 0, values = rounded * work.shape.value_dim;
+  const std::int64_t blocks_of_values = expands() ? rounded * round_up(work.shape.value_dim, kChannels) : 0;
+  for (BackwardScratch::Worker& worker : scratch->workers_) {
+    worker.rows.reserve(parts_of(work.shape, query_floats(), grad_out_floats()).all);
+    worker.scores.reserve(2 * GradientTile::kKeys * GradientTile::kRows);
+    worker.key_values.reserve(keys + values + blocks_of_values);
+    worker.visible.resize(std::max(worker.visible.size(), static_cast<std::size_t>(rounded)));
+  }
+}
+
+/// What all tiles of a task have in common.
+GradientTile AttendBackward::State::tile_of(const Task& task, BackwardScratch::Worker& worker) const {
+  const CellShape& shape = work.shape;
+  const BackwardKeyCell& cell = work.heads[task.head].keys[task.unit];
+  const double log2_scale = work.score.scale * std::numbers::log2e;
+  GradientTile tile;
+  tile.head_dim = shape.head_dim, tile.value_dim = shape.value_dim;
+  tile.factor = static_cast<float>(work.score.softcap ? 2 * log2_scale / *work.score.softcap : log2_scale);
+  tile.cap = static_cast<float>(work.score.softcap ? *work.score.softcap * std::numbers::log2e : 0);
+  tile.scale = static_cast<float>(work.score.scale);
+  tile.keys = static_cast<int>(cell.positions.size());
+  tile.key_strip = query_floats();
+  tile.grad_key = reinterpret_cast<float*>(cell.gradient);
+  tile.grad_value = tile.grad_key + grad_key_floats(shape, tile.keys);
+  tile.grad_key_lost = tile.grad_key + grad_sums_floats(shape, tile.keys);
+  tile.grad_value_lost = tile.grad_value + grad_sums_floats(shape, tile.keys);
+  const Parts parts = parts_of(shape, query_floats(), grad_out_floats());
+  float* const rows = worker.rows.get();
+  tile.queries = rows + parts.query_rows, tile.grad_outs = rows + parts.grad_out_rows;
+  tile.row_terms = rows + parts.terms, tile.grad_query = rows + parts.grad_query;
+  std::fill_n(rows + parts.blind, kStrip, kBlindLogSumExp);
+  std::fill_n(rows + parts.blind + kStrip, kStrip, 0.0F);
+  tile.weights = worker.scores.get(), tile.slopes = tile.weights + GradientTile::kKeys * GradientTile::kRows;
+  take_keys(cell, worker, tile);
+  return tile;
+}
+
+/// The unit's keys and values in strips of fp32.
+void AttendBackward::State::take_keys(const BackwardKeyCell& cell, BackwardScratch::Worker& worker, GradientTile& tile) const {
+  const CellShape& shape = work.shape;
+  const std::int64_t rounded = round_up(cell.positions.size(), kStrip), blocks_of_values = round_up(shape.value_dim, kChannels);
+  const std::byte* const value = cell.cell + value_offset_elements(shape, cell.positions.size()) * type_bytes(shape.type);
+  float* const keys = worker.key_values.get();
+  float* const values = expands() ? keys + rounded * cell_dims(shape) : keys;
+  const float* blocks_at = reinterpret_cast<const float*>(value);
+  tile.key = reinterpret_cast<const float*>(cell.cell), tile.value = values;
+  if (expands()) {
+    float* const expanded = values + rounded * shape.value_dim;
+    kernels.expand(shape.type, kStrip, cell.cell, rounded * cell_dims(shape), 1.0F, keys);
+    kernels.expand(shape.type, kChannels, value, rounded * blocks_of_values, 1.0F, expanded);
+    tile.key = keys, blocks_at = expanded;
+  }
+  strips_of_values(blocks_at, rounded, shape.value_dim, values);
+}
+
+/// The block's rows in strips of fp32, with where their gradient lies.
+void AttendBackward::State::take_rows(const BackwardQueryCell& cell, const Block& block, BackwardScratch::Worker& worker,
+                                      GradientTile& tile) const {
+  const CellShape& shape = work.shape;
+  const Parts parts = parts_of(shape, query_floats(), grad_out_floats());
+  const auto strip = [&](const std::byte* from, const CellShape& of, std::int64_t floats, float* place) {
+    if (!expands()) return reinterpret_cast<const float*>(from);
+    kernels.expand(of.type, kStrip, from, floats, 1.0F, place);
+    return static_cast<const float*>(place);
+  };
+  const CellShape grad_shape = grad_out_shape(shape);
+  tile.strip_count = block.strips;
+  for (int s = 0; s < block.strips; ++s) {
+    const std::int64_t at = block.strip + s;
+    tile.strips[s] = {.query = strip(cell.query + at * query_strip_elements(shape) * type_bytes(shape.type), shape, query_floats(),
+                                     worker.rows.get() + parts.queries + s * query_floats()),
+                      .grad_out = strip(cell.grad_out + at * query_strip_elements(grad_shape) * type_bytes(shape.type), grad_shape,
+                                        grad_out_floats(), worker.rows.get() + parts.grad_outs + s * grad_out_floats()),
+                      .grad_query = reinterpret_cast<float*>(cell.grad_query) + at * grad_query_strip_floats(shape)};
+    tile.statistics[s] = reinterpret_cast<const float*>(cell.row_statistics) + at * 2 * kStrip;
+  }
+  for (int s = block.strips; s < GradientTile::kStrips; ++s) {
+    tile.strips[s] = tile.strips[0], tile.strips[s].grad_query = nullptr;
+    tile.statistics[s] = worker.rows.get() + parts.blind;
+  }
+}
+
+/// False if it will not come.
+bool AttendBackward::State::await(std::atomic<std::int32_t>& turn, std::int32_t unit, bool polls, FunctionRef<void()> poll) const {
+  while (turn.load(std::memory_order_acquire) != unit) {
+    if (abandoned.load(std::memory_order_relaxed)) return false;
+    if (polls) poll();
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+void AttendBackward::State::run_task(const Task& task, BackwardScratch::Worker& worker, bool polls, FunctionRef<void()> poll) {
+  const AttendBackwardWork::Head& head = work.heads[task.head];
+  const HeadBlocks& list = heads[task.head];
+  GradientTile tile = tile_of(task, worker);
+  for (std::int64_t index = std::ssize(list.blocks) - 1; index >= 0; --index) {
+    const Block& block = list.blocks[index];
+    if (task.unit < block.first_unit || task.unit >= block.end_unit) continue;
+    const Lanes lanes = lanes_of(task.head, block);
+    const Sight sight = sight_of(*work.bands, lanes, head.keys[task.unit].positions, worker.visible);
+    if (sight.cover == Cover::empty) continue;
+    // What is covered may be covered by a head that has no row in this block: then nothing is to do but to pass the turn on.
+    const bool seen = !sight.strips.empty();
+    if (seen) {
+      tile.visible = sight.visible;
+      take_rows(head.queries[block.cell], block, worker, tile);
+      kernels.gradients(tile);
+    }
+    std::atomic<std::int32_t>& turn = turns[list.first + index];
+    if (!await(turn, task.unit, polls, poll)) return;
+    if (seen) kernels.fold_grad_query(tile);
+    turn.store(unit_from(task.head, block, lanes, task.unit + 1), std::memory_order_release);
+    if (polls) poll();
+  }
+}
+
+AttendBackward::AttendBackward(AttendBackwardWork work, const KernelTable& kernels, int threads,
+                               std::shared_ptr<BackwardScratch> scratch) {
+  require(work.bands != nullptr, "backward without bands: give the mask's bands");
+  require(work.shape.head_dim >= 1 && work.shape.value_dim >= 1 && work.shape.group >= 1,
+          "head dim " + std::to_string(work.shape.head_dim) + ", value dim " + std::to_string(work.shape.value_dim) + ", group " +
+              std::to_string(work.shape.group) + ": each must be at least 1");
+  if (scratch == nullptr) scratch = std::make_shared<BackwardScratch>(threads);
+  require(std::ssize(scratch->workers_) == threads, "scratch memory for " + std::to_string(scratch->workers_.size()) +
+                                                        " threads cannot serve " + std::to_string(threads) +
+                                                        ": make it for as many");
+  state_.reset(
+      new State{.work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .heads = {}, .tasks = {}, .turns = {}});
+  for (int head = 0; head < std::ssize(state_->work.heads); ++head) {
+    clean(state_->work.heads[head]);
+    state_->append_blocks(head);
+  }
+  state_->turns = std::make_unique<std::atomic<std::int32_t>[]>(state_->blocks);
+  state_->reserve();
+}
+
+AttendBackward::AttendBackward(AttendBackward&&) noexcept = default;
+AttendBackward::~AttendBackward() = default;
+
+void AttendBackward::run(Team& team, FunctionRef<void()> poll) {
+  const auto workers = static_cast<int>(state_->scratch->workers_.size());
+  if (team.size() != workers) {  // not require(): its message would be made, and allocated, on every run
+    throw std::invalid_argument("a team of " + std::to_string(team.size()) + " threads, but scratch memory for " +
+                                std::to_string(workers) + ": build the pass for as many threads as run it");
+  }
+  state_->abandoned.store(false, std::memory_order_relaxed);
+  for (const HeadBlocks& head : state_->heads) {
+    for (std::int64_t block = 0; block < std::ssize(head.blocks); ++block) {
+      state_->turns[head.first + block].store(head.blocks[block].first_unit, std::memory_order_relaxed);
+    }
+  }
+  team.run(
+      static_cast<int>(state_->tasks.size()),
+      [&](int task, int worker) {
+        try {
+          state_->run_task(state_->tasks[task], state_->scratch->workers_[worker], worker == 0, poll);
+        } catch (...) {
+          state_->abandoned.store(true, std::memory_order_relaxed);
+          throw;
+        }
+      },
+      poll);
+}
+
+std::size_t AttendBackward::scratch_bytes() const {
+  return state_->scratch->bytes();
+}
+
+}  // namespace gyre

@@ -1,0 +1,109 @@
+#include "kernels/gradient.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <span>
+#include <vector>
+
+#include "kernels/convert.hpp"
+#include "kernels/pack.hpp"
+#include "kernels/partial.hpp"
+
+namespace gyre {
+namespace {
+
+constexpr int kPieceChannels = 256;  // converted at a time
+
+/// Calls take(first channel, values) for a row in fp32, after it was rounded to `through`.
+template <class Take>
+void take_row(const std::byte* row, Type type, Type through, int channels, Take&& take) {
+  float values[kPieceChannels];
+  std::uint16_t narrow[kPieceChannels];
+  for (int begin = 0; begin < channels; begin += kPieceChannels) {
+    const int count = std::min(kPieceChannels, channels - begin);
+    const std::byte* const piece = row + begin * type_bytes(type);
+    if (through == Type::f32 || through == type) {
+      convert(piece, type, values, Type::f32, count);
+    } else {
+      convert(piece, type, narrow, through, count);
+      convert(narrow, through, values, Type::f32, count);
+    }
+    take(begin, std::span<const float>(values, count));
+  }
+}
+
+/// In float64: the difference grad_out . value - D cancels where a row sees one key.
+double dot(const std::byte* grad_out, Type grad_out_type, Type cells, const std::byte* out, Type out_type, int channels) {
+  double sum = 0;
+  take_row(grad_out, grad_out_type, cells, channels, [&](int begin, std::span<const float> left) {
+    take_row(out + begin * type_bytes(out_type), out_type, out_type, static_cast<int>(left.size()),
+             [&](int, std::span<const float> right) {
+               for (std::size_t c = 0; c < left.size(); ++c) sum += static_cast<double>(left[c]) * static_cast<double>(right[c]);
+             });
+  });
+  return sum;
+}
+
+/// total + lost, channel c of both at c * stride.
+void finish_row(const float* total, const float* lost, std::int64_t stride, int channels, Type type, std::byte* row) {
+  float values[kPieceChannels];
+  for (int begin = 0; begin < channels; begin += kPieceChannels) {
+    const int count = std::min(kPieceChannels, channels - begin);
+    for (int c = 0; c < count; ++c) values[c] = total[(begin + c) * stride] + lost[(begin + c) * stride];
+    convert(values, Type::f32, row + begin * type_bytes(type), type, count);
+  }
+}
+
+}  // namespace
+
+void pack_grad_out(const CellShape& shape, TypedRows grad_out, std::int64_t first, std::int64_t tokens, int head, std::byte* cell) {
+  pack_query(grad_out_shape(shape), grad_out, first, tokens, head, cell);
+}
+
+void pack_row_statistics(const CellShape& shape, TypedRows grad_out, TypedRows out, const float* lse, std::int64_t first,
+                         std::int64_t tokens, int head, std::byte* cell) {
+  float* strip = reinterpret_cast<float*>(cell);
+  const std::int64_t rows = tokens * shape.group;
+  for (std::int64_t row = 0; row < round_up(rows, kStrip); ++row) {
+    float* const lane = strip + row / kStrip * 2 * kStrip + row % kStrip;
+    lane[0] = kBlindLogSumExp, lane[kStrip] = 0;
+    if (row >= rows) continue;
+    const std::int64_t token = first + row / shape.group;
+    const int query_head = head * shape.group + static_cast<int>(row % shape.group);
+    const float log_sum_exp = lse[token * grad_out.heads + query_head];
+    if (std::isinf(log_sum_exp)) continue;
+    lane[0] = static_cast<float>(static_cast<double>(log_sum_exp) * std::numbers::log2e);
+    lane[kStrip] = static_cast<float>(
+        dot(grad_out.row(token, query_head), grad_out.type, shape.type, out.row(token, query_head), out.type, shape.value_dim));
+  }
+}
+
+void clear_gradient(Role role, const CellShape& shape, std::int64_t tokens, std::byte* cell) {
+  std::fill_n(reinterpret_cast<float*>(cell), cell_bytes(role, shape, tokens) / std::int64_t{sizeof(float)}, 0.0F);
+}
+
+void finish_grad_query(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
+                       std::int64_t first) {
+  const float* const strips = reinterpret_cast<const float*>(cell);
+  for (std::int64_t row = 0; row < tokens * shape.group; ++row) {
+    const float* const lane = strips + row / kStrip * grad_query_strip_floats(shape) + row % kStrip;
+    finish_row(lane, lane + std::int64_t{shape.head_dim} * kStrip, kStrip, shape.head_dim, grad_query.type,
+               grad_query.row(first + row / shape.group, head * shape.group + static_cast<int>(row % shape.group)));
+  }
+}
+
+void finish_grad_key_value(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_key,
+                           TypedOutRows grad_value, std::int64_t first) {
+  const float* const keys = reinterpret_cast<const float*>(cell);
+  const float* const values = keys + grad_key_floats(shape, tokens);
+  const std::int64_t lost = grad_sums_floats(shape, tokens);
+  for (std::int64_t row = 0; row < tokens; ++row) {
+    const float* const key = keys + row * round_up(shape.head_dim, kStrip);
+    const float* const value = values + row * round_up(shape.value_dim, kStrip);
+    finish_row(key, key + lost, 1, shape.head_dim, grad_key.type, grad_key.row(first + row, head));
+    finish_row(value, value + lost, 1, shape.value_dim, grad_value.type, grad_value.row(first + row, head));
+  }
+}
+
+}  // namespace gyre

@@ -1,0 +1,52 @@
+// What a kernel of the backward pass gets: a block of query rows against one unit of keys.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cell.hpp"
+
+namespace gyre {
+
+/// A block is four strips of one query cell, beginning at a multiple of four: 64 rows, of which a cell's last block may lack some
+/// strips. So blocks never lie across units, and the chains of a key row's gradient, which are as long as a block, begin where its
+/// query units say and nowhere else.
+///
+/// All numbers are fp32, finite, aligned to kAlignment bytes. Strips that the block lacks repeat its first one (but for
+/// grad_query), with statistics of rows that see nothing.
+struct GradientTile {
+  static constexpr int kStrips = 4;
+  static constexpr int kRows = kStrips * kStrip;
+  static constexpr int kKeys = 64;  // taken at a time, so that their scores and slopes stay in the nearest cache
+
+  struct Strip {
+    const float* query;     // [head_dim][16]
+    const float* grad_out;  // [value_dim][16]
+    float* grad_query;      // sum and what its additions lost, [head_dim][16] each
+  };
+  Strip strips[kStrips];
+  int strip_count = 0;
+  int head_dim = 0;
+  int value_dim = 0;
+  float factor = 1;                        // scores in log2 units are factor query . key; with a cap that is 2 log2(e) score / cap
+  float cap = 0;                           // in log2 units; 0: none
+  float scale = 1;                         // of query . key in a score
+  const float* statistics[kStrips];        // [2][16]: log-sum-exp in log2 units and grad_out . out of the rows
+  int keys = 0;                            // of the unit
+  std::int64_t key_strip = 0;              // floats of a strip of keys: those of head_dim dims or more
+  const float* key = nullptr;              // [keys / 16][key_strip]: [head_dim][16]
+  const float* value = nullptr;            // [keys / 16][value_dim][16]
+  const std::uint64_t* visible = nullptr;  // as in Tile
+  float* grad_key = nullptr;               // [keys to 16][head_dim to 16]
+  float* grad_key_lost = nullptr;
+  float* grad_value = nullptr;  // [keys to 16][value_dim to 16]
+  float* grad_value_lost = nullptr;
+  // Scratch.
+  float* queries = nullptr;     // [64][head_dim to 16], rows
+  float* grad_outs = nullptr;   // [64][value_dim to 16]
+  float* row_terms = nullptr;   // [2][64]: minus the log-sum-exp, minus scale grad_out . out
+  float* weights = nullptr;     // [kKeys][64]: scores, then p
+  float* slopes = nullptr;      // [kKeys][64]: grad_out . value, then scale ds
+  float* grad_query = nullptr;  // [head_dim][64]: the unit's share; what fold_grad_query adds to the strips
+};
+
+}  // namespace gyre

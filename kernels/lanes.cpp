@@ -1,0 +1,51 @@
+#include "kernels/lanes.hpp"
+
+#include <algorithm>
+
+namespace gyre {
+namespace {
+
+/// The strips of keys from the first to the last that some row sees.
+Range strips_seen(std::span<const std::uint64_t> visible) {
+  const auto seen = [](std::uint64_t rows) { return rows != 0; };
+  const auto first = std::find_if(visible.begin(), visible.end(), seen);
+  const auto last = std::find_if(visible.rbegin(), visible.rend(), seen);
+  if (first == visible.end()) return {0, 0};
+  return {(first - visible.begin()) / kStrip, (visible.rend() - last + kStrip - 1) / kStrip};
+}
+
+}  // namespace
+
+Lanes::Lanes(int key_head, int group_size) : group{key_head * group_size, (key_head + 1) * group_size} {}
+
+void Lanes::append(Range cell, std::int64_t strip) {
+  for (int lane = 0; lane < kStrip; ++lane, ++count) {
+    const std::int64_t row = strip * kStrip + lane, position = cell.begin + row / group.size();
+    const bool there = position < cell.end;
+    positions[count] = there ? position : kNoPosition;
+    heads[count] = static_cast<std::int32_t>(group.begin + row % group.size());
+    if (there) hull = {std::min(hull.begin, position), std::max(hull.end, position + 1)};
+  }
+}
+
+Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, std::span<std::uint64_t> scratch) {
+  Sight sight;
+  sight.cover = bands.cover(lanes.hull, keys, lanes.group);
+  if (sight.cover == Cover::empty) return sight;
+  const auto count = static_cast<std::size_t>(keys.size());
+  const auto rounded = static_cast<std::size_t>(round_up(keys.size(), kStrip));
+  sight.strips = {0, static_cast<std::int64_t>(rounded) / kStrip};
+  if (sight.cover == Cover::full && count == rounded) return sight;
+  if (sight.cover == Cover::partial) {
+    const auto some = static_cast<std::size_t>(lanes.count);
+    bands.mark(std::span(lanes.positions).first(some), std::span(lanes.heads).first(some), keys, scratch.first(count));
+  } else {
+    std::fill_n(scratch.begin(), count, ~std::uint64_t{0} >> (kMostLanes - lanes.count));
+  }
+  std::fill_n(scratch.begin() + count, rounded - count, std::uint64_t{0});
+  sight.visible = scratch.data();
+  sight.strips = strips_seen(scratch.first(rounded));
+  return sight;
+}
+
+}  // namespace gyre

@@ -1,0 +1,39 @@
+// What the lanes of a block of query rows are, and which keys each of them sees.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "kernels/dispatch.hpp"
+#include "partition/bands.hpp"
+
+namespace gyre {
+
+inline constexpr int kMostLanes = Tile::kMostStrips * kStrip;
+
+/// Rows of a block: where they stand.
+struct Lanes {
+  std::array<std::int64_t, kMostLanes> positions;  // kNoPosition past the end of a cell
+  std::array<std::int32_t, kMostLanes> heads;      // query heads
+  Range hull{kNoPosition, -kNoPosition};           // of the positions
+  Range group;                                     // of the heads: all that read a key/value head
+  int count = 0;
+
+  /// group: query heads per key/value head.
+  Lanes(int key_head, int group);
+  /// Appends strip `strip` of the query cell at these positions, [token x group + member].
+  void append(Range cell, std::int64_t strip);
+};
+
+/// What the lanes see of a unit of keys.
+struct Sight {
+  Cover cover = Cover::empty;
+  const std::uint64_t* visible = nullptr;  // as in Tile
+  Range strips;                            // of keys, from the first to the last that some lane sees
+};
+
+/// scratch: a word for each key of the unit, rounded up to whole strips. Allocates nothing.
+Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, std::span<std::uint64_t> scratch);
+
+}  // namespace gyre

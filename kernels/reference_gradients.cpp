@@ -1,0 +1,119 @@
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/convert.hpp"
+#include "kernels/reference.hpp"
+
+namespace gyre {
+namespace {
+
+constexpr double kErrorUnit = 4 * 0x1p-23;  // as in reference.cpp, and so is the next one
+constexpr double kDeviations = 2;
+constexpr double kEpsilon = 0x1p-23;
+
+std::vector<float> row_of(TypedRows rows, std::int64_t token, int head) {
+  std::vector<float> row(rows.dim);
+  convert(rows.row(token, head), rows.type, row.data(), Type::f32, rows.dim);
+  return row;
+}
+
+/// A sum of products, and its size: what it is, or what products of random sign add up to.
+struct Product {
+  double value = 0;
+  double size = 0;
+};
+Product multiply(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0, squares = 0;
+  for (std::size_t c = 0; c < a.size(); ++c) {
+    const double product = static_cast<double>(a[c]) * static_cast<double>(b[c]);
+    sum += product, squares += product * product;
+  }
+  return {sum, std::max(std::abs(sum), kDeviations * std::sqrt(squares))};
+}
+
+/// A query row of one head.
+struct Row {
+  std::vector<float> query, grad_out;
+  double lse = 0;
+  double product = 0;        // D
+  double product_error = 0;  // of D
+  double weight_error = 0;   // relative, of p
+};
+
+struct Pair {
+  double weight = 0, weight_error = 0;  // p
+  double slope = 0, slope_error = 0;    // scale ds
+};
+
+Pair pair_of(const Row& row, const std::vector<float>& key, const std::vector<float>& value, const ScoreRule& rule) {
+  const Product product = multiply(row.query, key), gradient = multiply(row.grad_out, value);
+  double score = rule.scale * product.value, steepness = 1, steepness_error = 0;
+  if (rule.softcap) {
+    const double share = std::tanh(score / *rule.softcap);
+    score = *rule.softcap * share, steepness = 1 - share * share;
+    steepness_error = kErrorUnit * (2 + 2 * std::abs(rule.scale) * product.size * steepness / *rule.softcap);
+  }
+  Pair pair{.weight = std::exp(score - row.lse)};
+  pair.weight_error = pair.weight * row.weight_error;
+  const double difference = gradient.value - row.product;
+  const double scaled = std::abs(rule.scale) * pair.weight;
+  pair.slope = rule.scale * pair.weight * difference * steepness;
+  pair.slope_error =
+      scaled *
+      (steepness * ((row.weight_error + kErrorUnit) * std::abs(difference) + kErrorUnit * gradient.size + row.product_error) +
+       steepness_error * std::abs(difference));
+  return pair;
+}
+
+void add(ReferenceGradient& to, std::int64_t row, const std::vector<float>& vector, double factor, double factor_error) {
+  const std::size_t begin = static_cast<std::size_t>(row) * vector.size();
+  for (std::size_t c = 0; c < vector.size(); ++c) {
+    const double number = static_cast<double>(vector[c]);
+    to.value[begin + c] += factor * number;
+    to.bound[begin + c] += (factor_error + kErrorUnit * std::abs(factor)) * std::abs(number);
+  }
+}
+
+ReferenceGradient zeros(TypedRows rows) {
+  const std::size_t count = static_cast<std::size_t>(rows.tokens * rows.heads * rows.dim);
+  return {.value = std::vector<double>(count), .bound = std::vector<double>(count)};
+}
+
+}  // namespace
+
+ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
+                                       std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
+                                       const Bands& bands) {
+  ReferenceGradients gradients{.out = {}, .lse = {}, .query = zeros(queries), .key = zeros(keys), .value = zeros(values)};
+  const int group = queries.heads / keys.heads;
+  for (std::int64_t token = 0; token < queries.tokens; ++token) {
+    for (int head = 0; head < queries.heads; ++head) {
+      const int key_head = head / group;
+      Row row{.query = row_of(queries, token, head), .grad_out = row_of(grad_out, token, head)};
+      const ReferencePartial forward =
+          reference_partial(row.query.data(), queries_begin + token, keys, values, key_head, keys_begin, rule, bands, head);
+      row.lse = forward.lse();
+      double squares = 0;
+      for (int c = 0; c < values.dim; ++c) {
+        const double product = static_cast<double>(row.grad_out[c]) * forward.out(c);
+        row.product += product, squares += product * product;
+        row.product_error += std::abs(static_cast<double>(row.grad_out[c])) * forward.out_bound(c);
+        gradients.out.push_back(forward.out(c));
+      }
+      gradients.lse.push_back(row.lse);
+      row.product_error += kErrorUnit * std::max(std::abs(row.product), kDeviations * std::sqrt(squares));
+      row.weight_error = 2 * (kErrorUnit * (1 + forward.largest_score) + kEpsilon * std::abs(row.lse));
+      for (std::int64_t key = 0; key < keys.tokens; ++key) {
+        if (!bands.visible(queries_begin + token, keys_begin + key, head)) continue;
+        const std::vector<float> key_row = row_of(keys, key, key_head);
+        const Pair pair = pair_of(row, key_row, row_of(values, key, key_head), rule);
+        add(gradients.query, token * queries.heads + head, key_row, pair.slope, pair.slope_error);
+        add(gradients.key, key * keys.heads + key_head, row.query, pair.slope, pair.slope_error);
+        add(gradients.value, key * keys.heads + key_head, row.grad_out, pair.weight, pair.weight_error);
+      }
+    }
+  }
+  return gradients;
+}
+
+}  // namespace gyre

@@ -1,0 +1,147 @@
+#include "kernels/backward_case.hpp"
+
+#include <bit>
+#include <random>
+
+#include "kernels/convert.hpp"
+#include "kernels/gradient.hpp"
+
+namespace gyre::testing {
+namespace {
+
+const float kNan = std::bit_cast<float>(0x7fff7fffU);
+
+std::vector<float> random_numbers(const CaseShape& shape, std::int64_t count) {
+  std::mt19937_64 random(shape.seed + 1'000'000);
+  std::normal_distribution<double> normal(0, shape.size);
+  std::vector<float> numbers(count);
+  for (float& x : numbers) {
+    x = static_cast<float>(normal(random));
+    if (shape.type == Type::bf16) x = to_float(to_bf16(x));
+    if (shape.type == Type::f16) x = to_float(to_f16(x));
+  }
+  return numbers;
+}
+
+}  // namespace
+
+BackwardCase::BackwardCase(const CaseShape& shape, Type cells)
+    : forward_(shape, cells), grad_out_(random_numbers(shape, shape.query_tokens * forward_.query_heads() * shape.value_dim)) {
+  const Rows<const float> grad_out(grad_out_.data(), shape.query_tokens, forward_.query_heads(), shape.value_dim);
+  reference_ = reference_gradients(forward_.queries(), forward_.keys(), forward_.values(), grad_out, shape.query_offset, 0,
+                                   forward_.score(), forward_.bands());
+  const std::vector<float> saved_out(reference_.out.begin(), reference_.out.end());
+  const std::vector<float> saved_lse(reference_.lse.begin(), reference_.lse.end());
+  const Rows<const float> out(saved_out.data(), shape.query_tokens, forward_.query_heads(), shape.value_dim);
+  const auto made = [&](std::vector<Buffer>& list, Role role, std::int64_t tokens) {
+    list.emplace_back(cell_bytes(role, forward_.cells(), tokens)).fill(kNan);
+    return list.back().data();
+  };
+  for (int unit = 0; unit < forward_.query_units().count(); ++unit) {
+    const Range range = forward_.query_units().range(unit);
+    for (int head = 0; head < shape.key_heads; ++head) {
+      pack_grad_out(forward_.cells(), grad_out, range.begin, range.size(), head, made(grad_outs_, Role::grad_out, range.size()));
+      pack_row_statistics(forward_.cells(), grad_out, out, saved_lse.data(), range.begin, range.size(), head,
+                          made(statistics_, Role::row_statistics, range.size()));
+      made(grad_queries_, Role::grad_query, range.size());
+    }
+  }
+  for (int unit = 0; unit < forward_.key_units().count(); ++unit) {
+    for (int head = 0; head < shape.key_heads; ++head) {
+      made(grad_key_values_, Role::grad_key_value, forward_.key_units().length(unit));
+    }
+  }
+  clear();
+}
+
+void BackwardCase::clear() {
+  const auto clear_all = [&](const std::vector<Buffer>& cells, Role role, const Units& units) {
+    for (int unit = 0; unit < units.count(); ++unit) {
+      for (int head = 0; head < shape().key_heads; ++head) {
+        clear_gradient(role, forward_.cells(), units.length(unit), cell(cells, unit, head).data());
+      }
+    }
+  };
+  clear_all(grad_queries_, Role::grad_query, forward_.query_units());
+  clear_all(grad_key_values_, Role::grad_key_value, forward_.key_units());
+}
+
+AttendBackwardWork BackwardCase::work(const std::vector<int>& query_units, const std::vector<int>& key_units) const {
+  const AttendWork cells = forward_.work(query_units, key_units);
+  AttendBackwardWork work{.shape = cells.shape, .score = cells.score, .bands = cells.bands, .heads = {}};
+  for (int head = 0; head < shape().key_heads; ++head) {
+    AttendBackwardWork::Head& list = work.heads.emplace_back();
+    for (std::size_t k = 0; k < query_units.size(); ++k) {
+      list.queries.push_back({.query = cells.heads[head].queries[k].query,
+                              .grad_out = cell(grad_outs_, query_units[k], head).data(),
+                              .row_statistics = cell(statistics_, query_units[k], head).data(),
+                              .grad_query = cell(grad_queries_, query_units[k], head).data(),
+                              .positions = cells.heads[head].queries[k].positions});
+    }
+    for (std::size_t k = 0; k < key_units.size(); ++k) {
+      list.keys.push_back({.cell = cells.heads[head].keys[k].cell,
+                           .gradient = cell(grad_key_values_, key_units[k], head).data(),
+                           .positions = cells.heads[head].keys[k].positions});
+    }
+  }
+  return work;
+}
+
+AttendBackwardWork BackwardCase::work() const {
+  return work(every_unit(forward_.query_units()), every_unit(forward_.key_units()));
+}
+
+void BackwardCase::run(const KernelTable& kernels, int threads) {
+  Team team(threads);
+  AttendBackward(work(), kernels, threads).run(team, [] {});
+}
+
+FinishedGradients BackwardCase::finish() const {
+  FinishedGradients finished{.query = std::vector<float>(reference_.query.value.size(), kNan),
+                             .key = std::vector<float>(reference_.key.value.size(), kNan),
+                             .value = std::vector<float>(reference_.value.value.size(), kNan)};
+  const Rows<float> query(finished.query.data(), shape().query_tokens, forward_.query_heads(), shape().head_dim);
+  const Rows<float> key(finished.key.data(), shape().key_tokens, shape().key_heads, shape().head_dim);
+  const Rows<float> value(finished.value.data(), shape().key_tokens, shape().key_heads, shape().value_dim);
+  for (int head = 0; head < shape().key_heads; ++head) {
+    for (int unit = 0; unit < forward_.query_units().count(); ++unit) {
+      const Range range = forward_.query_units().range(unit);
+      finish_grad_query(forward_.cells(), cell(grad_queries_, unit, head).data(), range.size(), head, query, range.begin);
+    }
+    for (int unit = 0; unit < forward_.key_units().count(); ++unit) {
+      const Range range = forward_.key_units().range(unit);
+      finish_grad_key_value(forward_.cells(), cell(grad_key_values_, unit, head).data(), range.size(), head, key, value,
+                            range.begin);
+    }
+  }
+  return finished;
+}
+
+std::vector<float> BackwardCase::bits() const {
+  std::vector<float> bits;
+  const CellShape& cells = forward_.cells();
+  for (int head = 0; head < shape().key_heads; ++head) {
+    for (int unit = 0; unit < forward_.query_units().count(); ++unit) {
+      const float* const strips = cell(grad_queries_, unit, head).floats();
+      for (std::int64_t row = 0; row < forward_.query_units().length(unit) * cells.group; ++row) {
+        const float* const lane = strips + row / kStrip * grad_query_strip_floats(cells) + row % kStrip;
+        for (int c = 0; c < 2 * cells.head_dim; ++c) bits.push_back(lane[c * kStrip]);
+      }
+    }
+    for (int unit = 0; unit < forward_.key_units().count(); ++unit) {
+      const std::int64_t tokens = forward_.key_units().length(unit);
+      const float* const rows = cell(grad_key_values_, unit, head).floats();
+      for (const float* half : {rows, rows + grad_sums_floats(cells, tokens)}) {
+        for (std::int64_t row = 0; row < tokens; ++row) {
+          const float* const key = half + row * round_up(cells.head_dim, kStrip);
+          const float* const value = half + grad_key_floats(cells, tokens) + row * round_up(cells.value_dim, kStrip);
+          bits.insert(bits.end(), key, key + cells.head_dim);
+          bits.insert(bits.end(), value, value + cells.value_dim);
+        }
+      }
+    }
+  }
+  return bits;
+}
+
+}  // namespace gyre::testing
