@@ -124,6 +124,14 @@ BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
   return rows;
 }
 
+/// How many rows there are, if the kernels for few rows take the block; 0 otherwise. They lie in the first lanes.
+int few_rows(const BlockRows& rows, const Tile& tile) {
+  if (tile.strip_count > 1) return 0;
+  const auto end = std::find(rows.lanes.begin(), rows.lanes.begin() + kStrip, kNoPosition);
+  const auto count = static_cast<int>(end - rows.lanes.begin());
+  return count <= kMostFewRows ? count : 0;
+}
+
 /// The strips of keys from the first to the last that some row sees.
 Range strips_seen(std::span<const std::uint64_t> visible) {
   const auto seen = [](std::uint64_t rows) { return rows != 0; };
@@ -192,6 +200,7 @@ struct Attend::State {
   const KernelTable& kernels;
   std::shared_ptr<AttendScratch> scratch;
   void (*attend)(const Tile& tile) = nullptr;
+  void (*attend_few)(const Tile& tile) = nullptr;
   bool expands = false;       // cells to fp32, before the kernel takes them
   float factor = 1;           // of query . key: Tile says what for
   float cap = 0;              // as Tile has it
@@ -257,6 +266,7 @@ Range Attend::State::begin_task(const Task& task, AttendScratch::Worker& worker)
     tile.value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
     tile.factor = factor, tile.cap = cap;
     tile.scores = worker.scores.get();
+    tile.few_rows = few_rows(rows, tile);
     take_queries(rows, place, tile);
     place += block.strips * cell_dims(work.shape) * kStrip;
     hull = {std::min(hull.begin, rows.hull.begin), std::max(hull.end, rows.hull.end)};
@@ -350,7 +360,7 @@ bool Attend::State::run_tile(const BlockRows& rows, const KeyCell& cell, AttendS
     strips = strips_seen(visible.first(rounded));
   }
   take_keys(cell, strips, worker, tile);
-  attend(tile);
+  (tile.few_rows > 0 ? attend_few : attend)(tile);
   return true;
 }
 
@@ -372,6 +382,7 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
       .work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .blocks = {}, .tasks = {}, .work_before = {}});
   const bool pairs = state_->work.shape.type == Type::bf16 && kernels.attend_pairs != nullptr;
   state_->attend = pairs ? kernels.attend_pairs : kernels.attend;
+  state_->attend_few = pairs ? kernels.attend_few_pairs : kernels.attend_few;
   state_->expands = state_->work.shape.type != Type::f32 && !pairs;
   const ScoreRule& score = state_->work.score;
   const double log2_scale = score.scale * std::numbers::log2e;

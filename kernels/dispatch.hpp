@@ -25,6 +25,7 @@ struct Tile {
   };
   Strip strips[kMostStrips];
   int strip_count = 0;
+  int few_rows = 0;   // of the first strip; only the kernels for few rows look at it
   int words = 0;      // of a row of queries or keys
   int value_dim = 0;  // rounded up to kChannels
   float factor = 1;   // of query . key; kernels of fp32 words do not look at it, their queries have it
@@ -37,12 +38,17 @@ struct Tile {
   float* scores = nullptr;                 // scratch, [keys rounded to 16][strips][16]
 };
 
+/// Up to here rows cost less where each has its own chains than where all share vectors with empty lanes.
+inline constexpr int kMostFewRows = 8;
+
 /// The kernels of one instruction set.
 struct KernelTable {
   const char* name;                                   // as --isa says it
   int strips_per_block;                               // that its registers are made for
   void (*attend)(const Tile& tile);                   // words of fp32
   void (*attend_pairs)(const Tile& tile);             // words of two bf16; null: such cells are expanded
+  void (*attend_few)(const Tile& tile);               // the same, to the bit, for up to kMostFewRows rows of one strip
+  void (*attend_few_pairs)(const Tile& tile);         // likewise
   void (*gradients)(const GradientTile& tile);        // a tile's share of all gradients; that of its queries into tile.grad_query
   void (*fold_grad_query)(const GradientTile& tile);  // from there to the rows
   /// `count` elements of `type`, times the factor, to fp32; they lie in rows of `width` words (kStrip, or kChannels in values), of

@@ -15,63 +15,14 @@
 // weights, 6 value_dim operations for the merge; with a cap 16 operations more per key, one of them a division.
 #pragma once
 
-#include <time.h>
-
 #include "kernels/cell.hpp"
-#include "kernels/cpu/expand-inl.hpp"
-#include "kernels/cpu/tables.hpp"
+#include "kernels/cpu/merge-inl.hpp"
 #include "kernels/cpu/vec.hpp"
-#include "kernels/partial.hpp"
+#include "kernels/cpu/weights-inl.hpp"
+#include "kernels/dispatch.hpp"
 
 namespace gyre {
 namespace {
-
-constexpr int kPanel = 8;  // keys that are skipped, masked or taken as they are, together
-
-/// Longest chains of multiply-adds, over dims of a score and over keys of a product; a sum over more is put together from several.
-/// Rounding errors grow with the length of a chain and with the sum that it carries: scores of head dim 576 from one chain are
-/// off by 2.5 times as much. Where all addends are equal, every rounding errs to the same side: one chain of 512 keys is then off
-/// by 40 units in the last place, chains of 32 by 4.
-/// Pairs of bf16 have coarser errors than that: chains of theirs are kPair times as many words.
-constexpr int kChainDims = 32;
-constexpr int kChainKeys = 32;
-
-/// 2^f for f in [-0.5, 0.5]: minimax of degree 5 under the condition that 2^0 is exactly 1. Largest relative error 9.6e-8 exact,
-/// 1.8e-7 in fp32 (the test "exp2 of a fraction ..." measures it again).
-template <class V>
-GYRE_INLINE typename V::Vector exp2_of_fraction(typename V::Vector f) {
-  auto p = V::set1(0.0013290341F);
-  p = V::fma(p, f, V::set1(0.0096719861F));
-  p = V::fma(p, f, V::set1(0.0555066168F));
-  p = V::fma(p, f, V::set1(0.240222305F));
-  p = V::fma(p, f, V::set1(0.693147004F));
-  return V::fma(p, f, V::set1(1.0F));
-}
-
-/// cap tanh(s / cap) in log2 units, from w = 2 log2(e) s / cap, for `cap` in log2 units:
-///
-///   tanh(s / cap) = e / (e + 2) with e = 2^w - 1 = 2^n (2^f - 1) + (2^n - 1), n whole and f in [-0.5, 0.5]
-///
-/// (2^f - 1) / f is minimax of degree 5 (2.1e-8 with its coefficients in fp32), so e is right to a few units in the last place
-/// also where it is near 0, and so is tanh. Beyond 26 tanh rounds to 1; the clamp is further out. Of w's own relative error no more
-/// than all arrives, since u tanh'(u) <= tanh(u): the cap never makes a score's relative error larger (the test "capped scores ..."
-/// measures 2.2e-7).
-template <class V>
-GYRE_INLINE typename V::Vector capped(typename V::Vector w, typename V::Vector cap) {
-  constexpr float kSaturated = 30;
-  w = V::max(V::min(w, V::set1(kSaturated)), V::set1(-kSaturated));
-  const auto whole = V::round(w);
-  const auto f = V::sub(w, whole);
-  auto p = V::set1(0.0001540351223F);
-  p = V::fma(p, f, V::set1(0.001339073526F));
-  p = V::fma(p, f, V::set1(0.009618237615F));
-  p = V::fma(p, f, V::set1(0.05550357327F));
-  p = V::fma(p, f, V::set1(0.2402264923F));
-  p = V::fma(p, f, V::set1(0.6931471825F));
-  const auto power = V::scale(V::set1(1.0F), whole);
-  const auto e = V::fma(power, V::mul(p, f), V::sub(power, V::set1(1.0F)));
-  return V::mul(V::div(e, V::add(e, V::set1(2.0F))), cap);
-}
 
 /// The strips [first, first + Strips) of a tile.
 template <class V, int Strips, bool Capped>
@@ -84,13 +35,13 @@ class Body {
     GYRE_UNROLL for (int v = 0; v < kVectors; ++v) maximum[v] = V::set1(kMaskedScore);
     score_panels(maximum);
     if (!any_) return;
-    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) maximum[v] = V::max(V::round(maximum[v]), V::set1(kEmptyMaximum));
+    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) maximum[v] = whole_maximum<V>(maximum[v]);
 
     Vector sum[kVectors];
     weigh_panels(maximum, sum);
 
-    Merge merge[kVectors];
-    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) merge[v] = merge_sums(v, maximum[v], sum[v]);
+    Merge<V> merge[kVectors];
+    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) merge[v] = merge_sums<V>(partial(2 * tile_.value_dim, v), maximum[v], sum[v]);
     for (int channel = 0; channel < tile_.value_dim; channel += V::kRows) multiply(channel, merge);
   }
 
@@ -104,13 +55,6 @@ class Body {
   static constexpr int kChainRows = kChainKeys * V::kPair;   // of words of values and weights
   static constexpr int kPanelsOfChain = kChainRows * V::kPair / kPanel;
   static_assert(Strips <= Tile::kMostStrips && kPanel % V::kKeys == 0 && kChannels % V::kRows == 0 && kPanelsOfChain <= 16);
-
-  /// How a vector of rows takes its unit in: numerator = numerator * keep + unit * take, where it saw a key.
-  struct Merge {
-    typename V::Mask seen;
-    Vector keep;
-    Vector take;
-  };
 
   GYRE_INLINE const float* in_strip(const float* strip, int row, int v) { return strip + row * kStrip + v * V::kLanes % kStrip; }
   GYRE_INLINE float* in_strip(float* strip, int row, int v) { return strip + row * kStrip + v * V::kLanes % kStrip; }
@@ -248,7 +192,7 @@ class Body {
   GYRE_INLINE Vector weigh(const float* scores, float* weights, Vector maximum) {
     if constexpr (Count == V::kPair) {
       Vector weight[Count];
-      GYRE_UNROLL for (int i = 0; i < Count; ++i) weight[i] = weight_of(V::load(scores + i * kAcross), maximum);
+      GYRE_UNROLL for (int i = 0; i < Count; ++i) weight[i] = weight_of<V>(V::load(scores + i * kAcross), maximum);
       V::store(weights, V::words(weight));
       if constexpr (Count == 1)
         return weight[0];
@@ -260,43 +204,10 @@ class Body {
     }
   }
 
-  GYRE_INLINE Vector weight_of(Vector score, Vector maximum) {
-    const Vector whole = V::round(score);
-    return V::scale(exp2_of_fraction<V>(V::sub(score, whole)), V::sub(whole, maximum));
-  }
-
-  /// Brings the partial's maximum and sum up to date. Factors are powers of two, so products with them are exact (barring
-  /// underflow), and a row that saw nothing has factors 1 and 0.
-  [[gnu::always_inline]] inline Merge merge_sums(int v, Vector maximum, Vector sum) const {
-    float* const maximum_at = partial(2 * tile_.value_dim, v);
-    float* const sum_at = partial(2 * tile_.value_dim + 1, v);
-    const Vector before = V::load(maximum_at);
-    const Vector after = V::max(before, maximum);
-    const Vector one = V::set1(1.0F);
-    const Merge merge{V::greater(maximum, V::set1(kEmptyMaximum)), V::scale(one, V::sub(before, after)),
-                      V::scale(one, V::sub(maximum, after))};
-    V::store(maximum_at, after);
-    fold(sum_at, partial(2 * tile_.value_dim + 2, v), merge, sum);
-    return merge;
-  }
-
-  /// Takes a unit's sum into the partial's by Kahan's compensated addition: `lost` carries what the additions before have rounded
-  /// away, so that the error does not grow with the number of units (of equal addends it would, with every unit). Rows that saw
-  /// nothing are left alone: adding 0 to -0 would change it.
-  GYRE_INLINE void fold(float* total, float* lost, const Merge& merge, Vector unit) {
-    const Vector before = V::load(total);
-    const Vector lost_before = V::load(lost);
-    const Vector kept = V::fma(before, merge.keep, V::zero());
-    const Vector taken = V::fma(lost_before, merge.keep, V::fma(unit, merge.take, V::zero()));
-    const Vector after = V::add(kept, taken);
-    V::store(total, V::select(merge.seen, after, before));
-    V::store(lost, V::select(merge.seen, V::sub(taken, V::sub(after, kept)), lost_before));
-  }
-
   /// Pass 3: kRows channels of the unit's products, chains from zero over kChainKeys keys each, folded into the numerator.
   /// A call of its own, so that the factors of the merge stay in memory: in registers beside 24 accumulators they would push the
   /// weights out, and every multiply-add would load its own (0.77 of peak instead of 0.90).
-  [[gnu::noinline]] void multiply(int channel, const Merge (&merge)[kVectors]) const {
+  [[gnu::noinline]] void multiply(int channel, const Merge<V> (&merge)[kVectors]) const {
     const std::int64_t rows = (tile_.keys + kStrip - 1) / kStrip * kStrip / V::kPair;
     const float* value = tile_.value + channel / kChannels * rows * kChannels + channel % kChannels;
     const float* next = value + rows * kChannels + channel % kChannels / V::kRows * kStrip;
@@ -311,7 +222,7 @@ class Body {
     }
     GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
       GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-        fold(partial(channel + i, v), partial(tile_.value_dim + channel + i, v), merge[v], unit[i][v]);
+        fold<V>(partial(channel + i, v), partial(tile_.value_dim + channel + i, v), merge[v], unit[i][v]);
       }
     }
   }
@@ -391,44 +302,6 @@ void attend_tile(const Tile& tile) {
   } else {
     attend_strips<V, true>(tile);
   }
-}
-
-/// 12 independent chains of multiply-adds in registers (2 pipes of latency 4 want 8), on numbers that are neither 0 nor 1.
-template <class V>
-double peak_flops(double seconds) {
-  constexpr int kChains = 12;
-  constexpr int kRounds = 8192;
-  const auto now = [] {
-    timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-  };
-  volatile float factor_source = 0.9990234375F;
-  volatile float addend_source = 0.0123456789F;
-  const auto factor = V::set1(factor_source);
-  const auto addend = V::set1(addend_source);
-  typename V::Vector chain[kChains];
-  GYRE_UNROLL for (int c = 0; c < kChains; ++c) chain[c] = V::set1(addend_source * static_cast<float>(c));
-
-  const double begin = now();
-  double end = begin;
-  double operations = 0;
-  while (end - begin < seconds) {
-    for (int round = 0; round < kRounds; ++round) {
-      GYRE_UNROLL for (int c = 0; c < kChains; ++c) {
-        if constexpr (V::kPair == 1) chain[c] = V::fma(chain[c], factor, addend);
-        if constexpr (V::kPair > 1) chain[c] = V::multiply(factor, addend, chain[c]);  // a chain is no word of theirs
-      }
-    }
-    operations += 2.0 * kRounds * kChains * V::kLanes * V::kPair;
-    end = now();
-  }
-  alignas(kAlignment) float result[V::kLanes];
-  GYRE_UNROLL for (int c = 1; c < kChains; ++c) chain[0] = V::add(chain[0], chain[c]);
-  V::store(result, chain[0]);
-  volatile float sink = result[0];
-  (void)sink;
-  return end > begin ? operations / (end - begin) : 0.0;
 }
 
 }  // namespace

@@ -1,26 +1,34 @@
-// The table of an instruction set from its vectors: V of fp32, Pairs of what it multiplies pairs with (V: it has none), Narrow of
-// at most 8 lanes for 16-bit cells.
+// The table of an instruction set from its vectors: V of fp32, Pairs of what it multiplies pairs with (V: it has none); Narrow and
+// NarrowPairs, the same with at most kChannels lanes, for few rows and for expanding cells.
 #pragma once
 
 #include "kernels/cpu/attend-inl.hpp"
 #include "kernels/cpu/expand-inl.hpp"
+#include "kernels/cpu/few-inl.hpp"
 #include "kernels/cpu/gradient-inl.hpp"
+#include "kernels/cpu/peak-inl.hpp"
 
 namespace gyre {
 namespace {
 
-template <class V, class Pairs, class Narrow>
+template <class V, class Pairs, class Narrow, class NarrowPairs>
 constexpr KernelTable table_of(const char* name) {
   KernelTable table{.name = name,
                     .strips_per_block = V::kStrips,
                     .attend = attend_tile<V>,
                     .attend_pairs = nullptr,
+                    .attend_few = attend_few<Narrow>,
+                    .attend_few_pairs = nullptr,
                     .gradients = gradients<V>,
                     .fold_grad_query = fold_grad_query<V>,
                     .expand = expand<Narrow>,
                     .peak_flops = peak_flops<V>,
                     .pairs_peak_flops = nullptr};
-  if constexpr (Pairs::kPair > 1) table.attend_pairs = attend_tile<Pairs>, table.pairs_peak_flops = peak_flops<Pairs>;
+  if constexpr (Pairs::kPair > 1) {
+    table.attend_pairs = attend_tile<Pairs>;
+    table.attend_few_pairs = attend_few<NarrowPairs>;
+    table.pairs_peak_flops = peak_flops<Pairs>;
+  }
   return table;
 }
 

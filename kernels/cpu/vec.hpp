@@ -20,6 +20,7 @@
 #endif
 
 #define GYRE_INLINE [[gnu::always_inline]] static inline
+#define GYRE_INLINE_MEMBER [[gnu::always_inline]] inline
 #define GYRE_UNROLL _Pragma("GCC unroll 32")
 
 namespace gyre {
@@ -106,6 +107,8 @@ struct Avx2 {
   }
   GYRE_INLINE Vector widen_f16(const void* p) { return _mm256_cvtph_ps(_mm_load_si128(static_cast<const __m128i*>(p))); }
 
+  GYRE_INLINE void store_panel(float* words, const float (&weights)[8]) { store(words, load(weights)); }
+
   /// In two steps, of which the first is exact (half the exponent keeps x normal), so that a denormal result is rounded once.
   GYRE_INLINE Vector scale(Vector x, Vector exponent) {
     const __m256i whole = _mm256_cvtps_epi32(_mm256_max_ps(exponent, set1(kLeastExponent)));
@@ -114,6 +117,21 @@ struct Avx2 {
   }
   GYRE_INLINE Vector power(__m256i exponent) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23));
+  }
+};
+#endif
+
+#if defined(__AVX512BF16__)
+/// Pairs of bf16 in eight lanes.
+struct Avx2Bf16 : Avx2 {
+  static constexpr int kPair = 2;
+
+  GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) {
+    return _mm256_dpbf16_ps(c, (__m256bh)_mm256_castps_si256(a), (__m256bh)_mm256_castps_si256(b));
+  }
+  /// Neighbours in memory become words.
+  GYRE_INLINE void store_panel(float* words, const float (&weights)[8]) {
+    _mm_store_si128(reinterpret_cast<__m128i*>(words), (__m128i)_mm256_cvtneps_pbh(load(weights)));
   }
 };
 #endif
@@ -159,6 +177,10 @@ struct Portable {
     const Mask finite = (Mask)((Vector)magnitude * set1(0x1p112F));
     const Mask bits = magnitude >= (0x7c00 << 13) ? magnitude | 0x7f800000 : finite;
     return (Vector)(bits | (half & 0x8000) << 16);
+  }
+
+  GYRE_INLINE void store_panel(float* words, const float (&weights)[8]) {
+    store(words, load(weights)), store(words + kLanes, load(weights + kLanes));
   }
 
   /// Beside 2^23 there is no room for a fraction; from there on every number is an integer already.

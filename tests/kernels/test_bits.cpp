@@ -1,4 +1,5 @@
 // The bits of a row depend on its units and their order alone.
+#include <array>
 #include <cstring>
 
 #include "kernels/attend_case.hpp"
@@ -27,6 +28,22 @@ TEST_CASE("threads and strips per block change no bit") {
         for (const int strips : {1, 2, 3, 4}) same = same && same_bits(expected, bits_of(attend, *kernels, threads, strips));
       }
       CHECK(same);
+    }
+  }
+}
+
+TEST_CASE("a few rows alone have the bits that they have among others") {
+  for (CaseShape shape : shapes()) {
+    for (const int tokens : {1, 2, 3, 8}) {
+      if (tokens * shape.group > kMostFewRows) continue;
+      shape.query_unit = tokens, shape.seed += 100;
+      shape.type = std::array{Type::f32, Type::bf16, Type::f16}[shape.seed % 3];
+      AttendCase attend(shape);
+      for (const KernelTable* kernels : available_kernels()) {
+        INFO(kernels->name << ": " << shape.text());
+        const std::vector<float> among_others = bits_of(attend, *kernels, 1, 2);
+        CHECK(same_bits(among_others, bits_of(attend, *kernels, 1, 1)));
+      }
     }
   }
 }
