@@ -33,7 +33,7 @@ TEST_CASE("threads and strips per block change no bit") {
 }
 
 TEST_CASE("a few rows alone have the bits that they have among others") {
-  for (CaseShape shape : shapes()) {
+  for (CaseShape shape : shapes_of_bits()) {
     for (const int tokens : {1, 2, 3, 8}) {
       if (tokens * shape.group > kMostFewRows) continue;
       shape.query_unit = tokens, shape.seed += 100;
