@@ -7,6 +7,7 @@
 #include "kernels/cpu/few-inl.hpp"
 #include "kernels/cpu/gradient-inl.hpp"
 #include "kernels/cpu/peak-inl.hpp"
+#include "kernels/cpu/tables.hpp"
 
 namespace gyre {
 namespace {
