@@ -3,7 +3,7 @@
 //   Mask mask = Mask::window(4096) | Mask::sinks(4);
 //   Mask same = Mask::parse("window(4096) | sinks(4)");
 //
-// A mask is kept in normal form (bands) from the start; it also remembers the document borders, where units are cut, and the
+// A mask is kept in normal form (bands) from the start; it also remembers the document borders, where units may be cut, and the
 // numbers of tokens that its documents add up to and that its block tables were made for.
 #pragma once
 

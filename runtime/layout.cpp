@@ -3,20 +3,22 @@
 #include <stdexcept>
 #include <string>
 
+#include "partition/cuts.hpp"
+
 namespace gyre {
 namespace {
 
-/// Document borders on an axis. `offset`: position of token 0.
-std::vector<std::int64_t> borders_of(const Problem& problem, std::int64_t offset) {
-  std::vector<std::int64_t> borders;
-  for (const std::int64_t border : problem.mask.borders()) borders.push_back(border - offset);
+/// Document borders at which units of an axis restart. `offset`: position of token 0.
+std::vector<std::int64_t> borders_of(const Problem& problem, std::int64_t unit_tokens, std::int64_t offset) {
+  std::vector<std::int64_t> borders = cuts_of_documents(problem.mask.borders(), problem.bands(), unit_tokens);
+  for (std::int64_t& border : borders) border -= offset;
   return borders;
 }
 
 /// Where units of an axis restart: document borders, stripes of striped(B), and the caller's own borders.
 std::vector<std::int64_t> cuts_of(const Problem& problem, const PartitionChoice& choice, std::span<const Chunk> chunks,
-                                  std::int64_t tokens, std::int64_t offset) {
-  std::vector<std::int64_t> cuts = borders_of(problem, offset);
+                                  std::int64_t tokens, std::int64_t unit_tokens, std::int64_t offset) {
+  std::vector<std::int64_t> cuts = borders_of(problem, unit_tokens, offset);
   for (const Chunk& chunk : chunks) cuts.insert(cuts.end(), {chunk.tokens.begin, chunk.tokens.end});
   if (choice.kind == PartitionChoice::Kind::striped_tokens) {
     for (std::int64_t cut = choice.stripe_tokens; cut < tokens; cut += choice.stripe_tokens) cuts.push_back(cut);
@@ -33,7 +35,7 @@ std::span<const Chunk> key_chunks(const Problem& problem, const PartitionChoice&
 Units make_units(const Problem& problem, const Options& options, std::span<const Chunk> chunks, std::int64_t tokens,
                  std::int64_t offset, int ranks) {
   const std::int64_t length = options.unit_tokens != 0 ? options.unit_tokens : default_unit_tokens(tokens, ranks);
-  return Units(tokens, length, cuts_of(problem, options.partition, chunks, tokens, offset));
+  return Units(tokens, length, cuts_of(problem, options.partition, chunks, tokens, length, offset));
 }
 
 /// What placements of an axis are made from.
@@ -41,7 +43,7 @@ struct Axis {
   const Units& units;
   int ranks;
   std::span<const std::int64_t> work;  // [unit]; of the kinds that go by it
-  std::vector<std::int64_t> borders;   // of documents
+  std::vector<std::int64_t> borders;   // of documents, where units restart
   std::span<const Chunk> chunks;       // of the caller's layout
   const char* name;
 };
@@ -159,7 +161,7 @@ void Layout::place_queries() {
   const Axis axis{.units = query_units,
                   .ranks = ranks,
                   .work = work,
-                  .borders = borders_of(problem, problem.first_query_position()),
+                  .borders = borders_of(problem, query_units.unit_tokens(), problem.first_query_position()),
                   .chunks = partition.query_chunks,
                   .name = "queries"};
   if (partition.kind == Kind::automatic) partition = choose_partition(*this, axis);
@@ -179,7 +181,7 @@ void Layout::place_keys() {
   const Axis axis{.units = key_units,
                   .ranks = ranks,
                   .work = lengths,
-                  .borders = borders_of(problem, 0),
+                  .borders = borders_of(problem, key_units.unit_tokens(), 0),
                   .chunks = key_chunks(problem, partition),
                   .name = "keys"};
   const bool contiguous = partition.kind == Kind::balanced || (partition.kind == Kind::layout && axis.chunks.empty());

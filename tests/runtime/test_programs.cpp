@@ -74,6 +74,20 @@ TEST_CASE("every random program is proven by the verifier and computes every pai
   }
 }
 
+TEST_CASE("thousands of short documents beside a mask that sees far lay out in as many units as that mask alone") {
+  std::string ones = "documents(1", pairs = "documents(2";
+  for (int document = 1; document < 5000; ++document) ones += ",1", pairs += document < 2500 ? ",2" : "";
+  for (const std::string wide : {"full", "causal", "window(3000)"}) {
+    const Layout alone(self_attention(5000, wide.c_str()), {}, 8);
+    for (const std::string& documents : {ones, pairs}) {
+      const Layout both(self_attention(5000, (wide + " | " + documents + ")").c_str()), {}, 8);
+      CHECK(both.key_units.count() == alone.key_units.count());
+      CHECK(both.query_units.count() == alone.query_units.count());
+      CHECK(first_problem(verify(both, ring_programs(both))) == "");
+    }
+  }
+}
+
 TEST_CASE("a full ring of P ranks moves every key cell P - 1 times and no further") {
   for (const int ranks : {1, 2, 3, 5, 8}) {
     const Layout layout(self_attention(64 * 16, "full"), {}, ranks);
