@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "partition/band_algebra.hpp"
 
@@ -9,7 +10,7 @@ namespace gyre {
 namespace {
 
 // |A_0 or A_1 or ...| = sum over k of |A_k| - |(A_k & A_0) or ... or (A_k & A_(k-1))|. Bands are closed under `&`, each is counted
-// in closed form, and dropping bands inside another keeps the recursion shallow. No band is inside another here.
+// in closed form, and dropping bands inside another keeps the recursion shallow. At most 2^bands closed forms.
 std::int64_t count_union(const std::vector<Band>& bands) {
   std::int64_t pairs = 0;
   for (std::size_t k = 0; k < bands.size(); ++k) {
@@ -24,6 +25,130 @@ std::int64_t count_union(const std::vector<Band>& bands) {
   return pairs;
 }
 
+struct Rectangle {
+  Range queries{kUnbounded, -kUnbounded}, keys{kUnbounded, -kUnbounded};
+};
+
+/// The tightest one that holds all bands, none of which is empty.
+Rectangle hull_of(const std::vector<Band>& bands) {
+  const auto hull = [](Range a, Range b) { return Range{std::min(a.begin, b.begin), std::max(a.end, b.end)}; };
+  Rectangle all;
+  for (const Band& band : bands) {
+    const Band tight = normal_form(band);
+    all = {hull(all.queries, tight.queries), hull(all.keys, tight.keys)};
+  }
+  return all;
+}
+
+/// Whether the band is nothing but diagonals of the rectangle: its own rectangle takes no pair from them.
+bool spans(const Band& band, const Rectangle& rectangle) {
+  const Diagonals seen = diagonals_of(band);
+  const Band uncut = normal_form({rectangle.queries, rectangle.keys, seen.first, seen.last, band.modulus, band.residue});
+  return band.queries.contains(uncut.queries) && band.keys.contains(uncut.keys);
+}
+
+/// Marks of diagonals, and the pairs on those of a rectangle that are marked.
+class MarkedDiagonals {
+ public:
+  static constexpr std::int64_t kMost = std::int64_t{1} << 20;  // 128 KiB of marks
+
+  explicit MarkedDiagonals(Range diagonals) : diagonals_(diagonals), words_((diagonals.size() + 63) / 64) {}
+
+  void mark(const Band& band) {
+    const Diagonals seen = diagonals_of(band);
+    const std::int64_t skipped = std::max<std::int64_t>(0, -floor_divide(seen.first - diagonals_.begin, band.modulus));
+    const std::int64_t end = std::min(seen.last + 1, diagonals_.end) - diagonals_.begin;
+    for (std::int64_t at = seen.first - diagonals_.begin + skipped * band.modulus; at < end; at += band.modulus) {
+      words_[at / 64] |= std::uint64_t{1} << at % 64;
+    }
+  }
+
+  std::int64_t count(const Rectangle& in) const {
+    std::int64_t pairs = 0;
+    for (std::size_t word = 0; word < words_.size(); ++word) {
+      const std::int64_t first = diagonals_.begin + static_cast<std::int64_t>(word) * 64;
+      for (std::uint64_t left = words_[word]; left != 0; left &= left - 1) {
+        const std::int64_t diagonal = first + std::countr_zero(left);
+        pairs += (in.queries & (in.keys + -diagonal)).size();
+      }
+    }
+    return pairs;
+  }
+
+ private:
+  Range diagonals_;
+  std::vector<std::uint64_t> words_;
+};
+
+/// Pairs of the union of bands that span the rectangle: diagonal by diagonal, if there are too many to intersect each with each.
+std::int64_t count_spanning(std::vector<Band> bands, const Rectangle& rectangle) {
+  constexpr double kStepsPerForm = 128;  // marking and counting a diagonal takes 2 ns, intersecting and counting a band 250 ns
+  bands = without_contained(std::move(bands));
+  Range marked{kUnbounded, -kUnbounded};
+  std::int64_t steps = 0;
+  for (const Band& band : bands) {
+    const Diagonals seen = diagonals_of(band);
+    marked = {std::min(marked.begin, seen.first), std::max(marked.end, seen.last + 1)};
+    steps += (seen.last - seen.first) / band.modulus + 1;
+  }
+  steps += marked.size() / 64;  // words that may be zero
+  if (std::ldexp(kStepsPerForm, static_cast<int>(bands.size())) <= static_cast<double>(steps)) return count_union(bands);
+  std::int64_t pairs = 0;
+  for (std::int64_t begin = marked.begin; begin < marked.end; begin += MarkedDiagonals::kMost) {
+    MarkedDiagonals diagonals({begin, std::min(begin + MarkedDiagonals::kMost, marked.end)});
+    for (const Band& band : bands) diagonals.mark(band);
+    pairs += diagonals.count(rectangle);
+  }
+  return pairs;
+}
+
+/// Where a rectangle is cut in two.
+struct Cutting {
+  Range Band::*side = nullptr;  // none: every band spans the rectangle
+  std::int64_t at = 0;
+};
+
+/// The middle one of all borders within the rectangle of bands that do not span it, along the side that has more of them. So that
+/// documents fall apart in as many steps as their number has bits, and a cut leaves less borders on either side.
+Cutting best_cutting(const std::vector<Band>& bands, const Rectangle& rectangle) {
+  std::vector<std::int64_t> of_queries, of_keys;
+  const auto add = [](std::vector<std::int64_t>& borders, Range own, Range all) {
+    if (own.begin > all.begin) borders.push_back(own.begin);
+    if (own.end < all.end) borders.push_back(own.end);
+  };
+  for (const Band& band : bands) {
+    if (spans(band, rectangle)) continue;
+    add(of_queries, band.queries, rectangle.queries);
+    add(of_keys, band.keys, rectangle.keys);
+  }
+  if (of_queries.empty() && of_keys.empty()) return {};
+  const bool queries = of_queries.size() >= of_keys.size();
+  std::vector<std::int64_t>& borders = queries ? of_queries : of_keys;
+  const auto middle = borders.begin() + std::ssize(borders) / 2;
+  std::nth_element(borders.begin(), middle, borders.end());
+  return {queries ? &Band::queries : &Band::keys, *middle};
+}
+
+// Bands of a rectangle differ in their rectangles, or in their diagonals alone. Few are intersected with each other. Where there
+// are many, the rectangle is cut at the borders of theirs until few are left or all span it, and then their diagonals are counted.
+std::int64_t count_overlapping(std::vector<Band> bands) {
+  constexpr std::size_t kFewBands = 4;
+  for (Band& band : bands) band.blocks = nullptr;
+  if (bands.size() <= kFewBands) return count_union(without_contained(std::move(bands)));
+  const Rectangle rectangle = hull_of(bands);
+  const Cutting cutting = best_cutting(bands, rectangle);
+  if (cutting.side == nullptr) return count_spanning(std::move(bands), rectangle);
+  const auto count_within = [&](Range part) {
+    std::vector<Band> cut;
+    for (Band band : bands) {
+      band.*cutting.side = band.*cutting.side & part;
+      if (!band.empty()) cut.push_back(band);
+    }
+    return count_strips(cut);
+  };
+  return count_within({-kUnbounded, cutting.at}) + count_within({cutting.at, kUnbounded});
+}
+
 std::vector<Band> parts_of(const std::vector<Band>& bands, Range queries, Range keys) {
   std::vector<Band> parts;
   for (const Band& band : bands) {
@@ -32,8 +157,6 @@ std::vector<Band> parts_of(const std::vector<Band>& bands, Range queries, Range 
   }
   return parts;
 }
-
-constexpr Range kAnyKey{-kUnbounded, kUnbounded};
 
 /// A band in one row of blocks: where it reaches, and where every query sees every key (but for the table).
 struct Part {
@@ -79,7 +202,7 @@ std::int64_t count_runs(const std::vector<Part>& parts, Range queries, int head,
       }
       if (shows(part, head, begin)) active.push_back(part.band);
     }
-    if (!active.empty()) pairs += count_strips(parts_of(active, queries, {begin, end}), queries);
+    if (!active.empty()) pairs += count_strips(parts_of(active, queries, {begin, end}));
   }
   return pairs;
 }
@@ -106,25 +229,21 @@ std::int64_t count_interval(const std::vector<Part>& all, Range queries, Range k
 
 }  // namespace
 
-// n bands cost at most 2^n closed forms, mostly far fewer. Where that may be more than there are rows, the rows are split in two:
-// most sets of many bands (documents) fall apart, and in a single row the overlaps of intervals are nested, which leaves n^2.
-std::int64_t count_strips(std::vector<Band> bands, Range queries) {
-  constexpr int kFewBands = 16;
-  if (bands.size() <= 1) return bands.empty() ? 0 : count_pairs(bands.front());
-  for (Band& band : bands) band.blocks = nullptr;
-  bands = without_contained(std::move(bands));
-  const std::int64_t rows = queries.size();
-  const int few = std::max(kFewBands, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(rows))));
-  if (rows == 1 || bands.size() <= static_cast<std::size_t>(few)) return count_union(bands);
-  const std::int64_t middle = queries.begin + rows / 2;
-  const Range first{queries.begin, middle}, second{middle, queries.end};
-  return count_strips(parts_of(bands, first, kAnyKey), first) + count_strips(parts_of(bands, second, kAnyKey), second);
+// Bands that share no query add up (documents); the others are counted group by group.
+std::int64_t count_strips(std::span<const Band> bands) {
+  std::int64_t pairs = 0;
+  for (auto begin = bands.begin(), end = begin; begin != bands.end(); begin = end) {
+    std::int64_t latest = begin->queries.end;
+    for (++end; end != bands.end() && end->queries.begin < latest; ++end) latest = std::max(latest, end->queries.end);
+    pairs += end - begin == 1 ? count_pairs(*begin) : count_overlapping({begin, end});
+  }
+  return pairs;
 }
 
 // Between two borders where a band begins or ends to reach, or to see everything, nothing changes but the tables.
 std::int64_t count_row_of_blocks(const std::vector<Band>& bands, Range queries, std::int64_t first_query, int heads) {
   if (std::none_of(bands.begin(), bands.end(), [](const Band& band) { return band.blocks != nullptr; })) {
-    return count_strips(bands, queries) * heads;
+    return count_strips(bands) * heads;
   }
   std::vector<Part> parts;
   std::vector<std::int64_t> borders;

@@ -157,7 +157,7 @@ std::int64_t Bands::row_border_after(std::int64_t query) const {
 }
 
 std::int64_t Bands::count(Range queries, Range keys) const {
-  if (tables().empty()) return count_strips(parts_in(queries, keys), queries);
+  if (tables().empty()) return count_strips(parts_in(queries, keys));
   std::int64_t pairs = 0;
   for (std::int64_t begin = queries.begin, end = 0; begin < queries.end; begin = end) {
     end = std::min(queries.end, row_border_after(begin));

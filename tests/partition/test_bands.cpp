@@ -224,6 +224,45 @@ TEST_CASE("many overlapping bands are counted exactly") {
   CHECK(Bands(parts).count({-40, 60}, {0, 90}) == count_pairs(parts, {-40, 60}, {0, 90}));
 }
 
+TEST_CASE("two hundred dilated and strided clauses beside others are counted exactly") {
+  std::mt19937_64 random(17);
+  for (int round = 0; round < 6; ++round) {
+    std::vector<Band> parts;
+    for (int clause = 0; clause < 200; ++clause) {
+      const std::int64_t step = draw(random, 2, 60), teeth = draw(random, 1, 12);
+      parts.push_back({.lower = draw(random, 0, 9) == 0 ? -kUnbounded : -teeth * step, .upper = 0, .modulus = step});
+    }
+    if (round % 3 > 0) parts.push_back({.keys = {0, draw(random, 1, 9)}, .upper = 0});
+    if (round % 3 > 1) {
+      for (std::int64_t begin = 0; begin < 300; begin += 11)
+        parts.push_back({.queries = {begin, begin + 11}, .keys = {begin, begin + 11}});
+    }
+    const Bands bands(parts);
+    REQUIRE(bands.count({0, 300}, {0, 300}) == count_pairs(parts, {0, 300}, {0, 300}));
+    for (int tile = 0; tile < 10; ++tile) {
+      const Range queries = random_range(random, -20, 320), keys = random_range(random, 0, 320);
+      REQUIRE(bands.count(queries, keys) == count_pairs(parts, queries, keys));
+    }
+  }
+}
+
+TEST_CASE("rows of three million keys under thirty strides are counted like a sieve") {
+  const std::int64_t keys = 3'000'000;
+  std::vector<Band> parts;
+  std::vector<char> hit(2 * keys + 16);  // of diagonals, from -keys - 8 on
+  for (std::int64_t step = 31; step < 61; ++step) {
+    parts.push_back({.modulus = step});
+    for (std::int64_t diagonal = -(keys + 8) / step * step; diagonal < keys + 8; diagonal += step) hit[diagonal + keys + 8] = 1;
+  }
+  for (const std::int64_t first : {-3, 200'003, 1'700'001, 2'999'999}) {
+    std::int64_t pairs = 0;
+    for (std::int64_t query = first; query < first + 5; ++query) {
+      pairs += std::count(hit.begin() + (keys + 8 - query), hit.begin() + (2 * keys + 8 - query), 1);
+    }
+    CHECK(Bands(parts).count({first, first + 5}, {0, keys}) == pairs);
+  }
+}
+
 TEST_CASE("a single band of modulus 1 has an exact cover, and one pair is a full tile") {
   const Bands causal({Band{.upper = 0}});
   CHECK(causal.cover({4, 8}, {0, 5}) == Cover::full);
