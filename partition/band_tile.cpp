@@ -98,13 +98,21 @@ void mark_intervals(const Band& band, const TableAt& table, std::span<const std:
   }
 }
 
+/// A lane's first key is the later one of two: that on the lowest diagonal, which is in the class, and its first in `seen`, of
+/// which the distance to seen.begin goes up with the lane's position, modulo the modulus: neighbouring lanes need no division.
 void mark_strided(const Band& band, const TableAt* table, std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads,
-                  Range keys, std::span<std::uint64_t> out) {
+                  Range seen, Range keys, std::span<std::uint64_t> out) {
+  const auto reduced = [&](std::int64_t value) {
+    return 0 <= value && value < band.modulus ? value : value - floor_divide(value, band.modulus) * band.modulus;
+  };
+  std::int64_t position = seen.begin - band.residue, distance = 0;
   for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-    const Diagonals seen = diagonals_of(clipped(band, {lanes[lane], lanes[lane] + 1}, keys));
-    for (std::int64_t diagonal = seen.first; diagonal <= seen.last; diagonal += band.modulus) {
-      const std::int64_t key = lanes[lane] + diagonal;
-      const bool shown = table == nullptr || table->visible(heads.empty() ? 0 : heads[lane], lanes[lane], key);
+    if (!band.queries.contains(lanes[lane])) continue;
+    distance = reduced(distance + lanes[lane] - position);
+    position = lanes[lane];
+    const std::int64_t end = std::min(seen.end, position + band.upper + 1);
+    for (std::int64_t key = std::max(seen.begin + distance, position + band.lower); key < end; key += band.modulus) {
+      const bool shown = table == nullptr || table->visible(heads.empty() ? 0 : heads[lane], position, key);
       if (shown) out[key - keys.begin] |= std::uint64_t{1} << lane;
     }
   }
@@ -128,10 +136,11 @@ void mark_band(const Band& band, std::span<const std::int64_t> lanes, Range quer
   const Range seen = reach(clipped(band, queries, keys));
   if (seen.empty()) return;
   if (band.blocks == nullptr)
-    return band.modulus == 1 ? mark_intervals(band, lanes, seen, keys, out) : mark_strided(band, nullptr, lanes, heads, keys, out);
+    return band.modulus == 1 ? mark_intervals(band, lanes, seen, keys, out)
+                             : mark_strided(band, nullptr, lanes, heads, seen, keys, out);
   const TableAt table{*band.blocks, first_query};
   return band.modulus == 1 ? mark_intervals(band, table, lanes, heads, seen, keys, out)
-                           : mark_strided(band, &table, lanes, heads, keys, out);
+                           : mark_strided(band, &table, lanes, heads, seen, keys, out);
 }
 
 }  // namespace gyre

@@ -25,7 +25,7 @@ struct TableAt {
 /// What the band sees of the tile. Empty and full are exact. heads: of the table, for which full is full for all, empty for all.
 Cover cover_of(const Band& band, Range queries, Range keys, Range heads, std::int64_t first_query);
 
-/// Bands::mark of one band: bits are added to `out`. queries: holds every lane's.
+/// Bands::mark of one band in normal form: bits are added to `out`. queries: holds every lane's.
 void mark_band(const Band& band, std::span<const std::int64_t> lanes, Range queries, std::span<const std::int32_t> heads,
                std::int64_t first_query, Range keys, std::span<std::uint64_t> out);
 
