@@ -104,10 +104,9 @@ Band clipped(Band band, Range queries, Range keys) {
   return band;
 }
 
-bool contains(const Band& outer, const Band& inner) {
+bool contains(const Band& outer, const Band& inner, const Diagonals& seen) {
   if (outer.blocks != nullptr && outer.blocks != inner.blocks) return false;
   if (!outer.queries.contains(inner.queries) || !outer.keys.contains(inner.keys)) return false;
-  const Diagonals seen = diagonals_of(inner);
   if (seen.first < outer.lower || outer.upper < seen.last) return false;
   const bool same_step = seen.first == seen.last || inner.modulus % outer.modulus == 0;
   return same_step && floor_mod(seen.first, outer.modulus) == outer.residue;
@@ -163,7 +162,8 @@ std::vector<Band> without_contained(std::vector<Band> bands) {
   std::vector<std::size_t> open;  // of those kept, which reach the queries at hand
   for (const Band& band : bands) {
     std::erase_if(open, [&](std::size_t k) { return kept[k].queries.end <= band.queries.begin; });
-    if (std::any_of(open.begin(), open.end(), [&](std::size_t k) { return contains(kept[k], band); })) continue;
+    const Diagonals seen = diagonals_of(band);
+    if (std::any_of(open.begin(), open.end(), [&](std::size_t k) { return contains(kept[k], band, seen); })) continue;
     open.push_back(kept.size());
     kept.push_back(band);
   }

@@ -28,8 +28,9 @@ Diagonals diagonals_of(const Band& band);
 /// The band within a rectangle. May be empty().
 Band clipped(Band band, Range queries, Range keys);
 
-/// Whether `outer` sees all that `inner` sees. Exact for modulus 1 and normal forms, else it may miss some. `inner` is not empty.
-bool contains(const Band& outer, const Band& inner);
+/// Whether `outer` sees all that `inner` sees. Exact for modulus 1 and normal forms, else it may miss some. `inner` is not empty,
+/// `seen` are its diagonals: found once for many outer ones.
+bool contains(const Band& outer, const Band& inner, const Diagonals& seen);
 
 /// The same pairs in the tightest rectangle, limits only where they cut, modulus 1 for a single diagonal. The band is not empty.
 Band normal_form(Band band);
