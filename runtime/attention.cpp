@@ -22,9 +22,11 @@
 namespace gyre {
 namespace {
 
-/// Of what the mask says, where its text names files: every band and every table.
-std::uint64_t hash_of(const Bands& bands) {
-  std::uint64_t hash = 0;
+/// Of what the mask says, where its text names files: every band, every table, and every border of documents, also of those that
+/// are no band of their own: units may be cut there.
+std::uint64_t hash_of(const Mask& mask) {
+  const Bands& bands = mask.bands();
+  std::uint64_t hash = XXH3_64bits(mask.borders().data(), mask.borders().size_bytes());
   const auto add = [&](const void* data, std::size_t bytes) { hash = XXH3_64bits_withSeed(data, bytes, hash); };
   for (const Band& band : bands.all()) {
     const std::int64_t numbers[] = {band.queries.begin, band.queries.end, band.keys.begin, band.keys.end,
@@ -72,7 +74,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"dtype", to_string(problem.type)},
           {"integrity", options.integrity == Integrity::checked ? "checked" : "unchecked"},
           {"mask", problem.mask.text()},
-          {"mask's files", text(hash_of(problem.mask.bands()))},
+          {"mask's files", text(hash_of(problem.mask))},
           {"partition", options.partition.text()},
           {"partition's chunks", text(hash_of(options.partition))},
           {"strategy", to_string(options.strategy)},

@@ -341,6 +341,23 @@ TEST_CASE("ranks that read different files of one name disagree about the mask's
   }
 }
 
+TEST_CASE("ranks that read different documents of one name disagree, even where those lie inside others and are no bands") {
+  std::vector<std::string> heard(2);
+  run_loopback(2, [&](Transport& transport) {
+    Problem problem;
+    problem.query_tokens = problem.key_tokens = 600;
+    const std::int64_t odd = transport.rank();
+    problem.mask =
+        Mask::parse("documents(300,300)") | Mask::documents(std::vector<std::int64_t>{250 - odd, 50 + odd, 300}, "l.npy");
+    try {
+      Attention(transport, problem, {});
+    } catch (const std::invalid_argument& error) {
+      heard[transport.rank()] = error.what();
+    }
+  });
+  for (const std::string& message : heard) CHECK(message.find("mask's files") != std::string::npos);
+}
+
 TEST_CASE("ranks with different layouts disagree, and a layout that is no partition is refused on every rank") {
   const auto heard_of = [](auto&& chunks_of) {
     std::vector<std::string> heard(3);
