@@ -64,11 +64,12 @@ void strips_of_values(const float* blocks, std::int64_t keys, int value_dim, flo
 struct alignas(kAlignment) BackwardScratch::Worker {
   Floats rows;        // a block's strips, as they are and in rows, its terms and its gradient: see Parts
   Floats scores;      // weights and slopes
+  Floats shares;      // of a query cell in the gradients of the unit's keys
   Floats key_values;  // strips of keys, if cells are expanded, strips of values, and values in blocks, if expanded
   std::vector<std::uint64_t> visible;
 
   std::size_t bytes() const {
-    return rows.bytes() + scores.bytes() + key_values.bytes() + visible.capacity() * sizeof(std::uint64_t);
+    return rows.bytes() + scores.bytes() + shares.bytes() + key_values.bytes() + visible.capacity() * sizeof(std::uint64_t);
   }
 };
 
@@ -105,6 +106,9 @@ struct AttendBackward::State {
   GradientTile tile_of(const Task& task, BackwardScratch::Worker& worker) const;
   void take_keys(const BackwardKeyCell& cell, BackwardScratch::Worker& worker, GradientTile& tile) const;
   void take_rows(const BackwardQueryCell& cell, const Block& block, BackwardScratch::Worker& worker, GradientTile& tile) const;
+  void plan_fetching(int head, std::int64_t index, GradientTile& tile) const;
+  bool run_tile(const Task& task, std::int64_t index, BackwardScratch::Worker& worker, GradientTile& tile, bool polls,
+                FunctionRef<void()> poll);
   void run_task(const Task& task, BackwardScratch::Worker& worker, bool polls, FunctionRef<void()> poll);
   bool await(std::atomic<std::int32_t>& turn, std::int32_t unit, bool polls, FunctionRef<void()> poll) const;
 };
@@ -180,6 +184,7 @@ void AttendBackward::State::reserve() {
   for (BackwardScratch::Worker& worker : scratch->workers_) {
     worker.rows.reserve(parts_of(work.shape, query_floats(), grad_out_floats()).all);
     worker.scores.reserve(2 * GradientTile::kKeys * GradientTile::kRows);
+    worker.shares.reserve(grad_sums_floats(work.shape, longest));
     worker.key_values.reserve(keys + values + blocks_of_values);
     worker.visible.resize(std::max(worker.visible.size(), static_cast<std::size_t>(rounded)));
   }
@@ -197,10 +202,8 @@ GradientTile AttendBackward::State::tile_of(const Task& task, BackwardScratch::W
   tile.scale = static_cast<float>(work.score.scale);
   tile.keys = static_cast<int>(cell.positions.size());
   tile.key_strip = query_floats();
-  tile.grad_key = reinterpret_cast<float*>(cell.gradient);
-  tile.grad_value = tile.grad_key + grad_key_floats(shape, tile.keys);
-  tile.grad_key_lost = tile.grad_key + grad_sums_floats(shape, tile.keys);
-  tile.grad_value_lost = tile.grad_value + grad_sums_floats(shape, tile.keys);
+  tile.key_share = worker.shares.get(), tile.value_share = tile.key_share + grad_key_floats(shape, tile.keys);
+  std::fill_n(tile.key_share, grad_sums_floats(shape, tile.keys), 0.0F);
   const Parts parts = parts_of(shape, query_floats(), grad_out_floats());
   float* const rows = worker.rows.get();
   tile.queries = rows + parts.query_rows, tile.grad_outs = rows + parts.grad_out_rows;
@@ -267,28 +270,63 @@ bool AttendBackward::State::await(std::atomic<std::int32_t>& turn, std::int32_t 
   return true;
 }
 
-void AttendBackward::State::run_task(const Task& task, BackwardScratch::Worker& worker, bool polls, FunctionRef<void()> poll) {
+/// What the kernel fetches meanwhile: the block's totals, for their turn, and the rows of the block that is probably next.
+void AttendBackward::State::plan_fetching(int head, std::int64_t index, GradientTile& tile) const {
+  const std::vector<Block>& list = heads[head].blocks;
+  const CellShape& shape = work.shape;
+  const auto piece = [&](const std::byte* cell, const Block& block, std::int64_t strip_bytes) {
+    return GradientTile::Piece{.begin = cell + block.strip * strip_bytes, .bytes = block.strips * strip_bytes};
+  };
+  const BackwardQueryCell& cell = work.heads[head].queries[list[index].cell];
+  tile.fetch[0] = piece(cell.grad_query, list[index], grad_query_strip_floats(shape) * std::int64_t{sizeof(float)});
+  tile.fetch[1] = tile.fetch[2] = {};
+  if (index == 0) return;
+  const BackwardQueryCell& next = work.heads[head].queries[list[index - 1].cell];
+  tile.fetch[1] = piece(next.query, list[index - 1], query_strip_elements(shape) * type_bytes(shape.type));
+  tile.fetch[2] = piece(next.grad_out, list[index - 1], query_strip_elements(grad_out_shape(shape)) * type_bytes(shape.type));
+}
+
+/// One block against a task's unit. False if the pass is abandoned.
+bool AttendBackward::State::run_tile(const Task& task, std::int64_t index, BackwardScratch::Worker& worker, GradientTile& tile,
+                                     bool polls, FunctionRef<void()> poll) {
   const AttendBackwardWork::Head& head = work.heads[task.head];
-  const HeadBlocks& list = heads[task.head];
+  const Block& block = heads[task.head].blocks[index];
+  const Lanes lanes = lanes_of(task.head, block);
+  const Sight sight = sight_of(*work.bands, lanes, head.keys[task.unit].positions, worker.visible);
+  if (sight.cover == Cover::empty) return true;
+  // What is covered may be covered by a head that has no row in this block: then nothing is to do but to pass the turn on.
+  const bool seen = !sight.strips.empty();
+  if (seen) {
+    tile.visible = sight.visible;
+    take_rows(head.queries[block.cell], block, worker, tile);
+    plan_fetching(task.head, index, tile);
+    kernels.gradients(tile);
+  }
+  std::atomic<std::int32_t>& turn = turns[heads[task.head].first + index];
+  if (!await(turn, task.unit, polls, poll)) return false;
+  if (seen) kernels.fold_grad_query(tile);
+  turn.store(unit_from(task.head, block, lanes, task.unit + 1), std::memory_order_release);
+  if (polls) poll();
+  return true;
+}
+
+/// A unit of keys: its share of every query cell, the last cell first.
+void AttendBackward::State::run_task(const Task& task, BackwardScratch::Worker& worker, bool polls, FunctionRef<void()> poll) {
+  const std::vector<Block>& list = heads[task.head].blocks;
+  const BackwardKeyCell& cell = work.heads[task.head].keys[task.unit];
+  const std::int64_t floats = grad_sums_floats(work.shape, cell.positions.size());
+  float* const total = reinterpret_cast<float*>(cell.gradient);
   GradientTile tile = tile_of(task, worker);
-  for (std::int64_t index = std::ssize(list.blocks) - 1; index >= 0; --index) {
-    const Block& block = list.blocks[index];
-    if (task.unit < block.first_unit || task.unit >= block.end_unit) continue;
-    const Lanes lanes = lanes_of(task.head, block);
-    const Sight sight = sight_of(*work.bands, lanes, head.keys[task.unit].positions, worker.visible);
-    if (sight.cover == Cover::empty) continue;
-    // What is covered may be covered by a head that has no row in this block: then nothing is to do but to pass the turn on.
-    const bool seen = !sight.strips.empty();
-    if (seen) {
-      tile.visible = sight.visible;
-      take_rows(head.queries[block.cell], block, worker, tile);
-      kernels.gradients(tile);
+  bool shared = false;
+  for (std::int64_t index = std::ssize(list) - 1; index >= 0; --index) {
+    if (task.unit >= list[index].first_unit && task.unit < list[index].end_unit) {
+      if (!run_tile(task, index, worker, tile, polls, poll)) return;
+      shared = true;
     }
-    std::atomic<std::int32_t>& turn = turns[list.first + index];
-    if (!await(turn, task.unit, polls, poll)) return;
-    if (seen) kernels.fold_grad_query(tile);
-    turn.store(unit_from(task.head, block, lanes, task.unit + 1), std::memory_order_release);
-    if (polls) poll();
+    if (shared && (index == 0 || list[index - 1].cell != list[index].cell)) {
+      kernels.fold_grad_keys(floats, worker.shares.get(), total, total + floats);
+      shared = false;
+    }
   }
 }
 

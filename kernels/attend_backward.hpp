@@ -6,11 +6,11 @@
 // lse and D = dO . O are those of the whole row, over all keys of the sequence, so that shares of different keys simply add:
 // what backward adds to gradient cells is right whatever part of the rows and keys a rank has at hand.
 //
-// Numerics (the design page's). dq: each (row, unit of keys) accumulates from zero and is then added to the row's total. dk, dv:
-// the same with keys and blocks of 64 query rows, which begin where query units begin. Additions to totals are compensated. Units
-// of keys come in ascending order, blocks of rows in descending order; so bits depend on units and their order alone: not on tiles,
-// threads, or what neighbours see. The chains are in cpu/gradient-inl.hpp. Cells of 16 bits are expanded to fp32: keys and values
-// once a run, queries and gradients of outputs for every unit of keys.
+// Numerics (the design page's). dq: each (row, unit of keys) accumulates from zero and is then added to the row's total; dk, dv:
+// each (key, unit of queries) likewise. Additions to totals are compensated. Units of keys come in ascending order, units of
+// queries and the blocks of 64 rows that they are cut into in descending order; so bits depend on units and their order alone: not
+// on tiles, threads, or what neighbours see. The chains are in cpu/gradient-inl.hpp. Cells of 16 bits are expanded to fp32: keys
+// and values once a run, queries and gradients of outputs for every unit of keys.
 //
 // Inputs must be finite, as attend.hpp says. Reference: Dao, FlashAttention-2 (2307.08691), algorithm 2.
 #pragma once

@@ -49,8 +49,10 @@ struct KernelTable {
   void (*attend_pairs)(const Tile& tile);             // words of two bf16; null: such cells are expanded
   void (*attend_few)(const Tile& tile);               // the same, to the bit, for up to kMostFewRows rows of one strip
   void (*attend_few_pairs)(const Tile& tile);         // likewise
-  void (*gradients)(const GradientTile& tile);        // a tile's share of all gradients; that of its queries into tile.grad_query
-  void (*fold_grad_query)(const GradientTile& tile);  // from there to the rows
+  void (*gradients)(const GradientTile& tile);        // adds to the tile's shares in the keys' gradients, sets that in the queries'
+  void (*fold_grad_query)(const GradientTile& tile);  // adds it to the rows' totals
+  /// Adds a share of so many floats to its total and what that has lost, and sets it to 0.
+  void (*fold_grad_keys)(std::int64_t count, float* share, float* total, float* lost);
   /// `count` elements of `type`, times the factor, to fp32; they lie in rows of `width` words (kStrip, or kChannels in values), of
   /// which a pair becomes two rows. count: a multiple of 2 width; both ranges aligned to 32 bytes or more.
   void (*expand)(Type type, int width, const void* from, std::int64_t count, float factor, float* to);

@@ -1,6 +1,7 @@
 // What a kernel of the backward pass gets: a block of query rows against one unit of keys.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/cell.hpp"
@@ -8,8 +9,7 @@
 namespace gyre {
 
 /// A block is four strips of one query cell, beginning at a multiple of four: 64 rows, of which a cell's last block may lack some
-/// strips. So blocks never lie across units, and the chains of a key row's gradient, which are as long as a block, begin where its
-/// query units say and nowhere else.
+/// strips. So blocks never lie across units, and chains of a key row's gradient begin where its query units say and nowhere else.
 ///
 /// All numbers are fp32, finite, aligned to kAlignment bytes. Strips that the block lacks repeat its first one (but for
 /// grad_query), with statistics of rows that see nothing.
@@ -36,10 +36,16 @@ struct GradientTile {
   const float* key = nullptr;              // [keys / 16][key_strip]: [head_dim][16]
   const float* value = nullptr;            // [keys / 16][value_dim][16]
   const std::uint64_t* visible = nullptr;  // as in Tile
-  float* grad_key = nullptr;               // [keys to 16][head_dim to 16]
-  float* grad_key_lost = nullptr;
-  float* grad_value = nullptr;  // [keys to 16][value_dim to 16]
-  float* grad_value_lost = nullptr;
+  // The share of one query cell in the keys' gradients; blocks add to it, fold_grad_keys takes it away.
+  float* key_share = nullptr;    // [keys to 16][head_dim to 16]
+  float* value_share = nullptr;  // [keys to 16][value_dim to 16], right behind it
+  // What will be wanted next is fetched meanwhile.
+  struct Piece {
+    const std::byte* begin = nullptr;
+    std::int64_t bytes = 0;
+  };
+  static constexpr int kPieces = 3;
+  Piece fetch[kPieces];
   // Scratch.
   float* queries = nullptr;     // [64][head_dim to 16], rows
   float* grad_outs = nullptr;   // [64][value_dim to 16]

@@ -17,13 +17,14 @@
 // (64 dims of 64 rows) is 16 kB too and stays in the nearest cache; a longer sum goes through memory once every 64 dims.
 //
 // Order of additions. dQ: chains from zero over 32 keys, put together to the sum of (row, unit), which fold_grad_query adds to the
-// row's total. dK and dV: chains from zero over 32 rows, put together to the sum of (key, block), which is added to the key's
-// total. Both totals are compensated by an addition whose error is exact whatever the operands are (Knuth): after it the total is
-// the rounded sum of itself and what is lost, so that adding 0 changes neither, and a panel of keys that no row sees may be left
-// out or not. (A sum from zero is never -0, so nor is a total.) An invisible pair has P = dS = 0 exactly.
+// row's total. dK and dV: chains from zero over 32 rows, put together to the share of (key, query cell), which fold_grad_keys adds
+// to the key's total. Both totals are compensated by an addition whose error is exact whatever the operands are (Knuth): after it
+// the total is the rounded sum of itself and what is lost, so that adding 0 changes neither, and a panel of keys that no row sees
+// may be left out or not. (A sum from zero is never -0, so nor is a total.) An invisible pair has P = dS = 0 exactly.
 //
 // Cost per (key, row): 3 head_dim + 2 value_dim multiply-adds and about 13 operations, 7 of them multiply-adds; per (key, block)
-// and dim 7 additions, 2 loads and 2 stores beside 64 multiply-adds.
+// and dim 2 additions, loads and stores beside 64 multiply-adds, and per (key, query cell) and dim 7 additions, 3 loads and 3
+// stores.
 //
 // Dao, FlashAttention-2 (2307.08691), algorithm 2.
 #pragma once
@@ -45,28 +46,24 @@ GYRE_INLINE void add_compensated(float* total_at, float* lost_at, typename V::Ve
   V::store(lost_at, V::add(V::sub(total, V::sub(sum, part)), V::sub(taken, part)));
 }
 
-/// Four rows of four.
-typedef float GradientSquare __attribute__((vector_size(16)));
-
 /// Strips [dims][16] to rows [16 strips][dims to 16]; dims past the end become 0.
 template <class V>
 void rows_of_strips(const float* const (&strips)[GradientTile::kStrips], int count, int dims, float* rows) {
-  using Square = GradientSquare;
   const int stride = static_cast<int>(round_up(dims, kStrip));
   for (int s = 0; s < count; ++s) {
-    for (int dim = 0; dim < stride; dim += 4) {
-      for (int lane = 0; lane < kStrip; lane += 4) {
-        Square in[4];
-        GYRE_UNROLL for (int i = 0; i < 4; ++i) {
-          in[i] = dim + i < dims ? *reinterpret_cast<const Square*>(strips[s] + (dim + i) * kStrip + lane) : Square{};
+    for (int dim = 0; dim < stride; dim += V::kLanes) {
+      for (int lane = 0; lane < kStrip; lane += V::kLanes) {
+        typename V::Vector square[V::kLanes];
+        if (dim + V::kLanes <= dims) {
+          GYRE_UNROLL for (int i = 0; i < V::kLanes; ++i) square[i] = V::load(strips[s] + (dim + i) * kStrip + lane);
+        } else {
+          for (int i = 0; i < V::kLanes; ++i) {
+            square[i] = dim + i < dims ? V::load(strips[s] + (dim + i) * kStrip + lane) : V::zero();
+          }
         }
-        const Square a = __builtin_shufflevector(in[0], in[1], 0, 4, 1, 5), b = __builtin_shufflevector(in[2], in[3], 0, 4, 1, 5);
-        const Square c = __builtin_shufflevector(in[0], in[1], 2, 6, 3, 7), d = __builtin_shufflevector(in[2], in[3], 2, 6, 3, 7);
+        V::transpose(square);
         float* const to = rows + (s * kStrip + lane) * stride + dim;
-        *reinterpret_cast<Square*>(to) = __builtin_shufflevector(a, b, 0, 1, 4, 5);
-        *reinterpret_cast<Square*>(to + stride) = __builtin_shufflevector(a, b, 2, 3, 6, 7);
-        *reinterpret_cast<Square*>(to + 2 * stride) = __builtin_shufflevector(c, d, 0, 1, 4, 5);
-        *reinterpret_cast<Square*>(to + 3 * stride) = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+        GYRE_UNROLL for (int i = 0; i < V::kLanes; ++i) V::store(to + i * stride, square[i]);
       }
     }
   }
@@ -93,8 +90,8 @@ class GradientBody {
         weigh(group);
         multiply_keys(group);
       }
-      multiply_rows(tile_.weights, tile_.grad_outs, tile_.value_dim, tile_.grad_value, tile_.grad_value_lost);
-      multiply_rows(tile_.slopes, tile_.queries, tile_.head_dim, tile_.grad_key, tile_.grad_key_lost);
+      multiply_rows(tile_.weights, tile_.grad_outs, tile_.value_dim, tile_.value_share);
+      multiply_rows(tile_.slopes, tile_.queries, tile_.head_dim, tile_.key_share);
       begun_ = true;
     }
   }
@@ -103,7 +100,9 @@ class GradientBody {
   using Vector = typename V::Vector;
   static constexpr int kGroup = V::kLanes == kStrip ? GradientTile::kStrips : 1;  // strips that registers are across
   static constexpr int kWidth = kGroup * kStrip;
+  static constexpr int kVectors = kWidth / V::kLanes;
   static constexpr int kAcross = GradientTile::kRows;  // floats from one key's scores to the next one's
+  static constexpr int kLinesAtATime = 8;  // fetched for every kKeys keys: enough for pieces as large as 4 / 256 of the work
   static constexpr int kPanels = GradientTile::kKeys / kPanel;
   static constexpr int kPanelsOfChain = kChainKeys / kPanel;
   static constexpr int kDims = 64;  // of what is multiplied with every key: see above
@@ -267,46 +266,42 @@ class GradientBody {
     }
   }
 
-  /// total[key][channel] += sum over rows of weights[key][row] rows[row][channel], for panels that are seen.
-  [[gnu::noinline]] void multiply_rows(const float* weights, const float* rows, int channels, float* total, float* lost) const {
+  /// share[key][channel] += sum over rows of weights[key][row] rows[row][channel], for panels that are seen.
+  [[gnu::noinline]] void multiply_rows(const float* weights, const float* rows, int channels, float* share) {
     const int stride = static_cast<int>(round_up(channels, kStrip));
     int channel = 0;
-    for (; channel + kWidth <= stride; channel += kWidth) multiply_rows_of<kVectors>(weights, rows, channel, stride, total, lost);
+    for (; channel + kWidth <= stride; channel += kWidth) multiply_rows_of<kVectors>(weights, rows, channel, stride, share);
     if constexpr (kGroup >= 4) {
       if (channel + 2 * kStrip <= stride) {
-        multiply_rows_of<kVectors / 2>(weights, rows, channel, stride, total, lost);
+        multiply_rows_of<kVectors / 2>(weights, rows, channel, stride, share);
         channel += 2 * kStrip;
       }
     }
     if constexpr (kGroup >= 2) {
-      if (channel < stride) multiply_rows_of<kVectors / kGroup>(weights, rows, channel, stride, total, lost);
+      if (channel < stride) multiply_rows_of<kVectors / kGroup>(weights, rows, channel, stride, share);
     }
   }
 
   template <int Vectors>
   [[gnu::always_inline]] inline void multiply_rows_of(const float* weights, const float* rows, int channel, int stride,
-                                                      float* total, float* lost) const {
+                                                      float* share) {
     for (int panel = 0; panel < kPanels; ++panel) {
       if (!seen(panel)) continue;
       for (int key = panel * kPanel; key < (panel + 1) * kPanel; key += V::kKeys) {
-        const std::int64_t place = std::int64_t{first_ + key} * stride + channel;
-        multiply_rows_at<Vectors>(weights + key * kAcross, rows + channel, stride, total + place, lost + place);
+        fetch();
+        multiply_rows_at<Vectors>(weights + key * kAcross, rows + channel, stride,
+                                  share + std::int64_t{first_ + key} * stride + channel);
       }
     }
   }
 
   /// kKeys keys by Vectors vectors of channels.
   template <int Vectors>
-  [[gnu::always_inline]] inline void multiply_rows_at(const float* weights, const float* rows, int stride, float* total,
-                                                      float* lost) const {
+  [[gnu::always_inline]] inline void multiply_rows_at(const float* weights, const float* rows, int stride, float* share) const {
     GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-      for (int line = 0; line < Vectors * V::kLanes; line += kStrip) {
-        __builtin_prefetch(total + i * stride + line, 1), __builtin_prefetch(lost + i * stride + line, 1);
-      }
+      for (int line = 0; line < Vectors * V::kLanes; line += kStrip) __builtin_prefetch(share + i * stride + line, 1);
     }
     const int count = tile_.strip_count * kStrip;
-    Vector sum[V::kKeys][Vectors];
-    clear(sum);
     for (int begin = 0; begin < count; begin += kChainKeys) {
       Vector chain[V::kKeys][Vectors];
       clear(chain);
@@ -320,24 +315,31 @@ class GradientBody {
         }
       }
       GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-        GYRE_UNROLL for (int v = 0; v < Vectors; ++v) sum[i][v] = V::add(sum[i][v], chain[i][v]);
-      }
-    }
-    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
-        add_compensated<V>(total + i * stride + v * V::kLanes, lost + i * stride + v * V::kLanes, sum[i][v]);
+        GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
+          float* const place = share + i * stride + v * V::kLanes;
+          V::store(place, V::add(V::load(place), chain[i][v]));
+        }
       }
     }
   }
 
-  static constexpr int kVectors = kWidth / V::kLanes;
+  /// A few lines of what will be wanted next, into the second cache level.
+  [[gnu::always_inline]] inline void fetch() {
+    for (int line = 0; line < kLinesAtATime; ++line, fetched_ += kAlignment) {
+      while (piece_ < GradientTile::kPieces && fetched_ >= tile_.fetch[piece_].bytes) ++piece_, fetched_ = 0;
+      if (piece_ == GradientTile::kPieces) return;
+      __builtin_prefetch(tile_.fetch[piece_].begin + fetched_, 0, 2);
+    }
+  }
 
   const GradientTile& tile_;
   int groups_;
-  int first_ = 0;        // of the keys that are taken at a time
-  unsigned seen_ = 0;    // panels of them that some row sees
-  unsigned masked_ = 0;  // that not every row sees
-  bool begun_ = false;   // some keys of the unit have been seen
+  int first_ = 0;             // of the keys that are taken at a time
+  unsigned seen_ = 0;         // panels of them that some row sees
+  unsigned masked_ = 0;       // that not every row sees
+  int piece_ = 0;             // that is being fetched
+  std::int64_t fetched_ = 0;  // bytes of it
+  bool begun_ = false;        // some keys of the unit have been seen
 };
 
 /// At least one row sees a key.
@@ -347,6 +349,14 @@ void gradients(const GradientTile& tile) {
     GradientBody<V, false>(tile).run();
   } else {
     GradientBody<V, true>(tile).run();
+  }
+}
+
+template <class V>
+void fold_grad_keys(std::int64_t count, float* share, float* total, float* lost) {
+  for (std::int64_t i = 0; i < count; i += V::kLanes) {
+    add_compensated<V>(total + i, lost + i, V::load(share + i));
+    V::store(share + i, V::zero());
   }
 }
 

@@ -22,6 +22,7 @@ constexpr KernelTable table_of(const char* name) {
                     .attend_few_pairs = nullptr,
                     .gradients = gradients<V>,
                     .fold_grad_query = fold_grad_query<V>,
+                    .fold_grad_keys = fold_grad_keys<V>,
                     .expand = expand<Narrow>,
                     .peak_flops = peak_flops<V>,
                     .pairs_peak_flops = nullptr};

@@ -53,6 +53,25 @@ struct Avx512 {
   GYRE_INLINE Mask lanes(std::uint64_t bits) { return static_cast<Mask>(bits); }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm512_mask_mov_ps(b, mask, a); }
+  /// Rows to columns: of four by four pieces, then of four by four of those.
+  GYRE_INLINE void transpose(Vector (&square)[kLanes]) {
+    Vector piece[kLanes];
+    GYRE_UNROLL for (int i = 0; i < kLanes; i += 4) {
+      const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(square[i], square[i + 1]));
+      const __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(square[i], square[i + 1]));
+      const __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(square[i + 2], square[i + 3]));
+      const __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(square[i + 2], square[i + 3]));
+      piece[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c)), piece[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+      piece[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d)), piece[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    GYRE_UNROLL for (int i = 0; i < 4; ++i) {
+      const Vector a = _mm512_shuffle_f32x4(piece[i], piece[i + 4], 0x44), b = _mm512_shuffle_f32x4(piece[i], piece[i + 4], 0xee);
+      const Vector c = _mm512_shuffle_f32x4(piece[i + 8], piece[i + 12], 0x44);
+      const Vector d = _mm512_shuffle_f32x4(piece[i + 8], piece[i + 12], 0xee);
+      square[i] = _mm512_shuffle_f32x4(a, c, 0x88), square[i + 4] = _mm512_shuffle_f32x4(a, c, 0xdd);
+      square[i + 8] = _mm512_shuffle_f32x4(b, d, 0x88), square[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+    }
+  }
 };
 #endif
 
@@ -101,6 +120,22 @@ struct Avx2 {
   }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm256_blendv_ps(b, a, mask); }
+  /// As Avx512::transpose.
+  GYRE_INLINE void transpose(Vector (&square)[kLanes]) {
+    Vector piece[kLanes];
+    GYRE_UNROLL for (int i = 0; i < kLanes; i += 4) {
+      const __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(square[i], square[i + 1]));
+      const __m256d b = _mm256_castps_pd(_mm256_unpackhi_ps(square[i], square[i + 1]));
+      const __m256d c = _mm256_castps_pd(_mm256_unpacklo_ps(square[i + 2], square[i + 3]));
+      const __m256d d = _mm256_castps_pd(_mm256_unpackhi_ps(square[i + 2], square[i + 3]));
+      piece[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c)), piece[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+      piece[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d)), piece[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+    }
+    GYRE_UNROLL for (int i = 0; i < 4; ++i) {
+      square[i] = _mm256_permute2f128_ps(piece[i], piece[i + 4], 0x20);
+      square[i + 4] = _mm256_permute2f128_ps(piece[i], piece[i + 4], 0x31);
+    }
+  }
   GYRE_INLINE Vector low_half(Vector words) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(words), 16)); }
   GYRE_INLINE Vector high_half(Vector words) {
     return _mm256_and_ps(words, _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000U))));
@@ -163,6 +198,15 @@ struct Portable {
   }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return a > b; }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return mask ? a : b; }
+  /// Rows to columns.
+  GYRE_INLINE void transpose(Vector (&square)[kLanes]) {
+    const Vector a = __builtin_shufflevector(square[0], square[1], 0, 4, 1, 5);
+    const Vector b = __builtin_shufflevector(square[2], square[3], 0, 4, 1, 5);
+    const Vector c = __builtin_shufflevector(square[0], square[1], 2, 6, 3, 7);
+    const Vector d = __builtin_shufflevector(square[2], square[3], 2, 6, 3, 7);
+    square[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5), square[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    square[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5), square[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+  }
 
   GYRE_INLINE Mask widen(const void* p) {
     typedef std::uint16_t Halves __attribute__((vector_size(8)));
