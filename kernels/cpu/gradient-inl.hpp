@@ -29,7 +29,7 @@
 // Dao, FlashAttention-2 (2307.08691), algorithm 2.
 #pragma once
 
-#include "kernels/cpu/attend-inl.hpp"
+#include "kernels/cpu/weights-inl.hpp"
 #include "kernels/gradient_tile.hpp"
 
 namespace gyre {
