@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <new>
 #include <numbers>
 #include <stdexcept>
 #include <string>
 
+#include "kernels/floats.hpp"
+#include "kernels/lanes.hpp"
+
 namespace gyre {
 namespace {
-
-constexpr int kMostLanes = Tile::kMostStrips * kStrip;
 
 /// Rows of a task: its blocks go through the keys side by side, so that a unit is read from memory, and expanded, once for all of
 /// them. With their queries and partials they want to stay in the second cache level beside the unit.
@@ -30,10 +30,7 @@ struct Block {
 /// The rows of a block: where they lie, and where they stand.
 struct BlockRows {
   std::array<const std::byte*, Tile::kMostStrips> strips;  // of query cells
-  std::array<std::int64_t, kMostLanes> lanes;              // positions; kNoPosition past the end of a cell
-  std::array<std::int32_t, kMostLanes> heads;              // query heads of the lanes
-  Range hull;                                              // of the positions
-  Range group;                                             // of the heads: all that read this key/value head
+  Lanes lanes;
 };
 
 void require(bool condition, const std::string& message) {
@@ -101,9 +98,7 @@ std::vector<Task> tasks_of(const std::vector<Block>& blocks, int strips_per_bloc
 /// Finds out where a block's rows lie and stand, and fills in the tile's partials.
 BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
   const std::vector<QueryCell>& cells = work.heads[block.head].queries;
-  const int group = work.shape.group, first_head = block.head * group;
-  BlockRows rows{
-      .strips = {}, .lanes = {}, .heads = {}, .hull = {kNoPosition, -kNoPosition}, .group = {first_head, first_head + group}};
+  BlockRows rows{.strips = {}, .lanes = Lanes(block.head, work.shape.group)};
   tile.strip_count = block.strips;
   std::int32_t cell = block.cell;
   std::int32_t strip = block.strip;
@@ -112,14 +107,7 @@ BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
     const QueryCell& from = cells[cell];
     rows.strips[s] = from.query + strip * query_strip_elements(work.shape) * type_bytes(work.shape.type);
     tile.strips[s].partial = reinterpret_cast<float*>(from.partial) + strip * partial_strip_floats(work.shape);
-    for (int lane = 0; lane < kStrip; ++lane) {
-      const std::int64_t pair = std::int64_t{strip} * kStrip + lane;  // (token, head of the group)
-      const std::int64_t position = from.positions.begin + pair / group;
-      const bool row = position < from.positions.end;
-      rows.lanes[s * kStrip + lane] = row ? position : kNoPosition;
-      rows.heads[s * kStrip + lane] = first_head + static_cast<std::int32_t>(pair % group);
-      if (row) rows.hull = {std::min(rows.hull.begin, position), std::max(rows.hull.end, position + 1)};
-    }
+    rows.lanes.append(from.positions, strip);
   }
   return rows;
 }
@@ -127,38 +115,10 @@ BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
 /// How many rows there are, if the kernels for few rows take the block; 0 otherwise. They lie in the first lanes.
 int few_rows(const BlockRows& rows, const Tile& tile) {
   if (tile.strip_count > 1) return 0;
-  const auto end = std::find(rows.lanes.begin(), rows.lanes.begin() + kStrip, kNoPosition);
-  const auto count = static_cast<int>(end - rows.lanes.begin());
+  const auto end = std::find(rows.lanes.positions.begin(), rows.lanes.positions.begin() + kStrip, kNoPosition);
+  const auto count = static_cast<int>(end - rows.lanes.positions.begin());
   return count <= kMostFewRows ? count : 0;
 }
-
-/// The strips of keys from the first to the last that some row sees.
-Range strips_seen(std::span<const std::uint64_t> visible) {
-  const auto seen = [](std::uint64_t rows) { return rows != 0; };
-  const auto first = std::find_if(visible.begin(), visible.end(), seen);
-  const auto last = std::find_if(visible.rbegin(), visible.rend(), seen);
-  if (first == visible.end()) return {0, 0};
-  return {(first - visible.begin()) / kStrip, (visible.rend() - last + kStrip - 1) / kStrip};
-}
-
-/// Aligned fp32 memory that only grows. Not touched here, so that its pages lie near the worker that first writes them.
-class Floats {
- public:
-  void reserve(std::int64_t count) {
-    if (count <= count_) return;
-    memory_.reset(new (std::align_val_t{kAlignment}) float[static_cast<std::size_t>(count)]);
-    count_ = count;
-  }
-  float* get() const { return memory_.get(); }
-  std::size_t bytes() const { return static_cast<std::size_t>(count_) * sizeof(float); }
-
- private:
-  struct Free {
-    void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{kAlignment}); }
-  };
-  std::unique_ptr<float[], Free> memory_;
-  std::int64_t count_ = 0;
-};
 
 }  // namespace
 
@@ -235,7 +195,7 @@ void Attend::State::reserve(int strips_per_block) {
     const std::vector<KeyCell>& keys = work.heads[blocks[task.first_block].head].keys;
     for (int index = 0; index < task.blocks && !keys.empty(); ++index) {
       const Block& block = blocks[task.first_block + index];
-      const Range rows = resolve(work, block, tile).hull;
+      const Range rows = resolve(work, block, tile).lanes.hull;
       hull = {std::min(hull.begin, rows.begin), std::max(hull.end, rows.end)};
       work.bands->keys_touched(rows, {keys.front().positions.begin, keys.back().positions.end}, touched);
       for (const Range range : touched) work_of_task += static_cast<double>(range.size()) * block.strips * kStrip;
@@ -269,7 +229,7 @@ Range Attend::State::begin_task(const Task& task, AttendScratch::Worker& worker)
     tile.few_rows = few_rows(rows, tile);
     take_queries(rows, place, tile);
     place += block.strips * cell_dims(work.shape) * kStrip;
-    hull = {std::min(hull.begin, rows.hull.begin), std::max(hull.end, rows.hull.end)};
+    hull = {std::min(hull.begin, rows.lanes.hull.begin), std::max(hull.end, rows.lanes.hull.end)};
   }
   return hull;
 }
@@ -340,26 +300,11 @@ void Attend::State::take_keys(const KeyCell& cell, Range strips, AttendScratch::
 
 /// False if the block sees nothing of the cell.
 bool Attend::State::run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const {
-  const Cover cover = work.bands->cover(rows.hull, cell.positions, rows.group);
-  if (cover == Cover::empty) return false;
-  const std::size_t keys = static_cast<std::size_t>(cell.positions.size());
-  const std::size_t lanes = static_cast<std::size_t>(tile.strip_count) * kStrip;
-  const std::size_t rounded = static_cast<std::size_t>(round_up(cell.positions.size(), kStrip));
-  tile.keys = static_cast<int>(keys);
-  tile.visible = nullptr;
-  Range strips{0, static_cast<std::int64_t>(rounded) / kStrip};
-  if (cover == Cover::partial || keys != rounded) {
-    const std::span<std::uint64_t> visible(worker.visible);
-    if (cover == Cover::partial) {
-      work.bands->mark(std::span(rows.lanes).first(lanes), std::span(rows.heads).first(lanes), cell.positions, visible.first(keys));
-    } else {
-      std::fill_n(visible.begin(), keys, ~std::uint64_t{0} >> (kMostLanes - lanes));
-    }
-    std::fill_n(visible.begin() + keys, rounded - keys, std::uint64_t{0});
-    tile.visible = visible.data();
-    strips = strips_seen(visible.first(rounded));
-  }
-  take_keys(cell, strips, worker, tile);
+  const Sight sight = sight_of(*work.bands, rows.lanes, cell.positions, worker.visible);
+  if (sight.cover == Cover::empty) return false;
+  tile.keys = static_cast<int>(cell.positions.size());
+  tile.visible = sight.visible;
+  take_keys(cell, sight.strips, worker, tile);
   (tile.few_rows > 0 ? attend_few : attend)(tile);
   return true;
 }

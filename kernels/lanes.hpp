@@ -20,6 +20,7 @@ struct Lanes {
   Range group;                                     // of the heads: all that read a key/value head
   int count = 0;
 
+  Lanes() = default;
   /// group: query heads per key/value head.
   Lanes(int key_head, int group);
   /// Appends strip `strip` of the query cell at these positions, [token x group + member].
