@@ -59,9 +59,10 @@ struct ReferenceGradients {
   ReferenceGradient query, key, value;
 };
 
-/// Rows of queries and grad_out stand from position queries_begin on, those of keys and values from keys_begin on.
+/// Rows of queries and grad_out stand from position queries_begin on, those of keys and values from keys_begin on. saved: bf16 if
+/// the forward pass may have rounded its weights to that (ReferencePartial::out_bound).
 ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
                                        std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
-                                       const Bands& bands);
+                                       const Bands& bands, Type saved = Type::f32);
 
 }  // namespace gyre

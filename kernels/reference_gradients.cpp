@@ -83,7 +83,7 @@ ReferenceGradient zeros(TypedRows rows) {
 
 ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
                                        std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
-                                       const Bands& bands) {
+                                       const Bands& bands, Type saved) {
   ReferenceGradients gradients{.out = {}, .lse = {}, .query = zeros(queries), .key = zeros(keys), .value = zeros(values)};
   const int group = queries.heads / keys.heads;
   for (std::int64_t token = 0; token < queries.tokens; ++token) {
@@ -97,7 +97,7 @@ ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedR
       for (int c = 0; c < values.dim; ++c) {
         const double product = static_cast<double>(row.grad_out[c]) * forward.out(c);
         row.product += product, squares += product * product;
-        row.product_error += std::abs(static_cast<double>(row.grad_out[c])) * forward.out_bound(c);
+        row.product_error += std::abs(static_cast<double>(row.grad_out[c])) * forward.out_bound(c, saved);
         gradients.out.push_back(forward.out(c));
       }
       gradients.lse.push_back(row.lse);
