@@ -3,9 +3,13 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <thread>
 
 #include "kernels/backward_case.hpp"
+#include "kernels/convert.hpp"
+#include "kernels/gradient.hpp"
+#include "kernels/partial.hpp"
 #include "kernels/shapes.hpp"
 #include "support/catch.hpp"
 
@@ -123,6 +127,47 @@ TEST_CASE("rows and keys that see nothing have gradients of zero, not NaN") {
     CHECK(std::none_of(found.value.begin(), found.value.begin() + 60 * 64, zero));
     CHECK(std::all_of(found.query.begin(), found.query.end(), [](float x) { return std::isfinite(x); }));
   }
+}
+
+TEST_CASE(
+    "statistics are of grad_out as its cell holds it; blind rows and rows past the end weigh nothing, and their out is not read") {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  const CellShape shape{.head_dim = 4, .value_dim = 2, .group = 1, .type = Type::bf16};
+  const std::vector<float> grad_out{1.00390625F + 0x1p-12F, 2, 5, 6, -3, 4}, out{3, -1, kNan, kNan, 0.5F, 0.25F};
+  const std::vector<float> lse{2, -std::numeric_limits<float>::infinity(), -1};
+  const Buffer cell(cell_bytes(Role::row_statistics, shape, 3));
+  cell.fill(kNan);
+  pack_row_statistics(shape, Rows<const float>(grad_out.data(), 3, 1, 2), Rows<const float>(out.data(), 3, 1, 2), lse.data(), 0, 3,
+                      0, cell.data());
+  const float* const sums = cell.floats() + kStrip;
+  CHECK(cell.floats()[0] == static_cast<float>(2 * std::numbers::log2e));
+  CHECK(cell.floats()[2] == static_cast<float>(-std::numbers::log2e));
+  CHECK(sums[0] == 1.0078125F * 3 - 2);
+  CHECK(sums[2] == -0.5F);
+  for (const int row : {1, 3, 4, 15}) {
+    CHECK(cell.floats()[row] == kBlindLogSumExp);
+    CHECK(sums[row] == 0);
+  }
+}
+
+TEST_CASE("gradients are finished in 16 bits as they are in 32, rounded once") {
+  BackwardCase backward({.head_dim = 19, .value_dim = 5, .group = 2, .query_tokens = 33, .key_tokens = 21});
+  backward.run(select_kernels());
+  const FinishedGradients wide = backward.finish();
+  const CellShape& shape = backward.forward().cells();
+  const AttendBackwardWork work = backward.work();
+  std::vector<f16> query(wide.query.size()), key(wide.key.size()), value(wide.value.size());
+  for (const BackwardQueryCell& cell : work.heads[0].queries) {
+    finish_grad_query(shape, cell.grad_query, cell.positions.size(), 0, Rows<f16>(query.data(), 33, 2, 19), cell.positions.begin);
+  }
+  for (const BackwardKeyCell& cell : work.heads[0].keys) {
+    finish_grad_key_value(shape, cell.gradient, cell.positions.size(), 0, Rows<f16>(key.data(), 21, 1, 19),
+                          Rows<f16>(value.data(), 21, 1, 5), cell.positions.begin);
+  }
+  const auto rounded = [](float a, f16 b) { return to_f16(a).bits == b.bits; };
+  CHECK(std::equal(wide.query.begin(), wide.query.end(), query.begin(), rounded));
+  CHECK(std::equal(wide.key.begin(), wide.key.end(), key.begin(), rounded));
+  CHECK(std::equal(wide.value.begin(), wide.value.end(), value.begin(), rounded));
 }
 
 TEST_CASE("backward without queries or keys does nothing") {
