@@ -47,8 +47,8 @@ struct GradientTile {
   static constexpr int kPieces = 3;
   Piece fetch[kPieces];
   // Scratch.
-  float* queries = nullptr;     // [64][head_dim to 16], rows
-  float* grad_outs = nullptr;   // [64][value_dim to 16]
+  float* queries = nullptr;     // rows, head_dim to 16 wide, in columns of 64 dims: [..][64][64]
+  float* grad_outs = nullptr;   // likewise, value_dim to 16 wide
   float* row_terms = nullptr;   // [2][64]: minus the log-sum-exp, minus scale grad_out . out
   float* weights = nullptr;     // [kKeys][64]: scores, then p
   float* slopes = nullptr;      // [kKeys][64]: grad_out . value, then scale ds

@@ -46,7 +46,18 @@ GYRE_INLINE void add_compensated(float* total_at, float* lost_at, typename V::Ve
   V::store(lost_at, V::add(V::sub(total, V::sub(sum, part)), V::sub(taken, part)));
 }
 
-/// Strips [dims][16] to rows [16 strips][dims to 16]; dims past the end become 0.
+/// Rows lie in columns of up to kColumn dims: rows of more than that would all begin in the same few sets of the nearest cache.
+constexpr int kColumn = 64;
+struct Column {
+  std::int64_t begin = 0;  // floats from the first row's first dim
+  int stride = 0;          // floats from row to row
+};
+GYRE_INLINE Column column_of(int dim, int dims) {
+  const int first = dim / kColumn * kColumn;
+  return {std::int64_t{first} * GradientTile::kRows + dim % kColumn, dims - first < kColumn ? dims - first : kColumn};
+}
+
+/// Strips [dims][16] to rows, in columns; dims past the end become 0.
 template <class V>
 void rows_of_strips(const float* const (&strips)[GradientTile::kStrips], int count, int dims, float* rows) {
   const int stride = static_cast<int>(round_up(dims, kStrip));
@@ -62,8 +73,9 @@ void rows_of_strips(const float* const (&strips)[GradientTile::kStrips], int cou
           }
         }
         V::transpose(square);
-        float* const to = rows + (s * kStrip + lane) * stride + dim;
-        GYRE_UNROLL for (int i = 0; i < V::kLanes; ++i) V::store(to + i * stride, square[i]);
+        const Column column = column_of(dim, stride);
+        float* const to = rows + column.begin + (s * kStrip + lane) * column.stride;
+        GYRE_UNROLL for (int i = 0; i < V::kLanes; ++i) V::store(to + i * column.stride, square[i]);
       }
     }
   }
@@ -285,11 +297,12 @@ class GradientBody {
   template <int Vectors>
   [[gnu::always_inline]] inline void multiply_rows_of(const float* weights, const float* rows, int channel, int stride,
                                                       float* share) {
+    const Column column = column_of(channel, stride);
     for (int panel = 0; panel < kPanels; ++panel) {
       if (!seen(panel)) continue;
       for (int key = panel * kPanel; key < (panel + 1) * kPanel; key += V::kKeys) {
         fetch();
-        multiply_rows_at<Vectors>(weights + key * kAcross, rows + channel, stride,
+        multiply_rows_at<Vectors>(weights + key * kAcross, rows + column.begin, column.stride, stride,
                                   share + std::int64_t{first_ + key} * stride + channel);
       }
     }
@@ -297,7 +310,8 @@ class GradientBody {
 
   /// kKeys keys by Vectors vectors of channels.
   template <int Vectors>
-  [[gnu::always_inline]] inline void multiply_rows_at(const float* weights, const float* rows, int stride, float* share) const {
+  [[gnu::always_inline]] inline void multiply_rows_at(const float* weights, const float* rows, int row_stride, int stride,
+                                                      float* share) const {
     GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
       for (int line = 0; line < Vectors * V::kLanes; line += kStrip) __builtin_prefetch(share + i * stride + line, 1);
     }
@@ -308,7 +322,7 @@ class GradientBody {
       const int end = count < begin + kChainKeys ? count : begin + kChainKeys;
       for (int r = begin; r < end; ++r) {
         Vector row[Vectors];
-        GYRE_UNROLL for (int v = 0; v < Vectors; ++v) row[v] = V::load(rows + r * stride + v * V::kLanes);
+        GYRE_UNROLL for (int v = 0; v < Vectors; ++v) row[v] = V::load(rows + r * row_stride + v * V::kLanes);
         GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
           const Vector broadcast = V::set1(weights[i * kAcross + r]);
           GYRE_UNROLL for (int v = 0; v < Vectors; ++v) chain[i][v] = V::fma(broadcast, row[v], chain[i][v]);
