@@ -346,6 +346,8 @@ AttendBackward::AttendBackward(AttendBackwardWork work, const KernelTable& kerne
     clean(state_->work.heads[head]);
     state_->append_blocks(head);
   }
+  // Heads side by side: tasks of different heads never wait for each other.
+  std::stable_sort(state_->tasks.begin(), state_->tasks.end(), [](const Task& a, const Task& b) { return a.unit < b.unit; });
   state_->turns = std::make_unique<std::atomic<std::int32_t>[]>(state_->blocks);
   state_->reserve();
 }

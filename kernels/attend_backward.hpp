@@ -82,7 +82,7 @@ class AttendBackward {
   AttendBackward(AttendBackward&&) noexcept;
   ~AttendBackward();
 
-  /// Tasks are (head, unit of keys), ascending. A task owns the gradients of its unit and goes through the blocks of rows that see
+  /// Tasks are (unit of keys, head), ascending. A task owns the gradients of its unit and goes through the blocks of rows that see
   /// it, last first, so that the tasks of a causal mask start together. A block takes the shares of its units in their order: a
   /// task that is early waits for those before it, which others are at. `poll` is called by the calling thread after each of its
   /// tiles (64 rows against a unit) and while it waits. team.size() must be `threads`.
