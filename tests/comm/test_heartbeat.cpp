@@ -313,8 +313,9 @@ TEST_CASE("a job that is ended from outside says once where it was") {
       },
       0);
   CAPTURE(ending.error);
-  REQUIRE(std::regex_match(ending.error, std::regex(R"(the job is ended from outside \(SIGTERM\), but no rank of this node is gone; )"
-                                                    R"((rank 0 computes|rank [12] waits for rank [0-2]), stage ring 7.*)")));
+  REQUIRE(
+      std::regex_match(ending.error, std::regex(R"(the job is ended from outside \(SIGTERM\), but no rank of this node is gone; )"
+                                                R"((rank 0 computes|rank [12] waits for rank [0-2]), stage ring 7.*)")));
   REQUIRE(ending.seconds < 4);
 }
 

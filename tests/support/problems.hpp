@@ -77,8 +77,8 @@ Errors compare(const Problem& problem, const Tensors& tensors, const Result& res
                std::int64_t step = 1);
 Errors compare(const Problem& problem, const Tensors& tensors, const Result& result, std::int64_t step = 1);
 
-/// What Errors::out stays below for tensors of size 1.5. Kernels that multiply pairs of bf16 round weights to it: half a unit in the
-/// last place is 3.9e-3 of a value, and of an output over few keys hardly less.
+/// What Errors::out stays below for tensors of size 1.5. Kernels that multiply pairs of bf16 round weights to it: half a unit in
+/// the last place is 3.9e-3 of a value, and of an output over few keys hardly less.
 constexpr double largest_normal_error(Type type) {
   return type == Type::bf16 ? 5e-3 : 2e-6;
 }
