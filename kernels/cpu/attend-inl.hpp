@@ -205,8 +205,8 @@ class Body {
   }
 
   /// Pass 3: kRows channels of the unit's products, chains from zero over kChainKeys keys each, folded into the numerator.
-  /// A call of its own, so that the factors of the merge stay in memory: in registers beside the chains and their sums they would push
-  /// the weights out, and every multiply-add would load its own.
+  /// A call of its own, so that the factors of the merge stay in memory: in registers beside the chains and their sums they would
+  /// push the weights out, and every multiply-add would load its own.
   [[gnu::noinline]] void multiply(int channel, const Merge<V> (&merge)[kVectors]) const {
     const std::int64_t rows = (tile_.keys + kStrip - 1) / kStrip * kStrip / V::kPair;
     const float* value = tile_.value + channel / kChannels * rows * kChannels + channel % kChannels;
