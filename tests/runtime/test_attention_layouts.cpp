@@ -1,0 +1,53 @@
+// Layouts of the caller's own.
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "comm/loopback_transport.hpp"
+#include "support/catch.hpp"
+#include "support/problems.hpp"
+
+using namespace gyre;
+using namespace gyre::test;
+
+TEST_CASE("ranks with different layouts disagree, and a layout that is no partition is refused on every rank") {
+  const auto heard_of = [](auto&& chunks_of) {
+    std::vector<std::string> heard(3);
+    run_loopback(3, [&](Transport& transport) {
+      Problem problem;
+      problem.query_tokens = problem.key_tokens = 100;
+      Options options;
+      options.partition = PartitionChoice::layout(chunks_of(transport.rank()));
+      try {
+        Attention(transport, problem, options);
+      } catch (const std::invalid_argument& error) {
+        heard[transport.rank()] = error.what();
+      }
+    });
+    CHECK(heard == std::vector<std::string>(3, heard[0]));
+    return heard[0];
+  };
+  using Chunks = std::vector<Chunk>;
+  const std::string differ = heard_of([](int rank) { return Chunks{{{0, 40}, rank == 2}, {{40, 100}, 2}}; });
+  CHECK(differ.find("partition's chunks") != std::string::npos);
+  CHECK(heard_of([](int) { return Chunks{{{0, 40}, 1}, {{41, 100}, 2}}; }).find("token 40 lies in no chunk") != std::string::npos);
+  CHECK(heard_of([](int) { return Chunks{{{0, 40}, 1}, {{40, 100}, 3}}; }).find("3 ranks") != std::string::npos);
+  CHECK(heard_of([](int) { return Chunks{{{0, 40}, 1}, {{40, 100}, 2}}; }).empty());
+}
+
+TEST_CASE("a caller's own layout keeps its rows where they are: ascending, cut nowhere but at its borders") {
+  Problem problem;
+  problem.query_tokens = problem.key_tokens = 1000;
+  Options options;
+  options.partition = PartitionChoice::layout({{{700, 1000}, 0}, {{0, 13}, 0}, {{13, 14}, 2}, {{14, 700}, 0}, {{0, 0}, 1}},
+                                              {{{0, 999}, 2}, {{999, 1000}, 1}});
+  const Layout layout(problem, options, 4);
+  using Ranges = std::vector<Range>;
+  CHECK(rows_of(layout.query_units, layout.queries, 0) == Ranges{{0, 13}, {14, 1000}});
+  CHECK(rows_of(layout.query_units, layout.queries, 1).empty());
+  CHECK(rows_of(layout.query_units, layout.queries, 2) == Ranges{{13, 14}});
+  CHECK(rows_of(layout.key_units, layout.keys, 1) == Ranges{{999, 1000}});
+  CHECK(rows_of(layout.key_units, layout.keys, 2) == Ranges{{0, 999}});
+  options.partition.key_chunks.clear();
+  CHECK(Layout(problem, options, 4).keys == Layout(problem, options, 4).queries);
+}
