@@ -1,0 +1,99 @@
+"""What a run computes, against the definition."""
+
+import json
+import math
+
+from command import Case, CommandTest, RANKS, main
+from tensor_files import load, pack, unpack
+
+
+class Results(CommandTest):
+    """On any number of ranks, however tokens are placed."""
+
+    def test_causal_self_attention_equals_the_definition_on_any_number_of_ranks(self):
+        case = Case(self.folder, 29, 29, 4, 2, 6, 5)
+        for ranks in RANKS:
+            for partition in ("contiguous", "zigzag", "striped", "striped(3)", "balanced", "zigzag_documents", "auto")[: 7 if ranks > 1 else 1]:
+                more = ("--ranks", ranks, "--partition", partition, "--unit", 3, "--strategy", "ring")
+                self.compare(case, "causal", lambda i, j: j <= i, *more)
+
+    def test_fewer_queries_than_keys_meet_the_last_key_by_default(self):
+        case = Case(self.folder, 7, 23, 3, 1, 5, 9)
+        for ranks in RANKS:
+            self.compare(case, "window(4) | sinks(2)", lambda i, j: i - 4 <= j <= i or (j < 2 and j <= i), "--ranks", ranks, "--unit", 2)
+
+    def test_more_queries_than_keys_leave_rows_that_see_nothing_at_zero_and_minus_infinity(self):
+        case = Case(self.folder, 19, 11, 2, 2, 4, 4)
+        for ranks in (1, 3, 8):
+            self.compare(case, "causal", lambda i, j: j <= i, "--ranks", ranks, "--unit", 4)
+        self.assertEqual(load(self.path("lse.npy"))[1][0], -math.inf)
+
+    def test_nothing_to_do_gives_empty_files(self):
+        for queries, keys in ((0, 0), (0, 5)):
+            case = Case(self.folder, queries, keys, 2, 1, 4, 3)
+            for ranks in (1, 3):
+                self.compare(case, "full", lambda i, j: True, "--ranks", ranks)
+        self.compare(Case(self.folder, 4, 0, 2, 1, 4, 3), "full", lambda i, j: True, "--ranks", 2)
+
+    def test_the_bits_of_synthetic_attention_do_not_depend_on_the_ranks_when_every_row_meets_its_keys_in_one_order(self):
+        results = set()
+        for ranks in RANKS:
+            self.succeed("run", "--synthetic", 96, "--unit", 96, "--heads", 2, "--seed", 5, "--ranks", ranks, "--out", self.path("o.npy"))
+            with open(self.path("o.npy"), "rb") as file:
+                results.add(file.read())
+        self.assertEqual(len(results), 1)
+
+
+class ResultsOfOptions(CommandTest):
+    def test_query_offset_and_scale_are_taken_as_given_also_when_negative(self):
+        case = Case(self.folder, 9, 9, 2, 1, 4, 4)
+        self.compare(case, "causal", lambda i, j: j <= i, "--query-offset", "-3", "--ranks", 3, "--unit", 2, offset=-3)
+        self.compare(case, "causal", lambda i, j: j <= i, "--query-offset", "5", offset=5)
+        self.compare(case, "full", lambda i, j: True, "--scale", "-0.25", scale=-0.25)
+
+    def test_checksums_change_no_result_and_their_time_is_told(self):
+        case = Case(self.folder, 23, 23, 4, 2, 7, 5)
+        report = self.path("report.json")
+        for ranks in RANKS:
+            for sharing in ("auto", "off"):
+                more = ("--integrity", "--shared-memory", sharing, "--ranks", ranks, "--threads", 1, "--unit", 3, "--report", report)
+                self.compare(case, "causal", lambda i, j: j <= i, *more)
+                with open(report, encoding="utf-8") as file:
+                    self.assertGreater(json.load(file)["integrity_seconds"], 0)
+
+    def test_softcap_comes_after_the_scale_and_before_the_mask(self):
+        case = Case(self.folder, 19, 19, 4, 2, 7, 5)
+        for softcap in (0.5, 3.0, 1000.0):
+            for ranks in RANKS:
+                more = ("--softcap", softcap, "--ranks", ranks, "--unit", 3)
+                self.compare(case, "causal", lambda i, j: j <= i, *more, "--scale", 0.7, scale=0.7, softcap=softcap)
+
+    def test_float16_and_float64_files_are_read(self):
+        for descr in ("<f2", "<f8"):
+            case = Case(self.folder, 13, 13, 4, 2, 6, 5, descr)
+            self.compare(case, "documents(5,8)", lambda i, j: (i < 5) == (j < 5), "--ranks", 3, "--unit", 3)
+
+    def test_16_bits_on_the_wire_give_the_attention_of_the_rounded_inputs(self):
+        for dtype in ("BF16", "F16"):
+            case = Case(self.folder, 23, 23, 4, 2, 7, 5)
+            case.tensors = {name: unpack(pack(values, dtype), dtype) for name, values in case.tensors.items()}
+            for ranks in RANKS:
+                self.compare(case, "causal", lambda i, j: j <= i, "--dtype", dtype.lower(), "--ranks", ranks, "--unit", 3)
+        report = self.path("report.json")
+        sent = {}
+        for dtype in ("f32", "bf16"):
+            text = self.succeed("run", "--synthetic", 64, "--dtype", dtype, "--ranks", 4, "--unit", 16, "--strategy", "ring",
+                                "--check", 9, "--report", report)  # fmt: skip
+            with open(report, encoding="utf-8") as file:
+                sent[dtype] = json.load(file)["bytes_sent"]
+            self.assertEqual("of inputs as bf16 holds them" in text, dtype == "bf16", text)
+        self.assertEqual(sent["f32"], 2 * sent["bf16"])
+
+    def test_every_instruction_set_and_several_threads_agree_with_the_definition(self):
+        case = Case(self.folder, 21, 21, 2, 1, 17, 7)
+        self.compare(case, "causal", lambda i, j: j <= i, "--isa", "portable")
+        self.compare(case, "causal", lambda i, j: j <= i, "--threads", 3, "--ranks", 2, "--unit", 5)
+
+
+if __name__ == "__main__":
+    main()
