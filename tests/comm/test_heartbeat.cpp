@@ -23,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr double kDeadline = 0.6;
+constexpr double kSilence = 2.5 * kDeadline;  // who is silent is spoken of after the deadline and 0.3 seconds of listening
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -115,7 +116,7 @@ TEST_CASE("a rank that computes for longer than the deadline keeps everybody ali
 
 TEST_CASE("who waits for a silent rank says so alone, with both ranks, stage and time") {
   const Ending ending = ending_of(5, [](Transport& transport) {
-    if (transport.rank() == 3) be_silent(3 * kDeadline);
+    if (transport.rank() == 3) be_silent(kSilence);
     if (transport.rank() < 3) receive_from(transport, transport.rank() + 1);
     if (transport.rank() == 4) receive_from(transport, 0);
   });
@@ -123,10 +124,10 @@ TEST_CASE("who waits for a silent rank says so alone, with both ranks, stage and
                 R"(rank 2 waits for rank 3, stage ring 7, for [0-9.]+ seconds; rank 3 does not answer \(deadline 0.6 seconds\))");
 }
 
-TEST_CASE("of many that wait for one silent rank, one speaks") {
+TEST_CASE("of many that wait for one silent rank, one speaks", "[slow]") {
   const Ending ending = ending_of(6, [](Transport& transport) {
     if (transport.rank() == 5)
-      be_silent(3 * kDeadline);
+      be_silent(kSilence);
     else if (transport.rank() % 2 == 0)
       receive_from(transport, 5);
     else
@@ -171,7 +172,7 @@ TEST_CASE("a lost message, a lost exposure and a lost release end the job", "[sl
 TEST_CASE("collectives wait under the deadline: for a computing rank as long as it takes, for a silent one not", "[slow]") {
   for (const bool silent : {false, true}) {
     const Ending ending = ending_of(4, [&](Transport& transport) {
-      if (transport.rank() == 2) silent ? be_silent(3 * kDeadline) : compute(transport, 3 * kDeadline);
+      if (transport.rank() == 2) silent ? be_silent(kSilence) : compute(transport, 3 * kDeadline);
       transport.barrier();
       maximum_over_ranks(transport, 1.0);
     });
@@ -181,11 +182,13 @@ TEST_CASE("collectives wait under the deadline: for a computing rank as long as 
 }
 
 TEST_CASE("long local work answers through while_alive, and what it throws comes through") {
-  const Ending ending = ending_of(3, [&](Transport& transport) {
+  constexpr double kShort = kDeadline / 2;
+  const auto work = [](Transport& transport) {
     together(transport, [&] {
-      if (transport.rank() == 1) while_alive(transport, [] { be_silent(3 * kDeadline); });
+      if (transport.rank() == 1) while_alive(transport, [] { be_silent(2.5 * kShort); });
     });
-  });
+  };
+  const Ending ending = ending_of(3, work, kShort);
   REQUIRE(ending.error == "");
   run_loopback(1, [](Transport& transport) {
     REQUIRE_THROWS_AS(while_alive(transport, [] { throw std::out_of_range("no such row"); }), std::out_of_range);
@@ -226,21 +229,43 @@ class ScriptedTransport : public Transport {
   std::vector<Signal> told, heard;
 };
 
-/// What a wait for rank 1 of 1.5 deadlines ends with, when this is heard every few milliseconds.
-std::string ending_of_wait(ScriptedTransport& transport, const std::function<Signal(std::uint64_t)>& next) {
+using Script = std::function<Signal(std::uint64_t number)>;
+
+/// What a wait for rank 1 of four deadlines ended with, and told others.
+struct ScriptedWait {
+  std::string stall{};
+  std::vector<Signal> told{};
+};
+
+/// With what the script says heard every few milliseconds.
+ScriptedWait wait_of(const Script& script) {
+  ScriptedTransport transport;
   transport.heartbeat().set_deadline(0.2);
   Waiting waiting(transport.heartbeat(), 1);
+  ScriptedWait wait;
   const auto start = Clock::now();
-  for (std::uint64_t number = 1; seconds_since(start) < 0.8; ++number) {
-    transport.heard.push_back(next(number));
+  for (std::uint64_t number = 1; seconds_since(start) < 0.8 && wait.stall.empty(); ++number) {
+    transport.heard.push_back(script(number));
     try {
       waiting.fruitless();
     } catch (const Stall& stall) {
-      return stall.what();
+      wait.stall = stall.what();
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(3));
   }
-  return "";
+  wait.told = transport.told;
+  return wait;
+}
+
+/// One for each script, side by side.
+std::vector<ScriptedWait> waits_of(const std::vector<Script>& scripts) {
+  std::vector<ScriptedWait> waits(scripts.size());
+  std::vector<std::jthread> threads;
+  for (std::size_t index = 0; index < scripts.size(); ++index) {
+    threads.emplace_back([&, index] { waits[index] = wait_of(scripts[index]); });
+  }
+  threads.clear();  // joins
+  return waits;
 }
 
 Signal sign(int from, int origin, std::uint64_t number) {
@@ -250,29 +275,25 @@ Signal sign(int from, int origin, std::uint64_t number) {
 }  // namespace
 
 TEST_CASE("a sign of life counts once, from the rank that is waited for, and not if it is one's own") {
-  ScriptedTransport fresh, old, own, stranger;
-  CHECK(ending_of_wait(fresh, [](std::uint64_t number) { return sign(1, 3, number); }) == "");
-  const auto same = [](std::uint64_t) { return sign(1, 3, 5); };
-  CHECK_THAT(ending_of_wait(old, same), Catch::Matchers::Contains("rank 1 answers, but nothing moves"));
-  const auto mine = [](std::uint64_t number) { return sign(1, 0, number); };
-  CHECK_THAT(ending_of_wait(own, mine), Catch::Matchers::Contains("rank 1 answers, but nothing moves"));
-  const auto other = [](std::uint64_t number) { return sign(2, 3, number); };
-  CHECK_THAT(ending_of_wait(stranger, other), Catch::Matchers::Contains("rank 1 does not answer"));
+  const auto waits =
+      waits_of({[](std::uint64_t number) { return sign(1, 3, number); }, [](std::uint64_t) { return sign(1, 3, 5); },  // an old one
+                [](std::uint64_t number) { return sign(1, 0, number); },                                               // one's own
+                [](std::uint64_t number) { return sign(2, 3, number); }});
+  CHECK(waits[0].stall == "");
+  CHECK_THAT(waits[1].stall, Catch::Matchers::Contains("rank 1 answers, but nothing moves"));
+  CHECK_THAT(waits[2].stall, Catch::Matchers::Contains("rank 1 answers, but nothing moves"));
+  CHECK_THAT(waits[3].stall, Catch::Matchers::Contains("rank 1 does not answer"));
 }
 
 TEST_CASE("a sign is passed on at once to those who asked, and whoever is told of a last word is silent") {
-  ScriptedTransport transport;
-  const auto answers = [&] {
-    return std::count_if(transport.told.begin(), transport.told.end(),
-                         [](const Signal& told) { return told.kind == Signal::Kind::alive && told.origin == 3; });
-  };
-  CHECK(ending_of_wait(transport, [](std::uint64_t number) {
-          return number == 10 ? Signal{.kind = Signal::Kind::ask, .from = 2} : sign(1, 3, number);
-        }) == "");
-  CHECK(answers() > 20);
-  ScriptedTransport hushed;
-  CHECK(ending_of_wait(hushed, [](std::uint64_t) { return Signal{.kind = Signal::Kind::last_word, .from = 3, .urgency = 0}; }) ==
-        "");
+  const Signal ask{.kind = Signal::Kind::ask, .from = 2}, last_word{.kind = Signal::Kind::last_word, .from = 3, .urgency = 0};
+  const auto waits = waits_of(
+      {[&](std::uint64_t number) { return number == 10 ? ask : sign(1, 3, number); }, [&](std::uint64_t) { return last_word; }});
+  const auto answers = std::count_if(waits[0].told.begin(), waits[0].told.end(),
+                                     [](const Signal& told) { return told.kind == Signal::Kind::alive && told.origin == 3; });
+  CHECK(answers > 20);
+  CHECK(waits[0].stall == "");
+  CHECK(waits[1].stall == "");
 }
 
 TEST_CASE("a wait that is short tells nobody anything") {
@@ -286,7 +307,7 @@ TEST_CASE("a wait that is short tells nobody anything") {
   CHECK(transport.told.empty());
 }
 
-TEST_CASE("without a deadline nobody is taken for dead") {
+TEST_CASE("without a deadline nobody is taken for dead", "[slow]") {
   const Ending ending = ending_of(
       2,
       [&](Transport& transport) {

@@ -71,7 +71,7 @@ void check(const CaseShape& shape) {
     CHECK(worst.out_share <= limit);
     CHECK(worst.lse_share <= limit);
     if (shape.size == 1.5) {
-      CHECK(worst.largest_error <= (rounds_weights(shape, *kernels) ? 4e-3 : 2e-6) * worst.largest_out);
+      CHECK(worst.largest_error <= (rounds_weights(shape, *kernels) ? 5e-3 : 2e-6) * worst.largest_out);
       CHECK(worst.lse_error <= 1e-5);
     }
   }
@@ -80,7 +80,11 @@ void check(const CaseShape& shape) {
 }  // namespace
 
 TEST_CASE("every instruction set stays within the bounds on random shapes and masks") {
-  for (std::uint64_t seed = 1; seed <= 120; ++seed) check(random_shape(seed));
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) check(random_shape(seed));
+}
+
+TEST_CASE("every instruction set stays within the bounds on more random shapes and masks", "[slow]") {
+  for (std::uint64_t seed = 61; seed <= 300; ++seed) check(random_shape(seed));
 }
 
 TEST_CASE("scores of two hundred and more neither overflow nor leave the bounds") {
@@ -91,9 +95,11 @@ TEST_CASE("scores of two hundred and more neither overflow nor leave the bounds"
   }
 }
 
-TEST_CASE("inputs with outliers stay within the bounds") {
+namespace {
+
+void check_outliers(std::uint64_t first_seed, std::uint64_t last_seed) {
   for (const int dim : {64, 128}) {
-    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    for (std::uint64_t seed = first_seed; seed <= last_seed; ++seed) {
       check({.head_dim = dim,
              .group = 4,
              .query_tokens = 512,
@@ -104,6 +110,16 @@ TEST_CASE("inputs with outliers stay within the bounds") {
              .seed = seed});
     }
   }
+}
+
+}  // namespace
+
+TEST_CASE("inputs with outliers stay within the bounds") {
+  check_outliers(1, 2);
+}
+
+TEST_CASE("inputs with outliers stay within the bounds, whatever is drawn", "[slow]") {
+  check_outliers(3, 12);
 }
 
 TEST_CASE("each head dim works, each value dim works, up to the largest, in every type") {
