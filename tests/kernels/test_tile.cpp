@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/attend_case.hpp"
+#include "kernels/clock.hpp"
 #include "kernels/convert.hpp"
 #include "kernels/partial.hpp"
 #include "support/catch.hpp"
@@ -204,6 +205,15 @@ TEST_CASE("the peak loop of every instruction set runs and is plausible") {
     const double of_pairs = peak_flops(*kernels, Type::bf16, 0.01);
     CHECK(of_pairs > 1e8);
     CHECK(of_pairs < 4e12);
+  }
+}
+
+TEST_CASE("the clock of a core is that of a processor, however long it is measured") {
+  for (const double seconds : {0.0, 1e-4, 5e-3}) {
+    const double hertz = clock_hertz(seconds);
+    INFO(hertz * 1e-9 << " GHz in " << seconds << " s");
+    CHECK(hertz > 1e8);
+    CHECK(hertz < 1e10);
   }
 }
 
