@@ -1,0 +1,45 @@
+#include "bench/kernels/axis.hpp"
+
+#include <cmath>
+
+#include "partition/cuts.hpp"
+
+namespace gyre::bench {
+namespace {
+
+std::int64_t unit_tokens_of(const Shape& shape) {
+  return shape.unit_tokens > 0 ? shape.unit_tokens : default_unit_tokens(shape.keys, 1);
+}
+
+/// The axis begins at position `first`.
+Units units_of(const Shape& shape, const Mask& mask, std::int64_t first) {
+  std::vector<std::int64_t> cuts = cuts_of_documents(mask.borders(), mask.bands(), unit_tokens_of(shape));
+  for (std::int64_t& cut : cuts) cut -= first;
+  return Units(shape.keys - first, unit_tokens_of(shape), cuts);
+}
+
+}  // namespace
+
+Axis::Axis(const Shape& shape)
+    : mask(Mask::parse(shape.mask)),
+      bands(mask.bands_at(shape.first_query())),
+      key_units(units_of(shape, mask, 0)),
+      query_units(units_of(shape, mask, shape.first_query())) {
+  mask.require_key_tokens(shape.keys);
+}
+
+double Axis::pairs(const Shape& shape) const {
+  return static_cast<double>(bands.count({shape.first_query(), shape.keys}, {0, shape.keys}));
+}
+
+CellShape cell_shape_of(const Shape& shape) {
+  return {.head_dim = shape.head_dim, .value_dim = shape.value_dims(), .group = shape.group, .type = shape.type};
+}
+
+ScoreRule score_of(const Shape& shape) {
+  ScoreRule rule{.scale = 1 / std::sqrt(static_cast<double>(shape.head_dim))};
+  if (shape.softcap != 0) rule.softcap = shape.softcap;
+  return rule;
+}
+
+}  // namespace gyre::bench

@@ -1,0 +1,78 @@
+#include "bench/kernels/bounds.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <numeric>
+
+#include "kernels/clock.hpp"
+#include "kernels/dispatch.hpp"
+
+namespace gyre::bench {
+namespace {
+
+/// The backward pass expands all cells to fp32.
+Type multiplied(const Shape& shape) {
+  return shape.pass == Pass::backward ? Type::f32 : shape.type;
+}
+
+/// Of the calling thread. What interrupts a long loop counts, as it does in a run by the wall clock; the middle of short ones has
+/// none.
+double peak_of_thread(const KernelTable& kernels, Type type, Clock clock, double seconds) {
+  constexpr double kPiece = 4e-4;  // a thread runs for milliseconds before another gets its turn
+  if (clock == Clock::wall) return peak_flops(kernels, type, seconds);
+  std::vector<double> pieces(std::max(5, static_cast<int>(seconds / kPiece)));
+  for (double& piece : pieces) piece = peak_flops(kernels, type, std::min(seconds / 5, kPiece));
+  std::nth_element(pieces.begin(), pieces.begin() + std::ssize(pieces) / 2, pieces.end());
+  return pieces[pieces.size() / 2];
+}
+
+double peak(const Shape& shape, Team& team, Clock clock, double seconds) {
+  const KernelTable& kernels = select_kernels(shape.isa);
+  std::vector<double> each(team.size(), 0);
+  team.run(
+      team.size(), [&](int task, int) { each[task] = peak_of_thread(kernels, multiplied(shape), clock, seconds); }, [] {});
+  return std::accumulate(each.begin(), each.end(), 0.0);
+}
+
+/// A line at a time into four sums: two loads of 16 bytes a cycle are more than any memory brings.
+std::uint64_t sum_of(std::span<const std::byte> memory) {
+  using Vector [[gnu::vector_size(16)]] = std::uint64_t;
+  const auto* at = reinterpret_cast<const Vector*>(memory.data());
+  Vector sums[4] = {};
+  for (std::size_t i = 0; i + 4 <= memory.size() / sizeof(Vector); i += 4) {
+    for (int k = 0; k < 4; ++k) sums[k] ^= at[i + k];
+  }
+  const Vector sum = sums[0] ^ sums[1] ^ sums[2] ^ sums[3];
+  return sum[0] ^ sum[1];
+}
+
+double read(Team& team, Clock clock, std::span<const std::span<const std::byte>> reads) {
+  if (reads.empty()) return 0;
+  double bytes = 0;
+  for (const std::span<const std::byte> memory : reads) bytes += static_cast<double>(memory.size());
+  std::atomic<std::uint64_t> sink{0};
+  const double seconds = seconds_of(clock, [&] {
+    team.run(
+        static_cast<int>(reads.size()), [&](int task, int) { sink.fetch_xor(sum_of(reads[task]), std::memory_order_relaxed); },
+        [] {});
+  });
+  return bytes / seconds;
+}
+
+}  // namespace
+
+Bounds measure_bounds(const Shape& shape, Team& team, Clock clock, double seconds,
+                      std::span<const std::span<const std::byte>> reads) {
+  return {.flops = peak(shape, team, clock, seconds),
+          .hertz = clock_hertz(std::max(seconds / 8, 2e-4)),
+          .bytes_per_second = read(team, clock, reads)};
+}
+
+Bounds mean(const Bounds& a, const Bounds& b) {
+  return {.flops = (a.flops + b.flops) / 2,
+          .hertz = (a.hertz + b.hertz) / 2,
+          .bytes_per_second = (a.bytes_per_second + b.bytes_per_second) / 2};
+}
+
+}  // namespace gyre::bench
