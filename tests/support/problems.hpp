@@ -78,9 +78,10 @@ Errors compare(const Problem& problem, const Tensors& tensors, const Result& res
 Errors compare(const Problem& problem, const Tensors& tensors, const Result& result, std::int64_t step = 1);
 
 /// What Errors::out stays below for tensors of size 1.5. Kernels that multiply pairs of bf16 round weights to it: half a unit in
-/// the last place is 3.9e-3 of a value, and of an output over few keys hardly less.
+/// the last place is 3.9e-3 of a value, and values may be larger than any output, where each is a mean over keys of both signs (of
+/// 5,000 random jobs one has 6.0e-3, with head dim 1).
 constexpr double largest_normal_error(Type type) {
-  return type == Type::bf16 ? 5e-3 : 2e-6;
+  return type == Type::bf16 ? 1e-2 : 2e-6;
 }
 
 }  // namespace gyre::test
