@@ -35,15 +35,25 @@ double peak(const Shape& shape, Team& team, Clock clock, double seconds) {
   return std::accumulate(each.begin(), each.end(), 0.0);
 }
 
-/// A line at a time into four sums: two loads of 16 bytes a cycle are more than any memory brings.
+/// Both halves side by side, a line of each at a time: from memory two streams bring 5 to 10% more than one, from caches as much.
+/// Loads of 16 bytes are wide enough (two a cycle), and fetching ahead by hand only slows it. memory: whole lines of 64 bytes.
 std::uint64_t sum_of(std::span<const std::byte> memory) {
   using Vector [[gnu::vector_size(16)]] = std::uint64_t;
-  const auto* at = reinterpret_cast<const Vector*>(memory.data());
-  Vector sums[4] = {};
-  for (std::size_t i = 0; i + 4 <= memory.size() / sizeof(Vector); i += 4) {
-    for (int k = 0; k < 4; ++k) sums[k] ^= at[i + k];
+  constexpr int kLine = 4;
+  const std::size_t lines = memory.size() / (kLine * sizeof(Vector)), half = lines / 2;
+  const auto* const first = reinterpret_cast<const Vector*>(memory.data());
+  const Vector* const second = first + half * kLine;
+  Vector a[kLine] = {}, b[kLine] = {};
+  const auto add = [](Vector(&sums)[kLine], const Vector* line) {
+#pragma GCC unroll 4
+    for (int k = 0; k < kLine; ++k) sums[k] ^= line[k];
+  };
+  for (std::size_t line = 0; line < half; ++line) {
+    add(a, first + line * kLine);
+    add(b, second + line * kLine);
   }
-  const Vector sum = sums[0] ^ sums[1] ^ sums[2] ^ sums[3];
+  if (lines % 2 != 0) add(b, second + half * kLine);
+  const Vector sum = a[0] ^ a[1] ^ a[2] ^ a[3] ^ b[0] ^ b[1] ^ b[2] ^ b[3];
   return sum[0] ^ sum[1];
 }
 

@@ -1,6 +1,7 @@
 #include "bench/kernels/measure.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <map>
 #include <string>
 #include <vector>
@@ -66,7 +67,9 @@ void add(Samples& samples, const Subject& subject, const Shape& shape, double se
 
 bool check(benchmark::State& state, const std::string& who, double error) {
   if (error <= 1) return true;
-  state.SkipWithError((who + ": an error of " + std::to_string(error) + " times its bound").c_str());
+  const std::string message = who + ": an error of " + std::to_string(error) + " times its bound";
+  std::fprintf(stderr, "gyre_bench_kernels: %s\n", message.c_str());
+  state.SkipWithError(message.c_str());
   return false;
 }
 
