@@ -14,15 +14,19 @@ namespace {
 using dnnl::memory;
 using Tag = memory::format_tag;
 
-/// One product of some size; its right side is laid out as it chooses.
+struct Sizes {
+  std::int64_t rows, inner, columns;
+};
+
+/// [rows, inner] times [inner, columns], whose form `right` says.
 struct Product {
   dnnl::matmul::primitive_desc description;
   dnnl::matmul primitive;
 
-  Product(const dnnl::engine& engine, std::int64_t rows, std::int64_t left_stride, const memory::desc& right,
-          std::int64_t out_stride, const dnnl::primitive_attr& attributes)
-      : description(describe(engine, {{rows, right.dims()[0]}, right.data_type(), memory::dims{left_stride, 1}}, right,
-                             {{rows, right.dims()[1]}, memory::data_type::f32, memory::dims{out_stride, 1}}, attributes)),
+  Product(const dnnl::engine& engine, memory::data_type type, const Sizes& sizes, std::int64_t left_stride,
+          const memory::desc& right, std::int64_t out_stride, const dnnl::primitive_attr& attributes)
+      : description(describe(engine, {{sizes.rows, sizes.inner}, type, memory::dims{left_stride, 1}}, right,
+                             {{sizes.rows, sizes.columns}, memory::data_type::f32, memory::dims{out_stride, 1}}, attributes)),
         primitive(description) {}
 
   static dnnl::matmul::primitive_desc describe(const dnnl::engine& engine, const memory::desc& left, const memory::desc& right,
@@ -69,18 +73,19 @@ class OneDnn : public Products {
     return bytes;
   }
 
-  /// [dim, keys], as the first rows want it: the last rows, fewer than the others, take it as it lies.
+  /// Keys as the first rows want them: the last rows, fewer than the others, take them as they lie.
   const Product& of_keys(std::int64_t queries, std::int64_t keys) {
     const memory::desc any{{dim(), keys}, type_, Tag::any};
     const memory::desc right = queries == block().queries ? any : of_keys(block().queries, keys).description.weights_desc();
-    return of_keys_.try_emplace({queries, keys}, engine_, queries, dim(), right, block().keys, dnnl::primitive_attr())
+    const Sizes sizes{.rows = queries, .inner = dim(), .columns = keys};
+    return of_keys_.try_emplace({queries, keys}, engine_, type_, sizes, dim(), right, block().keys, dnnl::primitive_attr())
         .first->second;
   }
-  /// [keys, dim], likewise.
   const Product& of_values(std::int64_t queries, std::int64_t keys) {
     const memory::desc any{{keys, dim()}, type_, Tag::any};
     const memory::desc right = queries == block().queries ? any : of_values(block().queries, keys).description.weights_desc();
-    return of_values_.try_emplace({queries, keys}, engine_, queries, block().keys, right, dim(), adding_).first->second;
+    const Sizes sizes{.rows = queries, .inner = keys, .columns = dim()};
+    return of_values_.try_emplace({queries, keys}, engine_, type_, sizes, block().keys, right, dim(), adding_).first->second;
   }
 
   memory laid_out(const float* from, const memory::dims& dims, Tag tag, const Product& product) {
