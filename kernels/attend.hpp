@@ -8,8 +8,9 @@
 // queries once, times the scale, a unit's keys and values once for the blocks of a task (192 rows). (Instruction sets with fused
 // multiply-adds agree to the bit, but for pairs; "portable" rounds twice and differs.)
 //
-// Queries, keys and values must be finite, and scores within 1e30. A value that is not spoils the rows that see its key, and may
-// spoil rows that do not: a row's neighbours in a block share the panel of 8 keys, where an invisible key has weight 0.
+// Queries, keys and values must be finite, and scores within 1e30. A query that is not spoils its row alone; where it is
+// NaN, the row's output or log-sum-exp is no number either. A key or value that is not spoils the rows that see it, and may spoil
+// rows that do not: a row's neighbours in a block share the panel of 8 keys, where an invisible key has weight 0.
 //
 // References: Dao et al., FlashAttention (2205.14135); Milakov & Gimelshein, online normalizer (1805.02867).
 #pragma once

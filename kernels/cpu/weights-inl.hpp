@@ -50,7 +50,7 @@ GYRE_INLINE typename V::Vector exp2_of_fraction(typename V::Vector f) {
 template <class V>
 GYRE_INLINE typename V::Vector capped(typename V::Vector w, typename V::Vector cap) {
   constexpr float kSaturated = 30;
-  w = V::max(V::min(w, V::set1(kSaturated)), V::set1(-kSaturated));
+  w = V::max(V::set1(-kSaturated), V::min(V::set1(kSaturated), w));  // in this order NaN stays NaN
   const auto whole = V::round(w);
   const auto f = V::sub(w, whole);
   auto p = V::set1(0.0001540351223F);

@@ -15,6 +15,12 @@ namespace {
 const float kNan = std::bit_cast<float>(0x7fff7fffU);  // in halves too
 constexpr int kGap = 2;                                // elements of NaN after each row
 
+float rounded(float number, Type type) {
+  if (type == Type::bf16) return to_float(to_bf16(number));
+  if (type == Type::f16) return to_float(to_f16(number));
+  return number;
+}
+
 }  // namespace
 
 std::string CaseShape::text() const {
@@ -31,7 +37,7 @@ std::vector<int> every_unit(const Units& units) {
   return all;
 }
 
-AttendCase::AttendCase(const CaseShape& shape, Type cells, Integrity integrity)
+AttendCase::AttendCase(const CaseShape& shape, Type cells, Integrity integrity, const Element& element)
     : shape_(shape),
       cell_shape_{
           .head_dim = shape.head_dim, .value_dim = shape.value_dim, .group = shape.group, .type = cells, .integrity = integrity},
@@ -43,6 +49,11 @@ AttendCase::AttendCase(const CaseShape& shape, Type cells, Integrity integrity)
   queries_ = random_rows(random, shape.query_tokens, query_heads(), shape.head_dim);
   keys_ = random_rows(random, shape.key_tokens, shape.key_heads, shape.head_dim);
   values_ = random_rows(random, shape.key_tokens, shape.key_heads, shape.value_dim);
+  if (element) {
+    replace(queries_, Operand::query, shape.query_tokens, query_heads(), shape.head_dim, element);
+    replace(keys_, Operand::key, shape.key_tokens, shape.key_heads, shape.head_dim, element);
+    replace(values_, Operand::value, shape.key_tokens, shape.key_heads, shape.value_dim, element);
+  }
   for (int unit = 0; unit < query_units_.count(); ++unit) {
     const Range range = query_units_.range(unit);
     for (int head = 0; head < shape.key_heads; ++head) {
@@ -96,7 +107,7 @@ AttendWork AttendCase::work() const {
   return work(every_unit(query_units_), every_unit(key_units_));
 }
 
-void AttendCase::run(const KernelTable& kernels, int threads, int strips_per_block) {
+void AttendCase::run(const KernelTable& kernels, int threads, int strips_per_block) const {
   Team team(threads);
   Attend(work(), kernels, threads, strips_per_block).run(team, [] {});
 }
@@ -135,7 +146,7 @@ ReferencePartial AttendCase::reference(std::int64_t token, int head) const {
                            bands_, head);
 }
 
-Rows<const float> AttendCase::rows(const std::vector<float>& data, std::int64_t tokens, int heads, int dim) const {
+Rows<const float> AttendCase::rows(const std::vector<float>& data, std::int64_t tokens, int heads, int dim) {
   Rows<const float> view(data.data(), tokens, heads, dim);
   view.head_stride = dim + kGap;
   view.token_stride = std::int64_t{heads} * view.head_stride;
@@ -153,12 +164,22 @@ std::vector<float> AttendCase::random_rows(std::mt19937_64& random, std::int64_t
       for (int d = 0; d < dim; ++d) {
         row[d] = static_cast<float>(normal(random));
         if (shape_.outliers > 0 && std::bernoulli_distribution(shape_.outliers)(random)) row[d] *= 20;
-        if (shape_.type == Type::bf16) row[d] = to_float(to_bf16(row[d]));
-        if (shape_.type == Type::f16) row[d] = to_float(to_f16(row[d]));
+        row[d] = rounded(row[d], shape_.type);
       }
     }
   }
   return data;
+}
+
+void AttendCase::replace(std::vector<float>& data, Operand operand, std::int64_t tokens, int heads, int dim,
+                         const Element& element) const {
+  const Rows<const float> view = rows(data, tokens, heads, dim);
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    for (int head = 0; head < heads; ++head) {
+      float* const row = data.data() + (view.row(token, head) - data.data());
+      for (int d = 0; d < dim; ++d) row[d] = rounded(element(operand, token, head, d, row[d]), shape_.type);
+    }
+  }
 }
 
 }  // namespace gyre::testing

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <new>
 #include <random>
@@ -50,6 +51,10 @@ struct CaseShape {
   std::string text() const;
 };
 
+enum class Operand : std::uint8_t { query, key, value };
+/// What an element is, in place of what was drawn; rounded to the shape's type.
+using Element = std::function<float(Operand operand, std::int64_t token, int head, int channel, float drawn)>;
+
 struct Finished {
   std::vector<float> out;  // [query tokens, query heads, value_dim]
   std::vector<float> lse;  // [query tokens, query heads]
@@ -59,7 +64,8 @@ class AttendCase {
  public:
   explicit AttendCase(const CaseShape& shape) : AttendCase(shape, shape.type) {}
   /// Rows of shape.type in cells of another.
-  AttendCase(const CaseShape& shape, Type cells, Integrity integrity = Integrity::unchecked);
+  AttendCase(const CaseShape& shape, Type cells, Integrity integrity = Integrity::unchecked, const Element& element = {});
+  AttendCase(const CaseShape& shape, const Element& element) : AttendCase(shape, shape.type, Integrity::unchecked, element) {}
 
   const CaseShape& shape() const { return shape_; }
   const CellShape& cells() const { return cell_shape_; }
@@ -76,7 +82,7 @@ class AttendCase {
   void clear();  // partials
   AttendWork work(const std::vector<int>& query_units, const std::vector<int>& key_units) const;
   AttendWork work() const;  // everything
-  void run(const KernelTable& kernels, int threads = 1, int strips_per_block = 0);
+  void run(const KernelTable& kernels, int threads = 1, int strips_per_block = 0) const;
   Finished finish() const;
   /// The floats of all partials that belong to rows, in a fixed order.
   std::vector<float> partial_bits() const;
@@ -86,8 +92,9 @@ class AttendCase {
   static constexpr std::int64_t kMargin = 3;  // rows of NaN before and after the caller's rows
 
  private:
-  Rows<const float> rows(const std::vector<float>& data, std::int64_t tokens, int heads, int dim) const;
+  static Rows<const float> rows(const std::vector<float>& data, std::int64_t tokens, int heads, int dim);
   std::vector<float> random_rows(std::mt19937_64& random, std::int64_t tokens, int heads, int dim) const;
+  void replace(std::vector<float>& data, Operand operand, std::int64_t tokens, int heads, int dim, const Element& element) const;
   const Buffer& cell(const std::vector<Buffer>& cells, int unit, int head) const { return cells[unit * shape_.key_heads + head]; }
 
   CaseShape shape_;

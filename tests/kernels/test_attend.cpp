@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "kernels/attend_case.hpp"
+#include "kernels/bounds.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/shapes.hpp"
 #include "support/catch.hpp"
@@ -13,63 +14,14 @@
 namespace gyre::testing {
 namespace {
 
-/// How far a result is from the reference, as shares of the bounds, and by the design's rule for inputs drawn from normal
-/// distributions of size 1.5.
-struct Worst {
-  double out_share = 0;
-  double lse_share = 0;
-  double largest_error = 0;
-  double largest_out = 0;
-  double lse_error = 0;
-
-  void add(double& place, double value) { place = std::isnan(value) ? value : (place < value ? value : place); }
-
-  void add(const ReferencePartial& reference, Type cells, const float* out, int value_dim, float lse) {
-    for (int c = 0; c < value_dim; ++c) {
-      const double error = std::abs(static_cast<double>(out[c]) - reference.out(c));
-      add(largest_error, error);
-      add(largest_out, std::abs(reference.out(c)));
-      // A denormal's worth of slack: outputs that cancel to nothing are compared with a bound of nothing.
-      add(out_share, error / (reference.out_bound(c, cells) + 1e-38));
-    }
-    const double error = reference.sum == 0 && lse == reference.lse() ? 0 : std::abs(static_cast<double>(lse) - reference.lse());
-    add(lse_error, error);
-    add(lse_share, error / (reference.lse_bound() + 1e-38));
-  }
-};
-
-bool rounds_weights(const CaseShape& shape, const KernelTable& kernels) {
-  return shape.type == Type::bf16 && kernels.attend_pairs != nullptr;
-}
-
-Worst compare(AttendCase& attend, const std::vector<ReferencePartial>& reference, const KernelTable& kernels, int threads) {
-  attend.clear();
-  attend.run(kernels, threads);
-  const Finished finished = attend.finish();
-  Worst worst;
-  const int value_dim = attend.shape().value_dim;
-  const Type cells = rounds_weights(attend.shape(), kernels) ? Type::bf16 : Type::f32;
-  for (std::size_t row = 0; row < reference.size(); ++row) {
-    worst.add(reference[row], cells, finished.out.data() + row * value_dim, value_dim, finished.lse[row]);
-  }
-  return worst;
-}
-
-/// Portable kernels round the product and the sum of a multiply-add: errors of random sign grow by sqrt(2) at most.
-constexpr double kTwoRoundings = 1.42;
-
 void check(const CaseShape& shape) {
   AttendCase attend(shape);
-  std::vector<ReferencePartial> reference;
-  for (std::int64_t token = 0; token < shape.query_tokens; ++token) {
-    for (int head = 0; head < attend.query_heads(); ++head) reference.push_back(attend.reference(token, head));
-  }
+  const std::vector<ReferencePartial> reference = references(attend);
   for (const KernelTable* kernels : available_kernels()) {
     const Worst worst = compare(attend, reference, *kernels, 1 + static_cast<int>(shape.seed % 2));
     INFO(kernels->name << ": " << shape.text());
-    const double limit = std::string(kernels->name) == "portable" ? kTwoRoundings : 1;
-    CHECK(worst.out_share <= limit);
-    CHECK(worst.lse_share <= limit);
+    CHECK(worst.out_share <= share_limit(*kernels));
+    CHECK(worst.lse_share <= share_limit(*kernels));
     if (shape.size == 1.5) {
       CHECK(worst.largest_error <= (rounds_weights(shape, *kernels) ? 5e-3 : 2e-6) * worst.largest_out);
       CHECK(worst.lse_error <= 1e-5);
