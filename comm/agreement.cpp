@@ -32,7 +32,7 @@ Statement parsed(std::string_view bytes) {
   const auto take = [&] {
     std::uint64_t length = 0;
     std::copy_n(bytes.data(), sizeof(length), reinterpret_cast<char*>(&length));
-    const std::string text(bytes.substr(sizeof(length), length));
+    std::string text(bytes.substr(sizeof(length), length));
     bytes.remove_prefix(sizeof(length) + length);
     return text;
   };
@@ -86,10 +86,10 @@ Difference first_difference(const std::vector<Statement>& statements) {
   };
   std::vector<Value> values(statements.size());
   for (const Statement& statement : statements) {
-    for (const auto& [name, value] : statement) {
+    for (const auto& input : statement) {
       std::transform(statements.begin(), statements.end(), values.begin(),
-                     [&](const Statement& other) { return value_of(other, name); });
-      if (!same(values)) return {name, values};
+                     [&](const Statement& other) { return value_of(other, input.first); });
+      if (!same(values)) return {input.first, values};
     }
   }
   std::transform(statements.begin(), statements.end(), values.begin(), names_of);

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include "comm/ticket_slots.hpp"
 
@@ -73,7 +74,7 @@ class FaultyTransport final : public Transport {
   Ticket post(const Transfer& transfer);
   void forward(Transfer& transfer);
   void test_inner(Transfer& transfer);
-  void flip_bit(const Transfer& transfer);
+  void flip_bit(const Transfer& transfer) const;
   void release_all();
 
   std::unique_ptr<Transport> owned_;  // empty if somebody else owns inner_
@@ -88,9 +89,12 @@ class FaultyTransport final : public Transport {
 
 /// Ranks of one seed draw different delays.
 FaultyTransport::FaultyTransport(std::unique_ptr<Transport> owned, Transport& inner, Faults faults)
-    : owned_(std::move(owned)), inner_(inner), faults_(faults), random_(faults.seed * 0x9e3779b97f4a7c15u + inner.rank()) {
-  if (faults.longest_delay < 0) {
-    throw std::invalid_argument("longest_delay is " + std::to_string(faults.longest_delay) + "; give 0 or more calls");
+    : owned_(std::move(owned)),
+      inner_(inner),
+      faults_(std::move(faults)),
+      random_(faults_.seed * 0x9e3779b97f4a7c15u + inner.rank()) {
+  if (faults_.longest_delay < 0) {
+    throw std::invalid_argument("longest_delay is " + std::to_string(faults_.longest_delay) + "; give 0 or more calls");
   }
 }
 
@@ -170,7 +174,7 @@ void FaultyTransport::test_inner(Transfer& transfer) {
 }
 
 /// From a generator of its own, so that delays are those of the seed without a flip.
-void FaultyTransport::flip_bit(const Transfer& transfer) {
+void FaultyTransport::flip_bit(const Transfer& transfer) const {
   std::mt19937_64 random(faults_.seed);
   const auto bit = static_cast<std::int64_t>(random() % (transfer.destination.size() * 8));
   transfer.destination[static_cast<std::size_t>(bit / 8)] ^= std::byte{1} << bit % 8;
@@ -223,11 +227,11 @@ void FaultyTransport::barrier() {
 
 std::unique_ptr<Transport> faulty_transport(std::unique_ptr<Transport> inner, Faults faults) {
   Transport& borrowed = *inner;
-  return std::make_unique<FaultyTransport>(std::move(inner), borrowed, faults);
+  return std::make_unique<FaultyTransport>(std::move(inner), borrowed, std::move(faults));
 }
 
 std::unique_ptr<Transport> faulty_transport(Transport& inner, Faults faults) {
-  return std::make_unique<FaultyTransport>(nullptr, inner, faults);
+  return std::make_unique<FaultyTransport>(nullptr, inner, std::move(faults));
 }
 
 }  // namespace gyre

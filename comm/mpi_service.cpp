@@ -34,24 +34,24 @@ MpiService::MpiService(Communicator communicator)
 MpiService::~MpiService() {
   if (!mpi_stands()) return;
   bool all_done = true;
-  for (Told& told : told_) {
+  for (Told& told : *told_) {
     int done = 1;
     if (told.request != MPI_REQUEST_NULL) MPI_Test(&told.request, &done, MPI_STATUS_IGNORE);
     all_done = all_done && done;
   }
-  if (!all_done) new std::deque<Told>(std::move(told_));
+  if (!all_done) static_cast<void>(told_.release());
 }
 
 void MpiService::tell(int peer, const Signal& signal) {
-  auto slot = std::find_if(told_.begin(), told_.end(), [](Told& told) {
+  auto slot = std::find_if(told_->begin(), told_->end(), [](Told& told) {
     int done = 1;
     if (told.request != MPI_REQUEST_NULL) MPI_Test(&told.request, &done, MPI_STATUS_IGNORE);
     return done != 0;
   });
-  if (slot == told_.end()) {
-    if (told_.size() >= kMostUndelivered) return;
-    told_.emplace_back();
-    slot = std::prev(told_.end());
+  if (slot == told_->end()) {
+    if (told_->size() >= kMostUndelivered) return;
+    told_->emplace_back();
+    slot = std::prev(told_->end());
   }
   slot->signal = signal;
   MPI_Isend(&slot->signal, sizeof(Signal), MPI_BYTE, peer, kSignalTag, communicator_.get(), &slot->request);

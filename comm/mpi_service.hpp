@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -40,13 +41,13 @@ class MpiService {
   void gather_around(Heartbeat& heartbeat, std::span<const std::byte> mine, std::span<std::byte> all);
   void gather_by_doubling(Heartbeat& heartbeat, std::span<const std::byte> mine, std::span<std::byte> all);
   void exchange(Heartbeat& heartbeat, int to, std::span<const std::byte> sent, int from, std::span<std::byte> received);
-  void finish(Heartbeat& heartbeat, MPI_Request& request, int peer);
+  static void finish(Heartbeat& heartbeat, MPI_Request& request, int peer);
 
   Communicator communicator_;
   int rank_;
   int ranks_;
   std::vector<std::byte> blocks_;  // of gather_by_doubling; kept, so that a collective of the same size allocates nothing
-  std::deque<Told> told_;          // a deque, so that growing moves no buffer
+  std::unique_ptr<std::deque<Told>> told_ = std::make_unique<std::deque<Told>>();  // a deque, so that growing moves no buffer
 };
 
 }  // namespace gyre

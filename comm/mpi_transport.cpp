@@ -143,11 +143,11 @@ void MpiTransport::connect_mates() {
 /// See the header for why a rank that unwinds may end the job here.
 MpiTransport::~MpiTransport() {
   if (requests_.empty() || !mpi_stands()) return;
-  for (std::size_t index = 0; index < requests_.size(); ++index) {
-    if (!transfers_[tickets_[index]].sending) MPI_Cancel(&requests_[index]);
-  }
   const auto deadline = std::chrono::steady_clock::now() + kGraceOfPendingSends;
   try {
+    for (std::size_t index = 0; index < requests_.size(); ++index) {
+      if (!transfers_[tickets_[index]].sending) MPI_Cancel(&requests_[index]);
+    }
     while (!requests_.empty() && std::chrono::steady_clock::now() < deadline) progress();
   } catch (const std::exception& error) {
     abort(3, error.what());

@@ -51,6 +51,7 @@ void run_rank(LoopbackWorld& world, Transport& transport, const std::function<vo
 void run_loopback(int ranks, const std::function<void(Transport&)>& body, int ranks_per_node) {
   LoopbackWorld world(ranks, ranks_per_node);
   std::vector<std::unique_ptr<Transport>> transports;
+  transports.reserve(ranks);
   for (int rank = 0; rank < ranks; ++rank) transports.push_back(world.transport(rank));
 
   FirstFailure failure;

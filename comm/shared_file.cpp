@@ -80,7 +80,7 @@ SharedFile::Room SharedFile::room() const {
           .all_bytes = std::uint64_t(status.f_blocks) * status.f_frsize};
 }
 
-void SharedFile::allocate(std::size_t bytes) {
+void SharedFile::allocate(std::size_t bytes) const {
   if (bytes == 0) return;
   int error = EINTR;
   while (error == EINTR) error = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));

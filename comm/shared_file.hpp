@@ -45,7 +45,7 @@ class SharedFile {
 
   /// Reserves pages now: writing to a file that was only made longer ends in SIGBUS when memory runs out. Throws
   /// std::invalid_argument.
-  void allocate(std::size_t bytes);
+  void allocate(std::size_t bytes) const;
   /// The pages outlive the file object. Throws std::invalid_argument.
   Pages map(std::size_t bytes, Access access) const;
   /// Which file system it lies on, for comparison on one kernel.

@@ -54,7 +54,7 @@ void strips_of_values(const float* blocks, std::int64_t keys, int value_dim, flo
   for (std::int64_t strip = 0; strip < keys; strip += kStrip, strips += std::int64_t{value_dim} * kStrip) {
     for (int channel = 0; channel < value_dim; ++channel) {
       const float* const block = blocks + (channel / kChannels * keys + strip) * kChannels + channel % kChannels;
-      for (int key = 0; key < kStrip; ++key) strips[channel * kStrip + key] = block[key * kChannels];
+      for (int key = 0; key < kStrip; ++key) strips[channel * kStrip + key] = block[std::ptrdiff_t{key} * kChannels];
     }
   }
 }
@@ -166,8 +166,8 @@ static Parts parts_of(const CellShape& shape, std::int64_t query_strip, std::int
   parts.grad_outs = next(GradientTile::kStrips * grad_out_strip);
   parts.query_rows = next(GradientTile::kRows * round_up(shape.head_dim, kStrip));
   parts.grad_out_rows = next(GradientTile::kRows * round_up(shape.value_dim, kStrip));
-  parts.terms = next(2 * GradientTile::kRows);
-  parts.blind = next(2 * kStrip);
+  parts.terms = next(std::int64_t{2} * GradientTile::kRows);
+  parts.blind = next(std::int64_t{2} * kStrip);
   parts.grad_query = next(std::int64_t{GradientTile::kRows} * shape.head_dim);
   parts.all = end;
   return parts;
@@ -183,7 +183,7 @@ void AttendBackward::State::reserve() {
   const std::int64_t blocks_of_values = expands() ? rounded * round_up(work.shape.value_dim, kChannels) : 0;
   for (BackwardScratch::Worker& worker : scratch->workers_) {
     worker.rows.reserve(parts_of(work.shape, query_floats(), grad_out_floats()).all);
-    worker.scores.reserve(2 * GradientTile::kKeys * GradientTile::kRows);
+    worker.scores.reserve(std::int64_t{2} * GradientTile::kKeys * GradientTile::kRows);
     worker.shares.reserve(grad_sums_floats(work.shape, longest));
     worker.key_values.reserve(keys + values + blocks_of_values);
     worker.visible.resize(std::max(worker.visible.size(), static_cast<std::size_t>(rounded)));
@@ -210,7 +210,7 @@ GradientTile AttendBackward::State::tile_of(const Task& task, BackwardScratch::W
   tile.row_terms = rows + parts.terms, tile.grad_query = rows + parts.grad_query;
   std::fill_n(rows + parts.blind, kStrip, kBlindLogSumExp);
   std::fill_n(rows + parts.blind + kStrip, kStrip, 0.0F);
-  tile.weights = worker.scores.get(), tile.slopes = tile.weights + GradientTile::kKeys * GradientTile::kRows;
+  tile.weights = worker.scores.get(), tile.slopes = tile.weights + std::ptrdiff_t{GradientTile::kKeys} * GradientTile::kRows;
   take_keys(cell, worker, tile);
   return tile;
 }

@@ -1,10 +1,25 @@
 #include "kernels/dispatch.hpp"
 
+#if GYRE_X86_64_KERNELS
+#include <cpuid.h>
+#endif
+
 #include <stdexcept>
 
 #include "kernels/cpu/tables.hpp"
 
 namespace gyre {
+namespace {
+
+#if GYRE_X86_64_KERNELS
+/// By hand, because clang++ before 15 cannot be asked for f16c by name.
+bool has_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
+}  // namespace
 
 std::vector<const KernelTable*> available_kernels() {
   std::vector<const KernelTable*> available;
@@ -16,7 +31,7 @@ std::vector<const KernelTable*> available_kernels() {
     if (__builtin_cpu_supports("avx512bf16")) available.push_back(&kAvx512Bf16Kernels);
     available.push_back(&kAvx512Kernels);
   }
-  if (fma && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) available.push_back(&kAvx2Kernels);
+  if (fma && __builtin_cpu_supports("avx2") && has_f16c()) available.push_back(&kAvx2Kernels);
 #endif
   available.push_back(&kPortableKernels);
   return available;

@@ -16,7 +16,7 @@ Range strips_seen(std::span<const std::uint64_t> visible) {
 
 }  // namespace
 
-Lanes::Lanes(int key_head, int group_size) : group{key_head * group_size, (key_head + 1) * group_size} {}
+Lanes::Lanes(int key_head, int group_size) : group{std::int64_t{key_head} * group_size, std::int64_t{key_head + 1} * group_size} {}
 
 void Lanes::append(Range cell, std::int64_t strip) {
   for (int lane = 0; lane < kStrip; ++lane, ++count) {

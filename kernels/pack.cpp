@@ -127,8 +127,8 @@ void pack_value_pairs(const std::byte* const* rows, int count, int channels, std
       std::uint16_t pair[2][kChannels] = {};
       std::memcpy(pair[0], rows[row] + channel * sizeof(std::uint16_t), bytes);
       if (row + 1 < count) std::memcpy(pair[1], rows[row + 1] + channel * sizeof(std::uint16_t), bytes);
-      std::uint16_t* const words = place + row * kChannels;
-      for (int c = 0; c < kChannels; ++c) words[2 * c] = pair[0][c], words[2 * c + 1] = pair[1][c];
+      std::uint16_t* const words = place + std::ptrdiff_t{row} * kChannels;
+      for (std::ptrdiff_t c = 0; c < kChannels; ++c) words[2 * c] = pair[0][c], words[2 * c + 1] = pair[1][c];
     }
   }
 }
@@ -190,7 +190,7 @@ void finish_lanes(const float* lanes, Floats sums, int channels, float* const* r
   int channel = 0;
   for (; channel + 4 <= channels; channel += 4) {
     Floats square[4];
-    for (int k = 0; k < 4; ++k) square[k] = load<float>(lanes + (channel + k) * kStrip) / sums;
+    for (int k = 0; k < 4; ++k) square[k] = load<float>(lanes + std::ptrdiff_t{channel + k} * kStrip) / sums;
     transpose(square);
     for (int row = 0; row < 4; ++row) store(rows[row] + channel, square[row]);
   }
@@ -222,7 +222,7 @@ void finish_strip(const float* partial, int value_dim, int count, Type type, std
   for (int lane = 0; lane < count; ++lane) floats[lane] = piece[lane];
   for (int begin = 0; begin < value_dim; begin += kPieceChannels) {
     const int channels = std::min(kPieceChannels, value_dim - begin);
-    finish_channels(partial + begin * kStrip, divisor, channels, count, floats);
+    finish_channels(partial + std::ptrdiff_t{begin} * kStrip, divisor, channels, count, floats);
     for (int lane = 0; lane < count; ++lane) convert(piece[lane], Type::f32, rows[lane] + begin * type_bytes(type), type, channels);
   }
 }

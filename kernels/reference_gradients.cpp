@@ -87,11 +87,11 @@ ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedR
   ReferenceGradients gradients{.out = {}, .lse = {}, .query = zeros(queries), .key = zeros(keys), .value = zeros(values)};
   const int group = queries.heads / keys.heads;
   for (std::int64_t token = 0; token < queries.tokens; ++token) {
-    for (int head = 0; head < queries.heads; ++head) {
-      const int key_head = head / group;
-      Row row{.query = row_of(queries, token, head), .grad_out = row_of(grad_out, token, head)};
+    for (int query_head = 0; query_head < queries.heads; ++query_head) {
+      const int key_head = query_head / group;
+      Row row{.query = row_of(queries, token, query_head), .grad_out = row_of(grad_out, token, query_head)};
       const ReferencePartial forward =
-          reference_partial(row.query.data(), queries_begin + token, keys, values, key_head, keys_begin, rule, bands, head);
+          reference_partial(row.query.data(), queries_begin + token, keys, values, key_head, keys_begin, rule, bands, query_head);
       row.lse = forward.lse();
       double squares = 0;
       for (int c = 0; c < values.dim; ++c) {
@@ -104,10 +104,10 @@ ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedR
       row.product_error += kErrorUnit * std::max(std::abs(row.product), kDeviations * std::sqrt(squares));
       row.weight_error = 2 * (kErrorUnit * (1 + forward.largest_score) + kEpsilon * std::abs(row.lse));
       for (std::int64_t key = 0; key < keys.tokens; ++key) {
-        if (!bands.visible(queries_begin + token, keys_begin + key, head)) continue;
+        if (!bands.visible(queries_begin + token, keys_begin + key, query_head)) continue;
         const std::vector<float> key_row = row_of(keys, key, key_head);
         const Pair pair = pair_of(row, key_row, row_of(values, key, key_head), rule);
-        add(gradients.query, token * queries.heads + head, key_row, pair.slope, pair.slope_error);
+        add(gradients.query, token * queries.heads + query_head, key_row, pair.slope, pair.slope_error);
         add(gradients.key, key * keys.heads + key_head, row.query, pair.slope, pair.slope_error);
         add(gradients.value, key * keys.heads + key_head, row.grad_out, pair.weight, pair.weight_error);
       }

@@ -30,7 +30,7 @@ struct Batch {
         value_dim(problem.value_dim),
         tokens(sample.begin(), sample.end()),
         rows(tokens.size() * token_floats()) {}
-  std::size_t row_floats() const { return static_cast<std::size_t>(head_dim + value_dim + 1); }
+  std::size_t row_floats() const { return static_cast<std::size_t>(head_dim) + value_dim + 1; }
   std::size_t token_floats() const { return static_cast<std::size_t>(heads) * row_floats(); }
   std::span<float> token(std::size_t index) { return std::span(rows).subspan(index * token_floats(), token_floats()); }
   const float* query(std::size_t row) const { return rows.data() + row * row_floats(); }
@@ -86,7 +86,7 @@ ReferencePartial unflatten(int value_dim, const double* from) {
   ReferencePartial partial(value_dim);
   partial.maximum = from[0], partial.sum = from[1], partial.largest_score = from[2];
   partial.numerator.assign(from + 3, from + 3 + value_dim);
-  partial.magnitude.assign(from + 3 + value_dim, from + 3 + 2 * value_dim);
+  partial.magnitude.assign(from + 3 + value_dim, from + 3 + std::ptrdiff_t{2} * value_dim);
   return partial;
 }
 

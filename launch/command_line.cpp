@@ -61,7 +61,7 @@ std::optional<Synthetic> synthetic_of(const Given& given) {
 }
 
 std::string output_of(const Given& given, const std::string& name) {
-  const std::string path = given.text(name);
+  std::string path = given.text(name);
   if (!path.empty() && !path.ends_with(".npy") && !is_safetensors(path))
     refuse("--" + name + " " + path + " does not end in .npy or .safetensors; give a name that does");
   return path;

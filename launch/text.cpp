@@ -21,7 +21,7 @@ std::string seconds_text(double seconds) {
 }
 
 std::string duration_text(double seconds) {
-  const auto whole = static_cast<long long>(seconds + 0.5);
+  const long long whole = std::llround(seconds);
   if (whole < 100) return format("%lld s", whole);
   if (whole < 6000) return format("%lld min %lld s", whole / 60, whole % 60);
   return format("%lld h %lld min", whole / 3600, whole / 60 % 60);

@@ -37,7 +37,7 @@ bool merge_residues(const Band& a, const Band& b, Band& both) {
   const Wide steps = floor_mod<Wide>((b.residue - a.residue) / shared * inverse(a.modulus / shared, b_rest), b_rest);
   const Wide residue = a.residue + a.modulus * steps;
   const Wide modulus = Wide{a.modulus} * b_rest;
-  if (modulus <= 2 * kUnbounded) {
+  if (modulus <= Wide{2} * kUnbounded) {
     both.modulus = static_cast<std::int64_t>(modulus);
     both.residue = static_cast<std::int64_t>(residue);
     return true;

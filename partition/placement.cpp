@@ -13,7 +13,7 @@ void require_ranks(int ranks) {
 
 // Of `chunks` equal pieces of the axis, the one that the unit's midpoint lies in: units of any lengths balance by tokens.
 std::int32_t chunk_of(Range unit, std::int64_t tokens, std::int64_t chunks) {
-  return static_cast<std::int32_t>(static_cast<__int128>(unit.begin + unit.end) * chunks / (2 * tokens));
+  return static_cast<std::int32_t>(static_cast<__int128>(unit.begin + unit.end) * chunks / (static_cast<__int128>(tokens) * 2));
 }
 
 template <class OwnerOf>

@@ -177,6 +177,7 @@ void Layout::place_keys() {
     return;
   }
   std::vector<std::int64_t> lengths;
+  lengths.reserve(key_units.count());
   for (int unit = 0; unit < key_units.count(); ++unit) lengths.push_back(key_units.length(unit));
   const Axis axis{.units = key_units,
                   .ranks = ranks,

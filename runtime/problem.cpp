@@ -55,7 +55,8 @@ double Problem::score_scale() const {
 double Problem::visible_pairs() const {
   const Bands seen = bands();
   const Range queries = Range{0, query_tokens} + first_query_position();
-  return static_cast<double>(seen.count(queries, {0, key_tokens})) * (query_heads / seen.heads());
+  const int heads_that_see_the_same = query_heads / seen.heads();
+  return static_cast<double>(seen.count(queries, {0, key_tokens})) * heads_that_see_the_same;
 }
 
 Strategy parse_strategy(const std::string& text) {

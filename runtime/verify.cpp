@@ -71,7 +71,7 @@ class Machine {
     verdict_.problems.push_back("rank " + std::to_string(rank) + ": " + describe(programs_[rank], instruction) + ": " + what);
   }
 
-  void start_call(Rank& rank, const Program& program) {
+  static void start_call(Rank& rank, const Program& program) {
     rank.done.assign(program.instructions.size(), 0);
     std::fill(rank.finished.begin(), rank.finished.end(), 0);
     rank.next = 0;
@@ -230,7 +230,7 @@ class Machine {
     holding.call = ranks_[index].call;
   }
 
-  bool of_this_call(const Rank& rank, SlotId slot) const {
+  static bool of_this_call(const Rank& rank, SlotId slot) {
     return rank.holdings[slot].valid && rank.holdings[slot].call == rank.call;
   }
 

@@ -16,7 +16,6 @@ struct Signature {
 Signature signature_of(const Instruction& instruction) {
   switch (instruction.op) {
     case Op::send:
-      return {false, Role::rows, 1, {Role::key_value, Role::rows}};
     case Op::expose:
       return {false, Role::rows, 1, {Role::key_value, Role::rows}};
     case Op::receive:

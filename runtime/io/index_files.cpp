@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <stdexcept>
+#include <type_traits>
 
 #include "partition/bands.hpp"
 #include "runtime/io/npy.hpp"
@@ -44,11 +45,11 @@ void widen(const std::vector<std::byte>& bytes, const RegularFile& file, const M
     Integer value = 0;
     std::memcpy(&value, bytes.data() + index * sizeof(Integer), sizeof(Integer));
     const bool negative = value < 0;
-    if (negative || static_cast<std::uint64_t>(value) < meaning.least ||
-        static_cast<std::uint64_t>(value) >= static_cast<std::uint64_t>(kUnbounded))
+    const std::uint64_t number = static_cast<std::make_unsigned_t<Integer>>(value);
+    if (negative || number < meaning.least || number >= static_cast<std::uint64_t>(kUnbounded))
       refuse(file, "element " + std::to_string(index) + " is " + std::to_string(value) + "; " + meaning.element +
                        " must be at least " + std::to_string(meaning.least) + " and below 2^60");
-    numbers[index] = static_cast<std::int64_t>(value);
+    numbers[index] = static_cast<std::int64_t>(number);
   }
 }
 

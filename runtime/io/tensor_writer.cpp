@@ -38,12 +38,12 @@ std::int64_t whole_bytes(const std::string& path, const FileContent& content, co
 
 }  // namespace
 
-TensorWriter::TensorWriter(std::string path, FileContent content, bool create)
+TensorWriter::TensorWriter(const std::string& path, const FileContent& content, bool create)
     : TensorWriter(path, content, header_of(path, content), create) {}
 
-TensorWriter::TensorWriter(std::string path, FileContent content, const std::string& header, bool create)
+TensorWriter::TensorWriter(const std::string& path, const FileContent& content, const std::string& header, bool create)
     : path_(path),
-      content_(std::move(content)),
+      content_(content),
       begin_(static_cast<std::int64_t>(header.size())),
       file_(path, whole_bytes(path, content_, header), create) {
   if (!create) return;

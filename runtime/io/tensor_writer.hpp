@@ -24,7 +24,7 @@ class TensorWriter {
  public:
   /// Local. The format is .safetensors where the path ends so, else .npy. With `create` (one rank) a temporary file beside `path`
   /// is made at full size; the others open it after that. Throws std::invalid_argument if that cannot be done.
-  TensorWriter(std::string path, FileContent content, bool create);
+  TensorWriter(const std::string& path, const FileContent& content, bool create);
 
   /// Writes token ranges one after the other from `rows`, [sum of ranges, rest of shape], rounded to nearest, ties to even, in
   /// pieces of 8 MiB. Throws std::invalid_argument on a finite value that is beyond the file's type, std::runtime_error if the
@@ -34,7 +34,7 @@ class TensorWriter {
   void publish() { file_.publish(); }
 
  private:
-  TensorWriter(std::string path, FileContent content, const std::string& header, bool create);
+  TensorWriter(const std::string& path, const FileContent& content, const std::string& header, bool create);
 
   std::string path_;
   FileContent content_;

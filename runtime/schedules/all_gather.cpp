@@ -116,6 +116,7 @@ Program AllGather::build(int rank) const {
   const int slices = layout_.ranks == 1 ? 0 : static_cast<int>(slices_.size());
   const auto query_runs = runs_of_units(layout_.query_units_of(rank), layout_.problem.key_heads);
   std::vector<std::vector<Parcel>> arrivals;
+  arrivals.reserve(slices);
   for (int slice = 0; slice < slices; ++slice) arrivals.push_back(arriving(rank, slice));
 
   ProgramBuilder builder(rank);

@@ -91,7 +91,7 @@ AttendBackwardWork BackwardCase::work() const {
   return work(every_unit(forward_.query_units()), every_unit(forward_.key_units()));
 }
 
-void BackwardCase::run(const KernelTable& kernels, int threads) {
+void BackwardCase::run(const KernelTable& kernels, int threads) const {
   Team team(threads);
   AttendBackward(work(), kernels, threads).run(team, [] {});
 }

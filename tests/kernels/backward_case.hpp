@@ -27,7 +27,7 @@ class BackwardCase {
   void clear();  // gradients
   AttendBackwardWork work(const std::vector<int>& query_units, const std::vector<int>& key_units) const;
   AttendBackwardWork work() const;  // everything
-  void run(const KernelTable& kernels, int threads = 1);
+  void run(const KernelTable& kernels, int threads = 1) const;
   FinishedGradients finish() const;
   /// The floats of all gradient cells that belong to rows and channels, in a fixed order.
   std::vector<float> bits() const;

@@ -246,7 +246,7 @@ TEST_CASE("pairs that nobody sees change no bit of a gradient, whether their til
 }
 
 TEST_CASE("gradients of 16-bit cells are to the bit those of fp32 cells of the same numbers") {
-  for (CaseShape shape : shapes_of_bits()) {
+  for (const CaseShape& shape : shapes_of_bits()) {
     if (shape.type == Type::f32) continue;
     BackwardCase narrow(shape), wide(shape, Type::f32);
     for (const KernelTable* kernels : available_kernels()) {

@@ -142,7 +142,7 @@ TEST_CASE("a row that sees nothing of a unit keeps its partial bit for bit") {
 }
 
 TEST_CASE("cells of 16 bits that are expanded give the bits that fp32 cells of the same numbers give") {
-  for (CaseShape shape : shapes_of_bits()) {
+  for (const CaseShape& shape : shapes_of_bits()) {
     if (shape.type == Type::f32) continue;
     AttendCase narrow(shape);
     AttendCase wide(shape, Type::f32);

@@ -31,7 +31,7 @@ struct SmallTile {
     tile.strip_count = 1, tile.words = 1, tile.value_dim = 8, tile.keys = 16;
     tile.key = key.floats(), tile.value = value.floats(), tile.visible = visible.data(), tile.scores = scores.floats();
   }
-  void clear() {
+  void clear() const {
     std::fill_n(partial.floats(), 19 * kStrip, 0.0F);
     std::fill_n(partial.floats() + 16 * kStrip, kStrip, kEmptyMaximum);
   }
@@ -48,10 +48,10 @@ TEST_CASE("exp2 of a fraction is right to 2e-7 and exact at zero") {
     small.key.floats()[0] = 1;
     small.visible[0] = 0xffff;
     double worst = 0;
-    const int samples = 1 << 20;
+    const int samples = 1 << 20, half = samples / 2;
     for (int sample = 0; sample < samples; sample += kStrip) {
       for (int lane = 0; lane < kStrip; ++lane) {
-        small.query.floats()[lane] = std::ldexp(static_cast<float>(sample + lane - samples / 2), -20);
+        small.query.floats()[lane] = std::ldexp(static_cast<float>(sample + lane - half), -20);
       }
       small.clear();
       kernels->attend(small.tile);

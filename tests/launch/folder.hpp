@@ -57,7 +57,7 @@ inline std::string load_bytes(const std::string& path) {
 
 inline bool says(const std::string& message, const std::string& part) {
   INFO(message);
-  return message.find(part) != message.npos;
+  return message.find(part) != std::string::npos;
 }
 
 /// What std::invalid_argument a call throws; "accepted" if it does not.

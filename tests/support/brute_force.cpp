@@ -109,7 +109,7 @@ class Machine {
     int call = 0;
   };
 
-  void restart(Rank& rank, const Program& program) {
+  static void restart(Rank& rank, const Program& program) {
     rank.posted.assign(program.instructions.size(), 0);
     rank.done.assign(program.instructions.size(), 0);
     rank.content.assign(program.slots.size(), {});
@@ -200,8 +200,8 @@ class Machine {
   }
 
   /// Where the wanted cells lie in a slot or in its parts, given what program order says they hold.
-  std::vector<Cell> find(const Rank& rank, const Program& program, SlotId slot, std::span<const CellRun> wanted,
-                         bool in_one_piece) const {
+  static std::vector<Cell> find(const Rank& rank, const Program& program, SlotId slot, std::span<const CellRun> wanted,
+                                bool in_one_piece) {
     auto there = rank.content.at(slot);
     for (SlotId part = 0; part < program.slots.size(); ++part) {
       if (program.slots[part].part_of != slot) continue;
@@ -238,7 +238,7 @@ class Machine {
     }
   }
 
-  void write(Rank& rank, Role role, const Cell& cell) {
+  static void write(Rank& rank, Role role, const Cell& cell) {
     const auto covered = std::make_shared<Covered>();
     for (std::int64_t line = 0; line < cell.lines; ++line) {
       rank.memory[cell.first_line + line] = {role, cell.unit, cell.head, line, rank.call, covered};
@@ -381,7 +381,7 @@ class Machine {
     const auto keys = find(rank, program, instruction.in[1], program.runs_of(instruction), false);
     std::map<int, std::uint32_t> last;  // by head
     for (const Cell& key : keys) {
-      if (last.count(key.head) && key.unit <= last[key.head]) throw Wrong("keys do not ascend: kernels would miss some");
+      if (last.contains(key.head) && key.unit <= last[key.head]) throw Wrong("keys do not ascend: kernels would miss some");
       last[key.head] = key.unit;
     }
     for (const Cell& query : queries) require(rank, Role::query, query);
