@@ -9,6 +9,7 @@
 
 #include "kernels/floats.hpp"
 #include "kernels/lanes.hpp"
+#include "kernels/unit_queue.hpp"
 
 namespace gyre {
 namespace {
@@ -31,6 +32,12 @@ struct Block {
 struct BlockRows {
   std::array<const std::byte*, Tile::kMostStrips> strips;  // of query cells
   Lanes lanes;
+};
+
+/// A block against one unit, where a task is no more than that.
+struct UnitTask {
+  std::int32_t block = 0;
+  std::int32_t key_cell = 0;
 };
 
 void require(bool condition, const std::string& message) {
@@ -112,12 +119,12 @@ BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
   return rows;
 }
 
-/// How many rows there are, if the kernels for few rows take the block; 0 otherwise. They lie in the first lanes.
-int few_rows(const BlockRows& rows, const Tile& tile) {
+/// How many rows there are, if they all are of one strip, of which they lie in the first lanes, and no more than this; 0 otherwise.
+int few_rows(const BlockRows& rows, const Tile& tile, int most) {
   if (tile.strip_count > 1) return 0;
   const auto end = std::find(rows.lanes.positions.begin(), rows.lanes.positions.begin() + kStrip, kNoPosition);
   const auto count = static_cast<int>(end - rows.lanes.positions.begin());
-  return count <= kMostFewRows ? count : 0;
+  return count <= most ? count : 0;
 }
 
 }  // namespace
@@ -126,19 +133,22 @@ int few_rows(const BlockRows& rows, const Tile& tile) {
 struct ActiveBlock {
   BlockRows rows;
   Tile tile;
+  float* total = nullptr;  // of few rows, as few_rows.hpp has it
 };
 
 struct alignas(kAlignment) AttendScratch::Worker {
-  Floats scores;      // [keys of a unit][strips of a block][16]
-  Floats queries;     // a task's strips, times the scale
-  Floats key_values;  // a cell in fp32, if cells are not
-  Range expanded;     // strips of keys in it
+  Floats scores;            // [keys of a unit][strips of a block][16]
+  Floats queries;           // a task's strips, times the scale
+  Floats key_values;        // a cell in fp32, if cells are not
+  Floats few;               // of few rows: sums of a unit, then a total for each block of the task
+  Range expanded;           // strips of keys in it
+  std::int32_t block = -1;  // that is begun, where a task is a unit
   std::vector<ActiveBlock> blocks;
   std::vector<std::uint64_t> visible;
   std::vector<Range> touched;
 
   std::size_t bytes() const {
-    return scores.bytes() + queries.bytes() + key_values.bytes() + visible.capacity() * sizeof(std::uint64_t) +
+    return scores.bytes() + queries.bytes() + key_values.bytes() + few.bytes() + visible.capacity() * sizeof(std::uint64_t) +
            touched.capacity() * sizeof(Range) + blocks.capacity() * sizeof(ActiveBlock);
   }
 };
@@ -146,11 +156,12 @@ struct alignas(kAlignment) AttendScratch::Worker {
 AttendScratch::AttendScratch(int threads) {
   require(threads >= 1, "scratch memory for " + std::to_string(threads) + " threads: give at least 1");
   workers_ = std::vector<Worker>(threads);
+  queue_ = std::make_unique<UnitQueue>();
 }
 AttendScratch::~AttendScratch() = default;
 
 std::size_t AttendScratch::bytes() const {
-  std::size_t bytes = 0;
+  std::size_t bytes = queue_->bytes();
   for (const Worker& worker : workers_) bytes += worker.bytes();
   return bytes;
 }
@@ -166,6 +177,7 @@ struct Attend::State {
   float cap = 0;              // as Tile has it
   std::vector<Block> blocks;  // last first in every head
   std::vector<Task> tasks;
+  std::vector<UnitTask> units;      // instead of tasks, if there are any: block by block, ascending
   std::vector<double> work_before;  // [tasks + 1] of the tasks before each
   std::atomic<int> tasks_done = 0;
 
@@ -174,6 +186,14 @@ struct Attend::State {
   Range begin_task(const Task& task, AttendScratch::Worker& worker) const;
   void run_task(const Task& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
   bool run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const;
+  int most_few_rows() const { return units.empty() ? kernels.most_few_rows : kMostFewRows; }
+  void split_into_units(int threads);
+  void run_units(Team& team, FunctionRef<void()> poll);
+  void run_unit(int index, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
+  void fold_unit(int index, const float* sums, float* total) const;
+  template <class Move>
+  void each_few(const Task& task, AttendScratch::Worker& worker, Move&& move) const;
+  const float* key_words(const KeyCell& cell) const;
   void take_queries(const BlockRows& rows, float* place, Tile& tile) const;
   void take_keys(const KeyCell& cell, Range strips, AttendScratch::Worker& worker, Tile& tile) const;
 };
@@ -181,7 +201,7 @@ struct Attend::State {
 /// Every task looks once for the keys that it will touch, so that no vector grows later.
 void Attend::State::reserve(int strips_per_block) {
   std::int64_t longest = 0;
-  std::size_t most_blocks = 0;
+  std::size_t most_blocks = 0, most_few = 0;
   std::vector<Range> touched;
   Tile tile;
   for (const AttendWork::Head& head : work.heads) {
@@ -191,23 +211,35 @@ void Attend::State::reserve(int strips_per_block) {
   for (const Task& task : tasks) {
     most_blocks = std::max(most_blocks, static_cast<std::size_t>(task.blocks));
     double work_of_task = 0;
+    std::size_t few_blocks = 0;
     Range hull{kNoPosition, -kNoPosition};
     const std::vector<KeyCell>& keys = work.heads[blocks[task.first_block].head].keys;
     for (int index = 0; index < task.blocks && !keys.empty(); ++index) {
       const Block& block = blocks[task.first_block + index];
-      const Range rows = resolve(work, block, tile).lanes.hull;
+      const BlockRows block_rows = resolve(work, block, tile);
+      const Range rows = block_rows.lanes.hull;
+      few_blocks += few_rows(block_rows, tile, most_few_rows()) > 0;
       hull = {std::min(hull.begin, rows.begin), std::max(hull.end, rows.end)};
       work.bands->keys_touched(rows, {keys.front().positions.begin, keys.back().positions.end}, touched);
       for (const Range range : touched) work_of_task += static_cast<double>(range.size()) * block.strips * kStrip;
     }
+    most_few = std::max(most_few, few_blocks);
     if (!keys.empty()) work.bands->keys_touched(hull, {keys.front().positions.begin, keys.back().positions.end}, touched);
-    work_before.push_back(work_before.back() + work_of_task);
+    if (units.empty()) work_before.push_back(work_before.back() + work_of_task);
   }
   const std::int64_t rounded = round_up(longest, kStrip), dims = cell_dims(work.shape);
+  const std::int64_t sums = few_sums_floats(work.shape.value_dim), total = few_total_floats(work.shape.value_dim);
+  for (const UnitTask& unit : units) {
+    const double strips = blocks[unit.block].strips;
+    const KeyCell& cell = work.heads[blocks[unit.block].head].keys[unit.key_cell];
+    work_before.push_back(work_before.back() + static_cast<double>(cell.positions.size()) * strips * kStrip);
+  }
+  if (!units.empty()) scratch->queue_->reserve(static_cast<int>(scratch->workers_.size()), sums, total);
   for (AttendScratch::Worker& worker : scratch->workers_) {
     worker.blocks.resize(std::max(worker.blocks.size(), most_blocks));
     worker.scores.reserve(rounded * strips_per_block * kStrip);
     if (!takes_words()) worker.queries.reserve(std::ssize(worker.blocks) * strips_per_block * dims * kStrip);
+    worker.few.reserve(sums + static_cast<std::int64_t>(most_few) * total);
     if (expands) worker.key_values.reserve(rounded * (dims + round_up(work.shape.value_dim, kChannels)));
     worker.visible.resize(std::max(worker.visible.size(), static_cast<std::size_t>(rounded)));
     worker.touched.reserve(touched.capacity());
@@ -218,15 +250,19 @@ void Attend::State::reserve(int strips_per_block) {
 Range Attend::State::begin_task(const Task& task, AttendScratch::Worker& worker) const {
   Range hull{kNoPosition, -kNoPosition};
   float* place = worker.queries.get();
+  float* next_total = worker.few.get() + few_sums_floats(work.shape.value_dim);
   for (int index = 0; index < task.blocks; ++index) {
     const Block& block = blocks[task.first_block + index];
-    auto& [rows, tile] = worker.blocks[index];
+    auto& [rows, tile, total] = worker.blocks[index];
     rows = resolve(work, block, tile);
     tile.words = static_cast<int>(takes_words() ? cell_dims(work.shape) / pair_of(work.shape.type) : cell_dims(work.shape));
     tile.value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
     tile.factor = factor, tile.cap = cap;
     tile.scores = worker.scores.get();
-    tile.few_rows = few_rows(rows, tile);
+    tile.few_rows = few_rows(rows, tile, most_few_rows());
+    if (tile.few_rows > 0) {
+      tile.sums = worker.few.get(), total = next_total, next_total += few_total_floats(work.shape.value_dim);
+    }
     take_queries(rows, place, tile);
     place += block.strips * cell_dims(work.shape) * kStrip;
     hull = {std::min(hull.begin, rows.lanes.hull.begin), std::max(hull.end, rows.lanes.hull.end)};
@@ -240,6 +276,7 @@ void Attend::State::run_task(const Task& task, AttendScratch::Worker& worker, bo
   if (keys.empty()) return;
   const Range hull = begin_task(task, worker);
   work.bands->keys_touched(hull, {keys.front().positions.begin, keys.back().positions.end}, worker.touched);
+  each_few(task, worker, [&](float* partial, int rows, int value_dim, float* total) { take_few(partial, rows, value_dim, total); });
   auto cell = keys.begin();
   for (const Range touched : worker.touched) {
     cell = std::lower_bound(cell, keys.end(), touched.begin,
@@ -247,11 +284,95 @@ void Attend::State::run_task(const Task& task, AttendScratch::Worker& worker, bo
     for (; cell != keys.end() && cell->positions.begin < touched.end; ++cell) {
       worker.expanded = {0, 0};
       for (int index = 0; index < task.blocks; ++index) {
-        auto& [rows, tile] = worker.blocks[index];
-        if (run_tile(rows, *cell, worker, tile) && polls) poll();
+        auto& [rows, tile, total] = worker.blocks[index];
+        tile.next_key = cell + 1 == keys.end() ? nullptr : key_words(cell[1]);
+        if (!run_tile(rows, *cell, worker, tile)) continue;
+        if (tile.few_rows > 0) kernels.fold_few(tile.few_rows, tile.value_dim, tile.sums, total);
+        if (polls) poll();
       }
     }
   }
+  each_few(task, worker, [&](float* partial, int rows, int value_dim, float* total) { give_few(total, rows, value_dim, partial); });
+}
+
+/// Instead of tasks, where there are fewer of them than threads want and their blocks have few rows: each block against one unit.
+void Attend::State::split_into_units(int threads) {
+  if (threads == 1 || std::ssize(blocks) >= std::int64_t{threads} * kTasksPerThread) return;
+  if (std::any_of(blocks.begin(), blocks.end(), [](const Block& block) { return block.strips > 1; })) return;
+  Tile tile;
+  std::vector<Range> touched;
+  for (std::int32_t block = 0; block < std::ssize(blocks); ++block) {
+    const std::vector<KeyCell>& keys = work.heads[blocks[block].head].keys;
+    if (keys.empty()) continue;
+    const Range rows = resolve(work, blocks[block], tile).lanes.hull;
+    work.bands->keys_touched(rows, {keys.front().positions.begin, keys.back().positions.end}, touched);
+    auto range = touched.begin();
+    for (std::int32_t cell = 0; cell < std::ssize(keys); ++cell) {
+      while (range != touched.end() && range->end <= keys[cell].positions.begin) ++range;
+      if (range != touched.end() && range->begin < keys[cell].positions.end) units.push_back({.block = block, .key_cell = cell});
+    }
+  }
+}
+
+void Attend::State::run_units(Team& team, FunctionRef<void()> poll) {
+  for (AttendScratch::Worker& worker : scratch->workers_) worker.block = -1;
+  scratch->queue_->begin();
+  team.run(
+      static_cast<int>(units.size()),
+      [&](int unit, int worker) {
+        try {
+          run_unit(unit, scratch->workers_[worker], worker == 0, poll);
+        } catch (...) {
+          scratch->queue_->abandon();
+          throw;
+        }
+        tasks_done.fetch_add(1, std::memory_order_relaxed);
+      },
+      poll);
+}
+
+/// One block against one unit; what comes next in this thread is probably as far on as there are threads.
+void Attend::State::run_unit(int index, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const {
+  const UnitTask& unit = units[index];
+  const auto threads = static_cast<std::ptrdiff_t>(scratch->workers_.size());
+  if (worker.block != unit.block) begin_task({.first_block = unit.block, .blocks = 1}, worker), worker.block = unit.block;
+  auto& [rows, tile, total] = worker.blocks.front();
+  UnitQueue& queue = *scratch->queue_;
+  tile.sums = queue.place_for(index, [&] {
+    if (polls) poll();
+  });
+  if (tile.sums == nullptr) return;
+  const UnitTask& next = units[std::min(index + threads, std::ssize(units) - 1)];
+  tile.next_key = key_words(work.heads[blocks[next.block].head].keys[next.key_cell]);
+  worker.expanded = {0, 0};
+  const bool seen = run_tile(rows, work.heads[blocks[unit.block].head].keys[unit.key_cell], worker, tile);
+  queue.finish(index, seen, [&](int finished, const float* sums, float* of) { fold_unit(finished, sums, of); });
+  if (polls && seen) poll();
+}
+
+/// Takes the sums of a unit into its block's rows; null if it has none. Called in ascending order, by one thread at a time.
+void Attend::State::fold_unit(int index, const float* sums, float* total) const {
+  const std::int32_t at = units[index].block;
+  Tile tile;
+  const BlockRows block = resolve(work, blocks[at], tile);
+  const int rows = few_rows(block, tile, kMostFewRows), value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
+  if (index == 0 || units[index - 1].block != at) take_few(tile.strips[0].partial, rows, value_dim, total);
+  if (sums != nullptr) kernels.fold_few(rows, value_dim, sums, total);
+  if (index + 1 == std::ssize(units) || units[index + 1].block != at) give_few(total, rows, value_dim, tile.strips[0].partial);
+}
+
+/// Calls move(partial, rows, value dim, total) for those of the task's blocks that have few rows.
+template <class Move>
+void Attend::State::each_few(const Task& task, AttendScratch::Worker& worker, Move&& move) const {
+  for (int index = 0; index < task.blocks; ++index) {
+    auto& [rows, tile, total] = worker.blocks[index];
+    if (tile.few_rows > 0) move(tile.strips[0].partial, tile.few_rows, tile.value_dim, total);
+  }
+}
+
+/// A cell's keys as kernels take them, if they lie there as they are.
+const float* Attend::State::key_words(const KeyCell& cell) const {
+  return expands ? nullptr : reinterpret_cast<const float*>(cell.cell);
 }
 
 /// A block's queries: in fp32 and times the factor, or where they lie.
@@ -323,8 +444,13 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
   require(static_cast<int>(scratch->workers_.size()) == threads, "scratch memory for " + std::to_string(scratch->workers_.size()) +
                                                                      " threads cannot serve " + std::to_string(threads) +
                                                                      ": make it for as many");
-  state_.reset(new State{
-      .work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .blocks = {}, .tasks = {}, .work_before = {}});
+  state_.reset(new State{.work = std::move(work),
+                         .kernels = kernels,
+                         .scratch = std::move(scratch),
+                         .blocks = {},
+                         .tasks = {},
+                         .units = {},
+                         .work_before = {}});
   const bool pairs = state_->work.shape.type == Type::bf16 && kernels.attend_pairs != nullptr;
   state_->attend = pairs ? kernels.attend_pairs : kernels.attend;
   state_->attend_few = pairs ? kernels.attend_few_pairs : kernels.attend_few;
@@ -338,6 +464,7 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
     append_blocks(state_->work, head, strips_per_block, state_->blocks);
   }
   state_->tasks = tasks_of(state_->blocks, strips_per_block, threads);
+  state_->split_into_units(threads);
   state_->reserve(strips_per_block);
 }
 
@@ -351,6 +478,7 @@ void Attend::run(Team& team, FunctionRef<void()> poll) {
                                 std::to_string(workers) + ": build the attend for as many threads as run it");
   }
   state_->tasks_done.store(0, std::memory_order_relaxed);
+  if (!state_->units.empty()) return state_->run_units(team, poll);
   team.run(
       static_cast<int>(state_->tasks.size()),
       [&](int task, int worker) {

@@ -28,6 +28,8 @@
 
 namespace gyre {
 
+class UnitQueue;
+
 /// A query unit of one key/value head, with its partial. Positions on the key axis.
 struct QueryCell {
   const std::byte* query = nullptr;
@@ -68,6 +70,7 @@ class AttendScratch {
   friend class Attend;
   struct Worker;
   std::vector<Worker> workers_;
+  std::unique_ptr<UnitQueue> queue_;
 };
 
 /// Resolved blocks for a piece of work. Construction allocates; running does not.
@@ -81,7 +84,8 @@ class Attend {
   Attend(Attend&&) noexcept;
   ~Attend();
 
-  /// Tasks are (head, some neighbouring blocks of query rows), last first. `poll` is called by the calling thread after each of its
+  /// Tasks are (head, some neighbouring blocks of query rows), last first; (head, block of up to 16 rows, unit), where there would
+  /// be too few of them for the threads (unit_queue.hpp). `poll` is called by the calling thread after each of its
   /// tiles (a block against a unit: 60 us at head dim 64, 0.5 ms at 576, with units of 512 keys) and while it waits for others.
   /// team.size() must be `threads`.
   void run(Team& team, FunctionRef<void()> poll);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cell.hpp"
+#include "kernels/few_rows.hpp"
 #include "kernels/gradient_tile.hpp"
 
 namespace gyre {
@@ -36,19 +37,24 @@ struct Tile {
   const std::uint64_t* visible = nullptr;  // [keys rounded to 16]: bit 16 * strip + lane; null: every key by every lane,
                                            // and then keys is a multiple of 16
   float* scores = nullptr;                 // scratch, [keys rounded to 16][strips][16]
-};
 
-/// Up to here rows cost less where each has its own chains than where all share vectors with empty lanes.
-inline constexpr int kMostFewRows = 8;
+  // Of few rows only:
+  float* sums = nullptr;            // of this unit, as few_rows.hpp has them; the partial is left alone
+  const float* next_key = nullptr;  // what probably comes next is fetched meanwhile; null: nothing
+};
 
 /// The kernels of one instruction set.
 struct KernelTable {
-  const char* name;                                   // as --isa says it
-  int strips_per_block;                               // that its registers are made for
-  void (*attend)(const Tile& tile);                   // words of fp32
-  void (*attend_pairs)(const Tile& tile);             // words of two bf16; null: such cells are expanded
-  void (*attend_few)(const Tile& tile);               // the same, to the bit, for up to kMostFewRows rows of one strip
-  void (*attend_few_pairs)(const Tile& tile);         // likewise
+  const char* name;                            // as --isa says it
+  int strips_per_block;                        // that its registers are made for
+  int most_few_rows;                           // up to here rows cost less where each has its own chains than where all
+                                               // share vectors with empty lanes
+  void (*attend)(const Tile& tile);            // words of fp32
+  void (*attend_pairs)(const Tile& tile);      // words of two bf16; null: such cells are expanded
+  void (*attend_few)(const Tile& tile);        // sums of the unit alone, for up to kMostFewRows rows of one strip
+  void (*attend_few_pairs)(const Tile& tile);  // likewise
+  /// Adds them to the rows' total, after which they have the bits that `attend` gives. value_dim: rounded up to kChannels.
+  void (*fold_few)(int rows, int value_dim, const float* sums, float* total);
   void (*gradients)(const GradientTile& tile);        // adds to the tile's shares in the keys' gradients, sets that in the queries'
   void (*fold_grad_query)(const GradientTile& tile);  // adds it to the rows' totals
   /// Adds a share of so many floats to its total and what that has lost, and sets it to 0.

@@ -3,6 +3,6 @@
 
 namespace gyre {
 
-constinit const KernelTable kAvx2Kernels = table_of<Avx2, Avx2, Avx2, Avx2>("avx2");
+constinit const KernelTable kAvx2Kernels = table_of<Avx2, Avx2, Avx2>("avx2");
 
 }  // namespace gyre

@@ -3,6 +3,6 @@
 
 namespace gyre {
 
-constinit const KernelTable kAvx512Kernels = table_of<Avx512, Avx512, Avx2, Avx2>("avx512");
+constinit const KernelTable kAvx512Kernels = table_of<Avx512, Avx512, Avx2>("avx512");
 
 }  // namespace gyre

@@ -8,11 +8,13 @@
 //
 // Every sum is added up in the order of attend-inl.hpp, so that a row has the same bits on either path, whoever sits in its block.
 //
-// Each key and value is loaded once for up to four rows, one after the other as they lie in memory: a row costs as many
-// multiply-adds as its keys have numbers, so that a few rows are bound by reading keys and values.
+// Each key and value is read from memory once, and loaded once for up to kBlockRows rows. With AVX-512 a block of scores is 8 rows
+// by 2 strips of keys, one of products 8 rows by 4 blocks of channels: 16 multiply-adds for 10 (12) loads, one of each a cycle, and
+// 16 chains where a latency of 6 cycles wants 6. The work of a line of keys or values is then a cycle for every row.
 #pragma once
 
 #include "kernels/cell.hpp"
+#include "kernels/cpu/ahead-inl.hpp"
 #include "kernels/cpu/merge-inl.hpp"
 #include "kernels/cpu/vec.hpp"
 #include "kernels/cpu/weights-inl.hpp"
@@ -21,111 +23,166 @@
 namespace gyre {
 namespace {
 
-/// V has at most kChannels lanes.
 template <class V, bool Capped>
 class Few {
  public:
-  explicit Few(const Tile& tile) : tile_(tile), strips_((tile.keys + kStrip - 1) / kStrip) {}
+  explicit Few(const Tile& tile)
+      : tile_(tile),
+        strips_((tile.keys + kStrip - 1) / kStrip),
+        order_{.key = tile.key,
+               .key_floats = std::int64_t{strips_} * kStrip * tile.words,
+               .value = tile.value,
+               .next = tile.next_key != nullptr ? tile.next_key : tile.key,
+               .block = std::int64_t{strips_} * kStripRows * kChannels,
+               .piece = kChainRows * kChannels,
+               .blocks = tile.value_dim / kChannels,
+               .side_by_side = kBlocks},
+        ahead_(order_) {}
 
   void run() {
-    find_seen_panels();
-    if (!any_) return;
-    for (int lane = 0; lane < kStrip; ++lane) maximum_[lane] = kMaskedScore, sum_[lane] = 0;
-    by_rows([&](auto rows, int first) { score<rows>(first); });
-    for (int row = 0; row < tile_.few_rows; ++row) weigh(row);
-    float* const partial = tile_.strips[0].partial;
-    const int statistics = 2 * tile_.value_dim * kStrip;
-    for (int v = 0; v < kVectors; ++v) {
-      merge_[v] =
-          merge_sums<V>(partial + statistics + v * V::kLanes, V::load(maximum_ + v * V::kLanes), V::load(sum_ + v * V::kLanes));
+    find_seen();
+    for (int row = 0; row < kStrip; ++row) {
+      maximum_[row] = sum_[row] = 0;
+      for (int lane = 0; lane < V::kLanes; ++lane) maxima_[row][lane] = kMaskedScore;
     }
-    for (int channel = 0; channel < tile_.value_dim; channel += kChannels) {
-      by_rows([&](auto rows, int first) { multiply<rows>(channel, first); });
-      fold_channels(channel);
+    if (any_) {
+      ahead_.skip(kAhead);
+      score();
+      for (int row = 0; row < tile_.few_rows; ++row) maximum_[row] = largest_of(V::load(maxima_[row]));
+      multiply();
+    }
+    for (int row = 0; row < kStrip; ++row) {
+      tile_.sums[row] = any_ && row < tile_.few_rows ? maximum_[row] : kEmptyMaximum;
+      tile_.sums[kStrip + row] = sum_[row];
     }
   }
 
  private:
   using Vector = typename V::Vector;
-  static constexpr int kVectors = kStrip / V::kLanes;    // of a strip
-  static constexpr int kAcross = kChannels / V::kLanes;  // vectors of a row of values
-  static constexpr int kChainRows = chain_rows<V>();
+  typedef float Four __attribute__((vector_size(16)));
+  static constexpr int kVectors = kStrip / V::kLanes;   // of a strip of keys
+  static constexpr int kStripRows = kStrip / V::kPair;  // rows of words of a strip's values and weights
   static constexpr int kPanelRows = kPanel / V::kPair;
+  static constexpr int kChainRows = chain_rows<V>();
+  static constexpr int kChainStrips = kChainRows / kStripRows;
+  static constexpr int kBlockRows = V::kLanes / 2 < 8 ? V::kLanes / 2 : 8;  // of queries
+  static constexpr int kBlockStrips = V::kLanes == kStrip ? 2 : 1;          // of scores
+  static constexpr int kBlocks = V::kLanes == kStrip ? 4 : V::kLanes / 4;   // of channels, of products
+  static_assert(V::kPair == 1 || kVectors == 1);
 
-  template <int Rows>
+  template <int Value>
   struct Count {
-    constexpr operator int() const { return Rows; }
+    constexpr operator int() const { return Value; }
   };
 
-  /// Rows four, two or one at a time.
+  /// Rows in blocks: what is left of them, rounded up to a power of two. Rows past the end are zeros, and never read again.
   template <class Do>
   GYRE_INLINE_MEMBER void by_rows(Do&& run) const {
-    int row = 0;
-    for (; row + 4 <= tile_.few_rows; row += 4) run(Count<4>{}, row);
-    if (row + 2 <= tile_.few_rows) run(Count<2>{}, row), row += 2;
-    if (row < tile_.few_rows) run(Count<1>{}, row);
-  }
-
-  float* scores(int row) const { return tile_.scores + row * strips_ * kStrip; }
-
-  void find_seen_panels() {
-    const int panels = strips_ * kStrip / kPanel;
-    for (int panel = 0; panel < panels; ++panel) {
-      std::uint64_t seen = tile_.visible == nullptr;
-      for (int i = 0; tile_.visible != nullptr && i < kPanel; ++i) seen |= tile_.visible[panel * kPanel + i] & 0xffff;
-      seen_[panel] = seen != 0;
-      any_ |= seen_[panel];
+    for (int first = 0; first < tile_.few_rows;) {
+      const int left = tile_.few_rows - first;
+      if (kBlockRows >= 8 && left > 4) {
+        run(Count<kBlockRows>{}, first), first += kBlockRows;
+      } else if (kBlockRows >= 4 && left > 2) {
+        run(Count < kBlockRows < 4 ? kBlockRows : 4 > {}, first), first += 4;
+      } else if (left > 1) {
+        run(Count<2>{}, first), first += 2;
+      } else {
+        run(Count<1>{}, first), first += 1;
+      }
     }
   }
 
-  template <int Rows>
-  void score(int first) {
-    Vector maximum[Rows];
-    GYRE_UNROLL for (int i = 0; i < Rows; ++i) maximum[i] = V::set1(kMaskedScore);
+  /// Scores [strip][Rows][16] of the block of rows that begins with this one; then, in place, weights [strip][Rows][words].
+  float* scores(int first) const { return tile_.scores + first * strips_ * kStrip; }
+
+  void find_seen() {
+    const std::uint64_t rows = (std::uint64_t{1} << tile_.few_rows) - 1;
     for (int strip = 0; strip < strips_; ++strip) {
-      Vector score[Rows][kVectors];
-      score_strip(tile_.key + strip * kStrip * tile_.words, first, score);
-      GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-          if (tile_.visible != nullptr) score[i][v] = masked(score[i][v], strip * kStrip + v * V::kLanes, first + i);
-          V::store(scores(first + i) + strip * kStrip + v * V::kLanes, score[i][v]);
-          maximum[i] = V::max(maximum[i], score[i][v]);
+      std::uint64_t every = rows, some[kStrip / kPanel];
+      for (int panel = 0; panel < kStrip / kPanel; ++panel) {
+        some[panel] = tile_.visible == nullptr ? rows : 0;
+        for (int i = 0; tile_.visible != nullptr && i < kPanel; ++i) {
+          const std::uint64_t seen = tile_.visible[strip * kStrip + panel * kPanel + i];
+          some[panel] |= seen & rows, every &= seen;
         }
+        seen_[strip * kStrip / kPanel + panel] = some[panel] != 0;
       }
+      sight_[strip] = every == rows ? Sight::every : (some[0] | some[1]) != 0 ? Sight::some : Sight::none;
+      any_ |= sight_[strip] != Sight::none;
     }
-    GYRE_UNROLL for (int i = 0; i < Rows; ++i) maximum_[first + i] = largest_of(maximum[i]);
   }
 
-  /// Sixteen keys' scores: chains from zero, added up in order, as Body::score_panel has them.
-  template <int Rows>
-  GYRE_INLINE_MEMBER void score_strip(const float* key, int first, Vector (&score)[Rows][kVectors]) const {
-    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::zero();
-    }
-    for (int begin = 0; begin < tile_.words; begin += score_words<V>()) {
-      const int end = tile_.words < begin + score_words<V>() ? tile_.words : begin + score_words<V>();
-      Vector chain[Rows][kVectors];
-      GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::zero();
-      }
-      _Pragma("GCC unroll 4") for (int word = begin; word < end; ++word) {
-        __builtin_prefetch(key + word * kStrip + kAhead);
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-          const Vector keys = V::load(key + word * kStrip + v * V::kLanes);
-          GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-            chain[i][v] = V::multiply(keys, V::set1(tile_.strips[0].query[word * kStrip + first + i]), chain[i][v]);
-          }
+  void score() {
+    int strip = 0;
+    for (; strip + kBlockStrips <= strips_; strip += kBlockStrips) score_block<kBlockStrips>(strip);
+    for (; strip < strips_; ++strip) score_block<1>(strip);
+  }
+
+  template <int Strips>
+  void score_block(int strip) {
+    bool seen = false;
+    for (int s = 0; s < Strips; ++s) seen |= sight_[strip + s] != Sight::none;
+    if (!seen) return ahead_.skip(std::int64_t{Strips} * kStrip * tile_.words);
+    by_rows([&](auto rows, int first) {
+      float* const place = scores(first) + strip * rows * kStrip;
+      for (int begin = 0; begin < tile_.words; begin += score_words<V>()) {
+        const int end = tile_.words < begin + score_words<V>() ? tile_.words : begin + score_words<V>();
+        if (first == 0) {
+          score_chain<rows, Strips, true>(strip, first, begin, end, place);
+        } else {
+          score_chain<rows, Strips, false>(strip, first, begin, end, place);
         }
       }
+      finish_scores<rows, Strips>(strip, first, place);
+    });
+  }
+
+  /// Chains from zero over words [begin, end), added up in order, as Body::score_panel has them.
+  template <int Rows, int Strips, bool Fetches>
+  [[gnu::noinline]] void score_chain(int strip, int first, int begin, int end, float* place) {
+    constexpr int kAcross = Strips * kVectors;
+    const std::int64_t stride = kStrip * tile_.words;
+    const float* key = tile_.key + strip * stride + begin * kStrip;
+    const float* query = tile_.strips[0].query + begin * kStrip + first;
+    Vector chain[Rows][kAcross];
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < kAcross; ++v) chain[i][v] = V::zero();
+    }
+    _Pragma("GCC unroll 2") for (int word = begin; word < end; ++word, key += kStrip, query += kStrip) {
+      Vector keys[kAcross];
+      GYRE_UNROLL for (int v = 0; v < kAcross; ++v) {
+        if (Fetches && v % kVectors == 0) ahead_.fetch();
+        keys[v] = V::load(key + v / kVectors * stride + v % kVectors * V::kLanes);
+      }
       GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::add(score[i][v], chain[i][v]);
+        const Vector broadcast = V::set1(query[i]);
+        GYRE_UNROLL for (int v = 0; v < kAcross; ++v) chain[i][v] = V::multiply(keys[v], broadcast, chain[i][v]);
       }
     }
     GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-        if constexpr (V::kPair > 1) score[i][v] = V::mul(score[i][v], V::set1(tile_.factor));
-        if constexpr (Capped) score[i][v] = capped<V>(score[i][v], V::set1(tile_.cap));
+      GYRE_UNROLL for (int v = 0; v < kAcross; ++v) {
+        float* const score = place + v / kVectors * Rows * kStrip + i * kStrip + v % kVectors * V::kLanes;
+        V::store(score, begin == 0 ? chain[i][v] : V::add(V::load(score), chain[i][v]));
       }
+    }
+  }
+
+  template <int Rows, int Strips>
+  GYRE_INLINE_MEMBER void finish_scores(int strip, int first, float* place) {
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+      Vector maximum = V::load(maxima_[first + i]);
+      for (int s = 0; s < Strips; ++s) {
+        for (int v = 0; v < kVectors; ++v) {
+          float* const at = place + (s * Rows + i) * kStrip + v * V::kLanes;
+          Vector score = V::load(at);
+          if constexpr (V::kPair > 1) score = V::mul(score, V::set1(tile_.factor));
+          if constexpr (Capped) score = capped<V>(score, V::set1(tile_.cap));
+          if (sight_[strip + s] != Sight::every) score = masked(score, (strip + s) * kStrip + v * V::kLanes, first + i);
+          if (V::kPair > 1 || Capped || sight_[strip + s] != Sight::every) V::store(at, score);
+          maximum = V::max(maximum, score);
+        }
+      }
+      V::store(maxima_[first + i], maximum);
     }
   }
 
@@ -143,114 +200,140 @@ class Few {
     return largest;
   }
 
-  /// A row's scores become weights, words of them in place; their sum is added up in pairs within a panel, panel by panel.
-  void weigh(int row) {
-    const Vector maximum = V::set1(maximum_[row]);
-    float* const scores_of_row = scores(row);
-    float sum = 0;
-    for (int panel = 0; panel < strips_ * kStrip / kPanel; ++panel) {
-      if (!seen_[panel]) continue;
-      alignas(kAlignment) float weights[kPanel];
-      for (int i = 0; i < kPanel; i += V::kLanes) {
-        V::store(weights + i, weight_of<V>(V::load(scores_of_row + panel * kPanel + i), maximum));
-      }
-      sum += ((weights[0] + weights[1]) + (weights[2] + weights[3])) + ((weights[4] + weights[5]) + (weights[6] + weights[7]));
-      V::store_panel(scores_of_row + panel * kPanelRows, weights);
+  /// Products of some blocks of channels at a time. A chain's weights are made when the first of them want them, so that what is
+  /// fetched meanwhile, kAhead at most, comes while something is computed.
+  void multiply() {
+    int block = 0;
+    for (; block + kBlocks <= order_.blocks; block += kBlocks) multiply_blocks<kBlocks>(block);
+    if constexpr (kBlocks > 2) {
+      for (; block + 2 <= order_.blocks; block += 2) multiply_blocks<2>(block);
     }
-    sum_[row] = sum;
+    for (; block < order_.blocks; ++block) multiply_blocks<1>(block);
   }
 
-  /// The products of some rows with one block of channels.
+  template <int Blocks>
+  void multiply_blocks(int block) {
+    bool begun = false;
+    for (int strip = 0; strip < strips_; strip += kChainStrips) {
+      const int end = strip + kChainStrips < strips_ ? strip + kChainStrips : strips_;
+      bool seen = false;
+      for (int s = strip; s < end; ++s) seen |= sight_[s] != Sight::none;
+      if (!seen) {
+        ahead_.skip(std::int64_t{end - strip} * kStripRows * kChannels * Blocks);
+        continue;
+      }
+      by_rows([&](auto rows, int first) {
+        if (block == 0) weigh<rows>(strip, end, first);
+        if (first == 0) {
+          multiply_chain<rows, Blocks, true>(block, strip, end, first, begun);
+        } else {
+          multiply_chain<rows, Blocks, false>(block, strip, end, first, begun);
+        }
+      });
+      begun = true;
+    }
+  }
+
+  /// Scores become weights, words of them in place; their sums are added up in pairs within a panel, panel by panel.
   template <int Rows>
-  void multiply(int channel, int first) {
-    const int rows = strips_ * kStrip / V::kPair;
-    const float* const value = tile_.value + channel * rows;
-    Vector unit[Rows][kAcross];
-    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-      GYRE_UNROLL for (int a = 0; a < kAcross; ++a) unit[i][a] = V::zero();
-    }
-    int row = 0;
-    if (tile_.visible == nullptr) {
-      constexpr int kChains = 8 / Rows / kAcross > 1 ? 8 / Rows / kAcross : 1;  // side by side: enough for the latency
-      for (; row + kChains * kChainRows <= rows; row += kChains * kChainRows) add_chains<Rows, kChains>(value, first, row, unit);
-    }
-    for (; row < rows; row += kChainRows) add_seen(value, first, row, row + kChainRows < rows ? row + kChainRows : rows, unit);
-    alignas(kAlignment) float lanes[kChannels];
-    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-      for (int a = 0; a < kAcross; ++a) V::store(lanes + a * V::kLanes, unit[i][a]);
-      for (int c = 0; c < kChannels; ++c) unit_[c][first + i] = lanes[c];
-    }
-  }
-
-  template <int Rows, int Chains>
-  GYRE_INLINE_MEMBER void add_chains(const float* value, int first, int row, Vector (&unit)[Rows][kAcross]) const {
-    Vector chain[Chains][Rows][kAcross];
-    GYRE_UNROLL for (int c = 0; c < Chains; ++c) {
-      GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-        GYRE_UNROLL for (int a = 0; a < kAcross; ++a) chain[c][i][a] = V::zero();
+  [[gnu::noinline]] void weigh(int begin, int end, int first) {
+    constexpr int kFours = (Rows + 3) / 4;
+    Four sum[kFours] = {};
+    for (int i = 0; i < Rows; ++i) sum[i / 4][i % 4] = sum_[first + i];
+    for (int strip = begin; strip < end; ++strip) {
+      if (sight_[strip] == Sight::none) continue;
+      const float* const from = scores(first) + strip * Rows * kStrip;
+      float* const words = scores(first) + strip * Rows * kStripRows;
+      alignas(kAlignment) float fours[kFours][kStrip];  // of four keys each, for four rows
+      for (int v = 0; v < kVectors; ++v) {
+        Vector weight[Rows];
+        GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+          weight[i] = weight_of<V>(V::load(from + i * kStrip + v * V::kLanes), V::set1(maximum_[first + i]));
+        }
+        GYRE_UNROLL for (int i = 0; i < Rows; ++i) V::store_words(words + i * kStripRows + v * V::kLanes, weight[i]);
+        GYRE_UNROLL for (int f = 0; f < kFours; ++f) V::store(fours[f] + v * V::kLanes, sums_of_four<Rows>(weight, 4 * f));
+      }
+      GYRE_UNROLL for (int f = 0; f < kFours; ++f) {
+        const auto* const four = reinterpret_cast<const Four*>(fours[f]);
+        sum[f] += four[0] + four[1];
+        sum[f] += four[2] + four[3];
       }
     }
-    _Pragma("GCC unroll 2") for (int k = 0; k < kChainRows; ++k) {
-      GYRE_UNROLL for (int c = 0; c < Chains; ++c) {
-        const float* const values = value + (row + c * kChainRows + k) * kChannels;
-        __builtin_prefetch(values + kAhead);
-        multiply_row(values, first, row + c * kChainRows + k, chain[c]);
-      }
-    }
-    GYRE_UNROLL for (int c = 0; c < Chains; ++c) add_to(unit, chain[c]);
+    for (int i = 0; i < Rows; ++i) sum_[first + i] = sum[i / 4][i % 4];
   }
 
-  /// One chain, of panels that somebody sees.
+  /// Of four rows beginning with this one: the sums of four keys each, in lanes [keys / 4][row].
   template <int Rows>
-  void add_seen(const float* value, int first, int begin, int end, Vector (&unit)[Rows][kAcross]) const {
+  GYRE_INLINE Vector sums_of_four(const Vector (&weight)[Rows], int row) {
+    Vector half[2];
+    GYRE_UNROLL for (int h = 0; h < 2; ++h) {
+      const Vector a = weight[row + 2 * h < Rows ? row + 2 * h : 0], b = weight[row + 2 * h + 1 < Rows ? row + 2 * h + 1 : 0];
+      half[h] = V::add(V::evens(a, b), V::odds(a, b));
+    }
+    return V::add(V::evens(half[0], half[1]), V::odds(half[0], half[1]));
+  }
+
+  /// The products of a block of rows with one chain of keys and some blocks of channels.
+  template <int Rows, int Blocks, bool Fetches>
+  [[gnu::noinline]] void multiply_chain(int block, int begin, int end, int first, bool begun) {
+    constexpr int kAcross = V::kLanes > kChannels ? (Blocks + 1) / 2 : Blocks * kChannels / V::kLanes;
+    const float* value = tile_.value + block * order_.block + begin * kStripRows * kChannels;
+    const float* weights = scores(first) + begin * Rows * kStripRows;
     Vector chain[Rows][kAcross];
     GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
       GYRE_UNROLL for (int a = 0; a < kAcross; ++a) chain[i][a] = V::zero();
     }
-    bool any = false;
-    for (int panel = begin / kPanelRows; panel < end / kPanelRows; ++panel) {
-      if (!seen_[panel]) continue;
-      any = true;
-      for (int row = panel * kPanelRows; row < (panel + 1) * kPanelRows; ++row)
-        multiply_row(value + row * kChannels, first, row, chain);
+    for (int strip = begin; strip < end; ++strip, value += kStripRows * kChannels, weights += Rows * kStripRows) {
+      GYRE_UNROLL for (int panel = 0; panel < kStrip / kPanel; ++panel) {
+        if (!seen_[strip * kStrip / kPanel + panel]) {
+          if (Fetches) ahead_.skip(kPanelRows * kChannels * Blocks);
+          continue;
+        }
+        GYRE_UNROLL for (int row = panel * kPanelRows; row < (panel + 1) * kPanelRows; ++row) {
+          if (Fetches && row % 2 == 0) {
+            GYRE_UNROLL for (int b = 0; b < Blocks; ++b) ahead_.fetch();
+          }
+          Vector values[kAcross];
+          GYRE_UNROLL for (int a = 0; a < kAcross; ++a) values[a] = values_of<Blocks>(value + row * kChannels, a);
+          GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+            const Vector weight = V::set1(weights[i * kStripRows + row]);
+            GYRE_UNROLL for (int a = 0; a < kAcross; ++a) chain[i][a] = V::multiply(values[a], weight, chain[i][a]);
+          }
+        }
+      }
     }
-    if (any) add_to(unit, chain);
-  }
-
-  template <int Rows>
-  GYRE_INLINE_MEMBER void multiply_row(const float* values, int first, int row, Vector (&chain)[Rows][kAcross]) const {
-    GYRE_UNROLL for (int a = 0; a < kAcross; ++a) {
-      const Vector channels = V::load(values + a * V::kLanes);
-      GYRE_UNROLL for (int i = 0; i < Rows; ++i) chain[i][a] = V::multiply(channels, V::set1(scores(first + i)[row]), chain[i][a]);
-    }
-  }
-
-  template <int Rows>
-  GYRE_INLINE void add_to(Vector (&unit)[Rows][kAcross], const Vector (&chain)[Rows][kAcross]) {
     GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-      GYRE_UNROLL for (int a = 0; a < kAcross; ++a) unit[i][a] = V::add(unit[i][a], chain[i][a]);
-    }
-  }
-
-  void fold_channels(int channel) {
-    float* const partial = tile_.strips[0].partial;
-    for (int c = 0; c < kChannels; ++c) {
-      for (int v = 0; v < kVectors; ++v) {
-        float* const numerator = partial + (channel + c) * kStrip + v * V::kLanes;
-        fold<V>(numerator, numerator + tile_.value_dim * kStrip, merge_[v], V::load(unit_[c] + v * V::kLanes));
+      float* const sums = tile_.sums + kFewStatistics + (first + i) * few_stride(tile_.value_dim) + block * kChannels;
+      GYRE_UNROLL for (int a = 0; a < kAcross; ++a) {
+        V::store(sums + a * V::kLanes, begun ? V::add(V::load(sums + a * V::kLanes), chain[i][a]) : chain[i][a]);
       }
     }
   }
 
-  static constexpr int kAhead = 256;  // floats; 1 kB
+  /// A vector of a row of values. Where it holds two blocks of channels and there is one, it has that twice.
+  template <int Blocks>
+  GYRE_INLINE_MEMBER Vector values_of(const float* row, int a) const {
+    if constexpr (V::kLanes > kChannels) {
+      return V::halves(row + 2 * a * order_.block, row + (2 * a + 1 < Blocks ? 2 * a + 1 : 2 * a) * order_.block);
+    } else {
+      constexpr int kPieces = kChannels / V::kLanes;
+      return V::load(row + a / kPieces * order_.block + a % kPieces * V::kLanes);
+    }
+  }
+
+  static constexpr std::int64_t kAhead = 4096;  // floats; 16 kB
+
+  enum class Sight : std::uint8_t { none, some, every };
 
   const Tile& tile_;
   int strips_;  // of keys
+  FetchOrder order_;
+  Ahead ahead_;
   bool any_ = false;
+  Sight sight_[kLongestUnit / kStrip];  // of a strip of keys, by the rows
   bool seen_[kLongestUnit / kPanel];
+  alignas(kAlignment) float maxima_[kStrip][V::kLanes];  // of a row, keys in lanes
   alignas(kAlignment) float maximum_[kStrip], sum_[kStrip];
-  alignas(kAlignment) float unit_[kChannels][kStrip] = {};
-  Merge<V> merge_[kVectors];
 };
 
 template <class V>
@@ -259,6 +342,26 @@ void attend_few(const Tile& tile) {
     Few<V, false>(tile).run();
   } else {
     Few<V, true>(tile).run();
+  }
+}
+
+/// As attend-inl.hpp folds a unit into a partial, number by number.
+template <class V>
+void fold_few(int rows, int value_dim, const float* sums, float* total) {
+  alignas(kAlignment) float keep[kStrip], take[kStrip];
+  for (int v = 0; v < kStrip; v += V::kLanes) {
+    const Merge<V> merge = merge_sums<V>(total + v, V::load(sums + v), V::load(sums + kStrip + v));
+    V::store(keep + v, merge.keep), V::store(take + v, merge.take);
+  }
+  const int stride = few_stride(value_dim);
+  for (int row = 0; row < rows; ++row) {
+    if (!(sums[row] > kEmptyMaximum)) continue;
+    const Merge<V> merge{V::lanes(0xffff), V::set1(keep[row]), V::set1(take[row])};
+    const float* const unit = sums + kFewStatistics + row * stride;
+    float* const numerator = total + kFewStatistics + row * stride;
+    for (int c = 0; c < value_dim; c += V::kLanes) {
+      fold<V>(numerator + c, numerator + kMostFewRows * stride + c, merge, V::load(unit + c));
+    }
   }
 }
 

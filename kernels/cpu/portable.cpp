@@ -3,6 +3,6 @@
 
 namespace gyre {
 
-constinit const KernelTable kPortableKernels = table_of<Portable, Portable, Portable, Portable>("portable");
+constinit const KernelTable kPortableKernels = table_of<Portable, Portable, Portable>("portable");
 
 }  // namespace gyre

@@ -1,5 +1,5 @@
-// The table of an instruction set from its vectors: V of fp32, Pairs of what it multiplies pairs with (V: it has none); Narrow and
-// NarrowPairs, the same with at most kChannels lanes, for few rows and for expanding cells.
+// The table of an instruction set from its vectors: V of fp32, Pairs of what it multiplies pairs with (V: it has none); Narrow, of
+// fp32 with at most kChannels lanes, for expanding cells.
 #pragma once
 
 #include "kernels/cpu/attend-inl.hpp"
@@ -12,14 +12,16 @@
 namespace gyre {
 namespace {
 
-template <class V, class Pairs, class Narrow, class NarrowPairs>
+template <class V, class Pairs, class Narrow>
 constexpr KernelTable table_of(const char* name) {
   KernelTable table{.name = name,
                     .strips_per_block = V::kStrips,
+                    .most_few_rows = V::kLanes == kStrip ? kMostFewRows : kMostFewRows / 2,
                     .attend = attend_tile<V>,
                     .attend_pairs = nullptr,
-                    .attend_few = attend_few<Narrow>,
+                    .attend_few = attend_few<V>,
                     .attend_few_pairs = nullptr,
+                    .fold_few = fold_few<V>,
                     .gradients = gradients<V>,
                     .fold_grad_query = fold_grad_query<V>,
                     .fold_grad_keys = fold_grad_keys<V>,
@@ -28,7 +30,7 @@ constexpr KernelTable table_of(const char* name) {
                     .pairs_peak_flops = nullptr};
   if constexpr (Pairs::kPair > 1) {
     table.attend_pairs = attend_tile<Pairs>;
-    table.attend_few_pairs = attend_few<NarrowPairs>;
+    table.attend_few_pairs = attend_few<Pairs>;
     table.pairs_peak_flops = peak_flops<Pairs>;
   }
   return table;

@@ -5,6 +5,9 @@
 //   kKeys    keys that the register block of the scores is high
 //   kRows    value channels that the register block of the products is high
 //   kPair    elements in a 32-bit word of what is multiplied: `multiply` adds their products, `words` rounds fp32 to them
+//   evens, odds  of each piece of four lanes the two even (odd) ones of a, then those of b
+//   halves       two rows of kChannels floats in one vector that holds both
+//   store_words  neighbouring lanes, rounded to words
 //
 // A register block has kRows * (16 / kLanes) * kStrips accumulators. Two multiply-add pipes of latency 4 want at least 8, and each
 // accumulator costs 1 / kRows + 1 / (vectors across) loads a multiply-add, of which two pipes can feed two.
@@ -53,6 +56,12 @@ struct Avx512 {
   GYRE_INLINE Mask lanes(std::uint64_t bits) { return static_cast<Mask>(bits); }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm512_mask_mov_ps(b, mask, a); }
+  GYRE_INLINE Vector evens(Vector a, Vector b) { return _mm512_shuffle_ps(a, b, 0x88); }
+  GYRE_INLINE Vector odds(Vector a, Vector b) { return _mm512_shuffle_ps(a, b, 0xdd); }
+  GYRE_INLINE Vector halves(const float* low, const float* high) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_load_ps(low)), _mm256_load_ps(high), 1);
+  }
+  GYRE_INLINE void store_words(float* words, Vector x) { store(words, x); }
   /// Rows to columns: of four by four pieces, then of four by four of those.
   GYRE_INLINE void transpose(Vector (&square)[kLanes]) {
     Vector piece[kLanes];
@@ -90,6 +99,10 @@ struct Avx512Bf16 : Avx512 {
                                                          8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), (__m512i)_mm512_cvtne2ps_pbh(x[1], x[0])));
   }
+  /// Neighbouring lanes become words.
+  GYRE_INLINE void store_words(float* words, Vector x) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(words), (__m256i)_mm512_cvtneps_pbh(x));
+  }
 };
 #endif
 
@@ -120,6 +133,9 @@ struct Avx2 {
   }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm256_blendv_ps(b, a, mask); }
+  GYRE_INLINE Vector evens(Vector a, Vector b) { return _mm256_shuffle_ps(a, b, 0x88); }
+  GYRE_INLINE Vector odds(Vector a, Vector b) { return _mm256_shuffle_ps(a, b, 0xdd); }
+  GYRE_INLINE void store_words(float* words, Vector x) { store(words, x); }
   /// As Avx512::transpose.
   GYRE_INLINE void transpose(Vector (&square)[kLanes]) {
     Vector piece[kLanes];
@@ -142,8 +158,6 @@ struct Avx2 {
   }
   GYRE_INLINE Vector widen_f16(const void* p) { return _mm256_cvtph_ps(_mm_load_si128(static_cast<const __m128i*>(p))); }
 
-  GYRE_INLINE void store_panel(float* words, const float (&weights)[8]) { store(words, load(weights)); }
-
   /// In two steps, of which the first is exact (half the exponent keeps x normal), so that a denormal result is rounded once.
   GYRE_INLINE Vector scale(Vector x, Vector exponent) {
     const __m256i whole = _mm256_cvtps_epi32(_mm256_max_ps(exponent, set1(kLeastExponent)));
@@ -152,21 +166,6 @@ struct Avx2 {
   }
   GYRE_INLINE Vector power(__m256i exponent) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23));
-  }
-};
-#endif
-
-#if defined(__AVX512BF16__)
-/// Pairs of bf16 in eight lanes.
-struct Avx2Bf16 : Avx2 {
-  static constexpr int kPair = 2;
-
-  GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) {
-    return _mm256_dpbf16_ps(c, (__m256bh)_mm256_castps_si256(a), (__m256bh)_mm256_castps_si256(b));
-  }
-  /// Neighbours in memory become words.
-  GYRE_INLINE void store_panel(float* words, const float (&weights)[8]) {
-    _mm_store_si128(reinterpret_cast<__m128i*>(words), (__m128i)_mm256_cvtneps_pbh(load(weights)));
   }
 };
 #endif
@@ -198,6 +197,9 @@ struct Portable {
   }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return a > b; }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return mask ? a : b; }
+  GYRE_INLINE Vector evens(Vector a, Vector b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
+  GYRE_INLINE Vector odds(Vector a, Vector b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7); }
+  GYRE_INLINE void store_words(float* words, Vector x) { store(words, x); }
   /// Rows to columns.
   GYRE_INLINE void transpose(Vector (&square)[kLanes]) {
     const Vector a = __builtin_shufflevector(square[0], square[1], 0, 4, 1, 5);
@@ -221,10 +223,6 @@ struct Portable {
     const Mask finite = (Mask)((Vector)magnitude * set1(0x1p112F));
     const Mask bits = magnitude >= (0x7c00 << 13) ? magnitude | 0x7f800000 : finite;
     return (Vector)(bits | (half & 0x8000) << 16);
-  }
-
-  GYRE_INLINE void store_panel(float* words, const float (&weights)[8]) {
-    store(words, load(weights)), store(words + kLanes, load(weights + kLanes));
   }
 
   /// Beside 2^23 there is no room for a fraction; from there on every number is an integer already.
