@@ -65,6 +65,15 @@ void add(Samples& samples, const Subject& subject, const Shape& shape, double se
   }
 }
 
+/// Times the other one right after a run of that rate, between bounds of its own threads.
+void add_other(Samples& samples, Other& other, const Shape& shape, Clock clock, double bound_seconds, double rate) {
+  const Bounds before = measure_bounds(shape, other.team, clock, bound_seconds, {});
+  const double other_rate = other.subject->flops() / run(*other.subject, clock);
+  const Bounds after = measure_bounds(shape, other.team, clock, bound_seconds, {});
+  samples.add("over_beside", rate / other_rate);
+  samples.add("beside_share_of_peak", other_rate / mean(before, after).flops);
+}
+
 bool check(benchmark::State& state, const std::string& who, double error) {
   if (error <= 1) return true;
   const std::string message = who + ": an error of " + std::to_string(error) + " times its bound";
@@ -99,11 +108,7 @@ bool measure(benchmark::State& state, const Case& timed, Clock clock) {
     state.PauseTiming();
     const Bounds after = bounds();
     add(samples, *subject, timed.shape, seconds, mean(before, after));
-    if (other) {
-      const double rate = other->subject->flops() / run(*other->subject, clock);
-      samples.add("over_beside", subject->flops() / seconds / rate);
-      samples.add("beside_share_of_peak", rate / mean(after, bounds()).flops);
-    }
+    if (other) add_other(samples, *other, timed.shape, clock, bound, subject->flops() / seconds);
     state.ResumeTiming();
   }
   samples.report(state);
@@ -112,9 +117,11 @@ bool measure(benchmark::State& state, const Case& timed, Clock clock) {
   if (other) state.SetLabel("over " + timed.beside->label);
   const double error = subject->error();  // before the results are gone
   state.counters["error_of_bound"] = error;
-  subject->pack_and_finish();
-  const double pack_seconds = seconds_of(clock, [&] { subject->pack_and_finish(); });
-  state.counters["pack_share"] = pack_seconds / state.counters["seconds"] / timed.shape.threads;
+  if (timed.shape.pass != Pass::backward) {
+    subject->pack_and_finish();
+    const double pack_seconds = seconds_of(clock, [&] { subject->pack_and_finish(); });
+    state.counters["pack_share"] = pack_seconds / state.counters["seconds"] / timed.shape.threads;
+  }
   return check(state, timed.name, error) && (!other || check(state, timed.beside->label, other->subject->error()));
 }
 
