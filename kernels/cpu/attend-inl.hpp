@@ -9,7 +9,8 @@
 //
 // Keys are taken in panels of 8. A panel that no row sees is left out of all three passes: its weights would be exactly 0, and
 // fma(v, 0, u) is u. (The one exception, u = -0, becomes +0 when U is scaled, on either path.) What a panel's invisible rows get is
-// 0 times a finite number. So no bit of a row depends on what its neighbours in the block see.
+// 0 times a finite number. So no bit of a row depends on what its neighbours in the block see. Where the vectors of a block see
+// different panels, as on a diagonal, each goes alone: 16 rows leave out what 48 could not.
 //
 // Cost of one unit of n keys, per row: n (head_dim + value_dim) multiply-adds, 5 + about 6 other operations per key for the
 // weights, 6 value_dim operations for the merge; with a cap 16 operations more per key, one of them a division.
@@ -24,147 +25,203 @@
 namespace gyre {
 namespace {
 
-/// The strips [first, first + Strips) of a tile.
-template <class V, int Strips, bool Capped>
+/// The vectors [first, first + Vectors) of a tile's rows.
+template <class V, int Vectors, bool Capped>
 class Body {
  public:
-  Body(const Tile& tile, int first) : tile_(tile), strips_(tile.strips + first), shift_(first * kStrip) {}
+  Body(const Tile& tile, int first) : tile_(tile), shift_(first * V::kLanes) {
+    GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
+      const Tile::Strip& strip = tile.strips[(first + v) * V::kLanes / kStrip];
+      const int lane = (first + v) * V::kLanes % kStrip;
+      query_[v] = strip.query + lane, partial_[v] = strip.partial + lane;
+    }
+  }
 
   void run() {
-    Vector maximum[kVectors];
-    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) maximum[v] = V::set1(kMaskedScore);
-    score_panels(maximum);
+    find_seen_panels();
     if (!any_) return;
-    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) maximum[v] = whole_maximum<V>(maximum[v]);
-
-    Vector sum[kVectors];
+    Vector maximum[Vectors], sum[Vectors];
+    score_panels(maximum);
+    GYRE_UNROLL for (int v = 0; v < Vectors; ++v) maximum[v] = whole_maximum<V>(maximum[v]);
     weigh_panels(maximum, sum);
-
-    Merge<V> merge[kVectors];
-    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) merge[v] = merge_sums<V>(partial(2 * tile_.value_dim, v), maximum[v], sum[v]);
-    for (int channel = 0; channel < tile_.value_dim; channel += V::kRows) multiply(channel, merge);
+    Merge<V> merge[Vectors];
+    GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
+      merge[v] = merge_sums<V>(partial_[v] + 2 * tile_.value_dim * kStrip, maximum[v], sum[v]);
+    }
+    if (alike_) {
+      for (int channel = 0; channel < tile_.value_dim; channel += V::kRows) multiply<Vectors, V::kRows>(channel, 0, merge);
+      return;
+    }
+    for (int v = 0; v < Vectors; ++v) {
+      if (!sees_any(v)) continue;
+      for (int channel = 0; channel < tile_.value_dim; channel += kChannels) multiply<1, kChannels>(channel, v, merge);
+    }
   }
 
  private:
   using Vector = typename V::Vector;
-  static constexpr int kVectors = Strips * kStrip / V::kLanes;  // across the strips
-  static constexpr int kAcross = Strips * kStrip;               // floats between one key's scores and the next one's
-  static constexpr std::uint64_t kAllLanes = Strips == 4 ? ~std::uint64_t{0} : (std::uint64_t{1} << (16 * Strips % 64)) - 1;
-  static constexpr int kTurns = kStrip / V::kKeys;           // groups of keys in a strip of keys
-  static constexpr int kScoreWords = kChainDims * V::kPair;  // of a chain
-  static constexpr int kChainRows = kChainKeys * V::kPair;   // of words of values and weights
-  static constexpr int kPanelsOfChain = kChainRows * V::kPair / kPanel;
-  static_assert(Strips <= Tile::kMostStrips && kPanel % V::kKeys == 0 && kChannels % V::kRows == 0 && kPanelsOfChain <= 16);
+  using Panels = std::uint16_t;                        // of a chain of keys, a bit each
+  static constexpr int kAcross = Vectors * V::kLanes;  // floats between one key's scores and the next one's
+  static constexpr int kScoreWords = score_words<V>();
+  static constexpr int kChainRows = chain_rows<V>();  // of words of values and weights
+  static constexpr int kPanelRows = kPanel / V::kPair;
+  static constexpr int kPanelsOfChain = kChainRows / kPanelRows;
+  static constexpr unsigned kAllPanels = (1U << kPanelsOfChain) - 1;
+  static constexpr std::uint64_t kLanesOfVector = (std::uint64_t{1} << V::kLanes) - 1;
+  static_assert(kPanel % V::kKeys == 0 && kChannels % V::kRows == 0 && kPanelsOfChain <= 16);
 
-  GYRE_INLINE const float* in_strip(const float* strip, int row, int v) { return strip + row * kStrip + v * V::kLanes % kStrip; }
-  GYRE_INLINE float* in_strip(float* strip, int row, int v) { return strip + row * kStrip + v * V::kLanes % kStrip; }
-  [[gnu::always_inline]] inline float* partial(int row, int v) const {
-    return in_strip(strips_[v * V::kLanes / kStrip].partial, row, v);
-  }
-
-  /// Pass 1: the scores of every panel that some row sees, and each row's largest visible score.
-  [[gnu::always_inline]] inline void score_panels(Vector (&maximum)[kVectors]) {
+  /// Which panels some row of each vector sees, and which every row of the body sees whole. Where vectors are not told apart, all
+  /// have what one of them sees.
+  void find_seen_panels() {
     const int panels = (tile_.keys + kPanel - 1) / kPanel;
     chain_count_ = (panels + kPanelsOfChain - 1) / kPanelsOfChain;
     for (int chain = 0; chain < chain_count_; ++chain) {
       const int first = chain * kPanelsOfChain;
-      const int last = first + kPanelsOfChain < panels ? first + kPanelsOfChain : panels;
-      unsigned seen = 0;
-      for (int panel = first; panel < last; ++panel) seen |= unsigned{score_panel_if_seen(panel, maximum)} << (panel - first);
-      seen_[chain] = static_cast<std::uint16_t>(seen);
-      any_ |= seen != 0;
-    }
-  }
-
-  [[gnu::always_inline]] inline bool score_panel_if_seen(int panel, Vector (&maximum)[kVectors]) const {
-    std::uint64_t any = kAllLanes;
-    std::uint64_t every = kAllLanes;
-    if (tile_.visible != nullptr) {
-      any = 0;
-      for (int i = 0; i < kPanel; ++i) {
-        const std::uint64_t word = tile_.visible[panel * kPanel + i] >> shift_;
-        any |= word, every &= word;
+      const int count = first + kPanelsOfChain < panels ? kPanelsOfChain : panels - first;
+      whole_[chain] = static_cast<Panels>((1U << count) - 1);
+      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) seen_[v][chain] = whole_[chain];
+      if (tile_.visible != nullptr) look_at_chain(chain, count);
+      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
+        any_ |= seen_[v][chain] != 0;
+        alike_ &= seen_[v][chain] == seen_[0][chain];
       }
     }
-    if ((any & kAllLanes) == 0) return false;
-    if (every == kAllLanes) {
-      score_panel<false>(panel, maximum);
-    } else {
-      score_panel<true>(panel, maximum);
-    }
-    return true;
   }
 
-  template <bool Masked>
-  [[gnu::always_inline]] inline void score_panel(int panel, Vector (&maximum)[kVectors]) const {
-    for (int row = panel * kPanel; row < (panel + 1) * kPanel; row += V::kKeys) {
+  void look_at_chain(int chain, int count) {
+    unsigned whole = 0;
+    unsigned seen[Vectors] = {};
+    for (int panel = 0; panel < count; ++panel) {
+      const std::uint64_t* const visible = tile_.visible + (chain * kPanelsOfChain + panel) * kPanel;
+      std::uint64_t any = 0, every = ~any;
+      for (int i = 0; i < kPanel; ++i) any |= visible[i] >> shift_, every &= visible[i] >> shift_;
+      bool by_all = true, by_any = false;
+      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
+        by_all &= (every >> v * V::kLanes & kLanesOfVector) == kLanesOfVector;
+        by_any |= (any >> v * V::kLanes & kLanesOfVector) != 0;
+      }
+      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
+        const bool sees = V::kTellsApart ? (any >> v * V::kLanes & kLanesOfVector) != 0 : by_any;
+        seen[v] |= unsigned{sees} << panel;
+      }
+      whole |= unsigned{by_all} << panel;
+    }
+    whole_[chain] = static_cast<Panels>(whole);
+    GYRE_UNROLL for (int v = 0; v < Vectors; ++v) seen_[v][chain] = static_cast<Panels>(seen[v]);
+  }
+
+  bool sees_any(int v) const {
+    unsigned any = 0;
+    for (int chain = 0; chain < chain_count_; ++chain) any |= seen_[v][chain];
+    return any != 0;
+  }
+
+  /// Pass 1: the scores of every panel that some row sees, and each row's largest visible score.
+  [[gnu::always_inline]] inline void score_panels(Vector (&maximum)[Vectors]) const {
+    GYRE_UNROLL for (int v = 0; v < Vectors; ++v) maximum[v] = V::set1(kMaskedScore);
+    for (int panel = 0; panel < chain_count_ * kPanelsOfChain; ++panel) {
+      const int chain = panel / kPanelsOfChain, bit = panel % kPanelsOfChain;
+      bool all = true;
+      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) all &= (seen_[v][chain] >> bit & 1) != 0;
+      if (!all) {
+        GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
+          if (seen_[v][chain] >> bit & 1) maximum[v] = score_alone(panel, v, maximum[v]);
+        }
+      } else if (whole_[chain] >> bit & 1) {
+        score_panel<Vectors, false>(panel, 0, maximum);
+      } else {
+        score_panel<Vectors, true>(panel, 0, maximum);
+      }
+    }
+  }
+
+  /// A call of its own, lest the maxima be kept in memory for its sake.
+  [[gnu::noinline]] Vector score_alone(int panel, int v, Vector maximum) const {
+    Vector one[1] = {maximum};
+    score_panel<1, true>(panel, v, one);
+    return one[0];
+  }
+
+  /// By Count vectors from `first` on. A register block is kPanel keys high where it is one vector wide.
+  template <int Count, bool Masked>
+  [[gnu::always_inline]] inline void score_panel(int panel, int first, Vector (&maximum)[Count]) const {
+    constexpr int kKeys = Count == 1 ? kPanel : V::kKeys;
+    constexpr int kTurns = kStrip / kKeys;  // groups of keys in a strip of keys
+    for (int row = panel * kPanel; row < (panel + 1) * kPanel; row += kKeys) {
       const float* const key = tile_.key + row / kStrip * kStrip * tile_.words + row % kStrip;
       const float* const next =
-          tile_.key + (row / kStrip + 1) * kStrip * tile_.words + row % kStrip / V::kKeys * (tile_.words / kTurns) * kStrip;
-      Vector score[V::kKeys][kVectors];
-      chain(key, next, 0, tile_.words < kScoreWords ? tile_.words : kScoreWords, score);
+          tile_.key + (row / kStrip + 1) * kStrip * tile_.words + row % kStrip / kKeys * (tile_.words / kTurns) * kStrip;
+      if constexpr (kKeys * Count + 2 * Count + 1 > V::kRegisters) keep_in_memory(maximum);
+      Vector score[kKeys][Count];
+      chain(key, next, first, 0, tile_.words < kScoreWords ? tile_.words : kScoreWords, score);
       for (int dim = kScoreWords; dim < tile_.words; dim += kScoreWords) {
-        Vector more[V::kKeys][kVectors];
-        chain(key, next, dim, tile_.words < dim + kScoreWords ? tile_.words : dim + kScoreWords, more);
-        GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-          GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::add(score[i][v], more[i][v]);
+        Vector more[kKeys][Count];
+        chain(key, next, first, dim, tile_.words < dim + kScoreWords ? tile_.words : dim + kScoreWords, more);
+        GYRE_UNROLL for (int i = 0; i < kKeys; ++i) {
+          GYRE_UNROLL for (int v = 0; v < Count; ++v) score[i][v] = V::add(score[i][v], more[i][v]);
         }
       }
       if constexpr (V::kPair > 1) times_factor(score);
       if constexpr (Capped) cap(score);
-      if constexpr (Masked) mask(tile_.visible + row, score);
-      GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-          V::store(tile_.scores + (row + i) * kAcross + v * V::kLanes, score[i][v]);
+      if constexpr (Masked) mask(tile_.visible + row, first, score);
+      GYRE_UNROLL for (int i = 0; i < kKeys; ++i) {
+        GYRE_UNROLL for (int v = 0; v < Count; ++v) {
+          V::store(tile_.scores + (row + i) * kAcross + (first + v) * V::kLanes, score[i][v]);
           maximum[v] = V::max(maximum[v], score[i][v]);
         }
       }
     }
   }
 
-  /// One chain of multiply-adds from zero over dims [begin, end), for kKeys neighbouring keys. Meanwhile the next strip of keys is
+  /// One chain of multiply-adds from zero over dims [begin, end), for neighbouring keys. Meanwhile the next strip of keys is
   /// fetched, a line for every kTurns dims, so that the strip's kTurns groups of keys fetch all of it: its stride is that of the
   /// cache's lines, and keys that come from memory cost 0.77 of the peak without, 0.91 with.
-  [[gnu::always_inline]] inline void chain(const float* key, const float* next, int begin, int end,
-                                           Vector (&score)[V::kKeys][kVectors]) const {
-    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::zero();
+  template <int Keys, int Count>
+  [[gnu::always_inline]] inline void chain(const float* key, const float* next, int first, int begin, int end,
+                                           Vector (&score)[Keys][Count]) const {
+    constexpr int kTurns = kStrip / Keys;
+    GYRE_UNROLL for (int i = 0; i < Keys; ++i) {
+      GYRE_UNROLL for (int v = 0; v < Count; ++v) score[i][v] = V::zero();
     }
     int dim = begin;
     for (; dim + kTurns <= end; dim += kTurns) {
       __builtin_prefetch(next + dim / kTurns * kStrip);
-      GYRE_UNROLL for (int i = 0; i < kTurns; ++i) multiply_dim(key, dim + i, score);
+      GYRE_UNROLL for (int i = 0; i < kTurns; ++i) multiply_dim(key, first, dim + i, score);
     }
-    for (; dim < end; ++dim) multiply_dim(key, dim, score);
+    for (; dim < end; ++dim) multiply_dim(key, first, dim, score);
   }
 
-  [[gnu::always_inline]] inline void multiply_dim(const float* key, int dim, Vector (&score)[V::kKeys][kVectors]) const {
-    Vector query[kVectors];
-    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) query[v] = V::load(in_strip(strips_[v * V::kLanes / kStrip].query, dim, v));
-    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
+  template <int Keys, int Count>
+  [[gnu::always_inline]] inline void multiply_dim(const float* key, int first, int dim, Vector (&score)[Keys][Count]) const {
+    Vector query[Count];
+    GYRE_UNROLL for (int v = 0; v < Count; ++v) query[v] = V::load(query_[first + v] + dim * kStrip);
+    GYRE_UNROLL for (int i = 0; i < Keys; ++i) {
       const Vector broadcast = V::set1(key[dim * kStrip + i]);
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::multiply(broadcast, query[v], score[i][v]);
+      GYRE_UNROLL for (int v = 0; v < Count; ++v) score[i][v] = V::multiply(broadcast, query[v], score[i][v]);
     }
   }
 
-  [[gnu::always_inline]] inline void times_factor(Vector (&score)[V::kKeys][kVectors]) const {
+  template <int Keys, int Count>
+  [[gnu::always_inline]] inline void times_factor(Vector (&score)[Keys][Count]) const {
     const Vector factor = V::set1(tile_.factor);
-    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = V::mul(score[i][v], factor);
+    GYRE_UNROLL for (int i = 0; i < Keys; ++i) {
+      GYRE_UNROLL for (int v = 0; v < Count; ++v) score[i][v] = V::mul(score[i][v], factor);
     }
   }
 
-  [[gnu::always_inline]] inline void cap(Vector (&score)[V::kKeys][kVectors]) const {
+  template <int Keys, int Count>
+  [[gnu::always_inline]] inline void cap(Vector (&score)[Keys][Count]) const {
     const Vector cap = V::set1(tile_.cap);
-    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) score[i][v] = capped<V>(score[i][v], cap);
+    GYRE_UNROLL for (int i = 0; i < Keys; ++i) {
+      GYRE_UNROLL for (int v = 0; v < Count; ++v) score[i][v] = capped<V>(score[i][v], cap);
     }
   }
 
-  [[gnu::always_inline]] inline void mask(const std::uint64_t* visible, Vector (&score)[V::kKeys][kVectors]) const {
-    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-        score[i][v] = V::select(V::lanes(visible[i] >> (shift_ + v * V::kLanes)), score[i][v], V::set1(kMaskedScore));
+  template <int Keys, int Count>
+  [[gnu::always_inline]] inline void mask(const std::uint64_t* visible, int first, Vector (&score)[Keys][Count]) const {
+    GYRE_UNROLL for (int i = 0; i < Keys; ++i) {
+      GYRE_UNROLL for (int v = 0; v < Count; ++v) {
+        score[i][v] = V::select(V::lanes(visible[i] >> (shift_ + (first + v) * V::kLanes)), score[i][v], V::set1(kMaskedScore));
       }
     }
   }
@@ -172,17 +229,15 @@ class Body {
   /// Pass 2: scores become weights. The score is split into integer and fraction before the maximum is subtracted, so weights of
   /// the same score under different maxima differ by an exact power of two. Words of weights lie at the beginning of the scores:
   /// the word of keys 2k and 2k + 1 at row k, where no score is read any more.
-  [[gnu::always_inline]] inline void weigh_panels(const Vector (&maximum)[kVectors], Vector (&sum)[kVectors]) const {
-    GYRE_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = V::zero();
-    for (int chain = 0; chain < chain_count_; ++chain) {
-      for (int panel = 0; panel < kPanelsOfChain; ++panel) {
-        if ((seen_[chain] >> panel & 1) == 0) continue;
-        const int key = (chain * kPanelsOfChain + panel) * kPanel;
-        const float* const scores = tile_.scores + key * kAcross;
-        float* const weights = tile_.scores + key / V::kPair * kAcross;
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-          sum[v] = V::add(sum[v], weigh<kPanel>(scores + v * V::kLanes, weights + v * V::kLanes, maximum[v]));
-        }
+  [[gnu::always_inline]] inline void weigh_panels(const Vector (&maximum)[Vectors], Vector (&sum)[Vectors]) const {
+    GYRE_UNROLL for (int v = 0; v < Vectors; ++v) sum[v] = V::zero();
+    for (int panel = 0; panel < chain_count_ * kPanelsOfChain; ++panel) {
+      const int chain = panel / kPanelsOfChain, bit = panel % kPanelsOfChain;
+      const float* const scores = tile_.scores + panel * kPanel * kAcross;
+      float* const weights = tile_.scores + panel * kPanelRows * kAcross;
+      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
+        if ((seen_[v][chain] >> bit & 1) == 0) continue;
+        sum[v] = V::add(sum[v], weigh<kPanel>(scores + v * V::kLanes, weights + v * V::kLanes, maximum[v]));
       }
     }
   }
@@ -204,36 +259,48 @@ class Body {
     }
   }
 
-  /// Pass 3: kRows channels of the unit's products, chains from zero over kChainKeys keys each, folded into the numerator.
+  /// Pass 3: Rows channels of Count vectors' products, chains from zero over kChainKeys keys each, folded into the numerator.
   /// A call of its own, so that the factors of the merge stay in memory: in registers beside the chains and their sums they would
   /// push the weights out, and every multiply-add would load its own.
-  [[gnu::noinline]] void multiply(int channel, const Merge<V> (&merge)[kVectors]) const {
+  template <int Count, int Rows>
+  [[gnu::noinline]] void multiply(int channel, int first, const Merge<V> (&merge)[Vectors]) const {
     const std::int64_t rows = (tile_.keys + kStrip - 1) / kStrip * kStrip / V::kPair;
     const float* value = tile_.value + channel / kChannels * rows * kChannels + channel % kChannels;
-    const float* next = value + rows * kChannels + channel % kChannels / V::kRows * kStrip;
-    const float* weights = tile_.scores;
-    Vector unit[V::kRows][kVectors];
-    GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = V::zero();
+    const float* next = value + rows * kChannels + channel % kChannels / Rows * kStrip;
+    const float* weights = tile_.scores + first * V::kLanes;
+    Vector unit[Rows][Count];
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < Count; ++v) unit[i][v] = V::zero();
     }
     for (int chain = 0; chain < chain_count_; ++chain) {
-      if (seen_[chain] != 0) multiply_chain(seen_[chain], value, next, weights, unit);
+      if (seen_[first][chain] != 0) multiply_chain(seen_[first][chain], value, next, weights, unit);
       value += kChainRows * kChannels, next += kChainRows * kChannels, weights += kChainRows * kAcross;
     }
-    GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-        fold<V>(partial(channel + i, v), partial(tile_.value_dim + channel + i, v), merge[v], unit[i][v]);
+    if (tile_.visible == nullptr) {
+      fold_channels<true>(channel, first, merge, unit);
+    } else {
+      fold_channels<false>(channel, first, merge, unit);
+    }
+  }
+
+  template <bool AllSeen, int Rows, int Count>
+  [[gnu::always_inline]] inline void fold_channels(int channel, int first, const Merge<V> (&merge)[Vectors],
+                                                   const Vector (&unit)[Rows][Count]) const {
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < Count; ++v) {
+        float* const numerator = partial_[first + v] + (channel + i) * kStrip;
+        fold<V, AllSeen>(numerator, numerator + tile_.value_dim * kStrip, merge[first + v], unit[i][v]);
       }
     }
   }
 
   /// Adds the products of those of a chain's panels that some row sees. The next block of channels is fetched meanwhile.
+  template <int Rows, int Count>
   [[gnu::always_inline]] inline void multiply_chain(unsigned seen, const float* value, const float* next, const float* weights,
-                                                    Vector (&unit)[V::kRows][kVectors]) const {
-    constexpr unsigned kAllPanels = (1U << kPanelsOfChain) - 1;
-    Vector chain[V::kRows][kVectors];
-    GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::zero();
+                                                    Vector (&unit)[Rows][Count]) const {
+    Vector chain[Rows][Count];
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < Count; ++v) chain[i][v] = V::zero();
     }
     if (seen == kAllPanels) {
       for (int row = 0; row < kChainRows; row += 4) {
@@ -241,66 +308,70 @@ class Body {
       }
     } else {
       for (int panel = 0; panel < kPanelsOfChain; ++panel) {
-        constexpr int kRows = kPanel / V::kPair;
-        const int row = panel * kRows;
+        const int row = panel * kPanelRows;
         if (seen >> panel & 1) {
-          multiply_rows<kRows>(value + row * kChannels, next + row * kChannels, weights + row * kAcross, chain);
+          multiply_rows<kPanelRows>(value + row * kChannels, next + row * kChannels, weights + row * kAcross, chain);
         }
       }
     }
-    GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = V::add(unit[i][v], chain[i][v]);
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < Count; ++v) unit[i][v] = V::add(unit[i][v], chain[i][v]);
     }
   }
 
-  /// A block of channels is gone through kChannels / kRows times; each time fetches its share of the next block's lines.
-  template <int Rows>
+  /// A block of channels is gone through kChannels / Rows times; each time fetches its share of the next block's lines.
+  template <int Keys, int Rows, int Count>
   [[gnu::always_inline]] inline void multiply_rows(const float* value, const float* next, const float* weights,
-                                                   Vector (&chain)[V::kRows][kVectors]) const {
-    constexpr int kLines = Rows * kChannels / kStrip;
-    constexpr int kPasses = kChannels / V::kRows;
+                                                   Vector (&chain)[Rows][Count]) const {
+    constexpr int kLines = Keys * kChannels / kStrip;
+    constexpr int kPasses = kChannels / Rows;
     GYRE_UNROLL for (int line = 0; line < kLines; line += kPasses) __builtin_prefetch(next + line * kStrip);
-    GYRE_UNROLL for (int row = 0; row < Rows; ++row) {
-      Vector weight[kVectors];
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) weight[v] = V::load(weights + row * kAcross + v * V::kLanes);
-      GYRE_UNROLL for (int i = 0; i < V::kRows; ++i) {
+    GYRE_UNROLL for (int row = 0; row < Keys; ++row) {
+      Vector weight[Count];
+      GYRE_UNROLL for (int v = 0; v < Count; ++v) weight[v] = V::load(weights + row * kAcross + v * V::kLanes);
+      GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
         const Vector broadcast = V::set1(value[row * kChannels + i]);
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::multiply(broadcast, weight[v], chain[i][v]);
+        GYRE_UNROLL for (int v = 0; v < Count; ++v) chain[i][v] = V::multiply(broadcast, weight[v], chain[i][v]);
       }
     }
   }
 
   const Tile& tile_;
-  const Tile::Strip* strips_;
+  const float* query_[Vectors];
+  float* partial_[Vectors];
   int shift_;  // of visibility words
   int chain_count_ = 0;
-  bool any_ = false;                               // panel that some row sees
-  std::uint16_t seen_[kLongestUnit / kChainKeys];  // panels that some row sees, a bit for each of a chain's
+  bool any_ = false;   // panel that some row sees
+  bool alike_ = true;  // all vectors see the same panels
+  Panels seen_[Vectors][kLongestUnit / kChainKeys];
+  Panels whole_[kLongestUnit / kChainKeys];
 };
 
-/// As many strips at a time as the registers hold, in pieces as even as possible.
+/// As many vectors at a time as the registers hold, in parts as even as possible.
 template <class V, bool Capped>
-void attend_strips(const Tile& tile) {
+void attend_vectors(const Tile& tile) {
+  const int count = tile.strip_count * kStrip / V::kLanes;
   int first = 0;
-  for (int pieces = (tile.strip_count + V::kStrips - 1) / V::kStrips; pieces > 0; --pieces) {
-    const int strips = (tile.strip_count - first + pieces - 1) / pieces;
-    if constexpr (V::kStrips >= 3) {
-      if (strips == 3) Body<V, 3, Capped>(tile, first).run();
+  for (int parts = (count + V::kVectors - 1) / V::kVectors; parts > 0; --parts) {
+    const int vectors = (count - first + parts - 1) / parts;
+    if constexpr (V::kVectors >= 4) {
+      if (vectors == 4) Body<V, 4, Capped>(tile, first).run();
     }
-    if constexpr (V::kStrips >= 2) {
-      if (strips == 2) Body<V, 2, Capped>(tile, first).run();
+    if constexpr (V::kVectors >= 3) {
+      if (vectors == 3) Body<V, 3, Capped>(tile, first).run();
     }
-    if (strips == 1) Body<V, 1, Capped>(tile, first).run();
-    first += strips;
+    if (vectors == 2) Body<V, 2, Capped>(tile, first).run();
+    if (vectors == 1) Body<V, 1, Capped>(tile, first).run();
+    first += vectors;
   }
 }
 
 template <class V>
 void attend_tile(const Tile& tile) {
   if (tile.cap == 0) {
-    attend_strips<V, false>(tile);
+    attend_vectors<V, false>(tile);
   } else {
-    attend_strips<V, true>(tile);
+    attend_vectors<V, true>(tile);
   }
 }
 

@@ -18,16 +18,17 @@ struct Merge {
 
 /// Takes a unit's sum into the partial's by Kahan's compensated addition: `lost` carries what the additions before have rounded
 /// away, so that the error does not grow with the number of units (of equal addends it would, with every unit). Rows that saw
-/// nothing are left alone: adding 0 to -0 would change it.
-template <class V>
+/// nothing are left alone: adding 0 to -0 would change it, and so may what was lost. Where every row saw a key nobody asks.
+template <class V, bool AllSeen = false>
 GYRE_INLINE void fold(float* total, float* lost, const Merge<V>& merge, typename V::Vector unit) {
   const auto before = V::load(total);
   const auto lost_before = V::load(lost);
   const auto kept = V::fma(before, merge.keep, V::zero());
   const auto taken = V::fma(lost_before, merge.keep, V::fma(unit, merge.take, V::zero()));
   const auto after = V::add(kept, taken);
-  V::store(total, V::select(merge.seen, after, before));
-  V::store(lost, V::select(merge.seen, V::sub(taken, V::sub(after, kept)), lost_before));
+  const auto lost_after = V::sub(taken, V::sub(after, kept));
+  V::store(total, AllSeen ? after : V::select(merge.seen, after, before));
+  V::store(lost, AllSeen ? lost_after : V::select(merge.seen, lost_after, lost_before));
 }
 
 /// Brings the partial's maximum and, in the two strips behind it, sum up to date. Factors are powers of two, so products with them

@@ -1,16 +1,20 @@
 // Vectors of fp32, one type per instruction set, with the few operations that the body of attend needs.
 //
 //   kLanes   query rows in one vector
-//   kStrips  strips of 16 rows that the register block is wide
+//   kRegisters that the instruction set has
+//   kStrips  strips of 16 rows in a block: whole register blocks
+//   kVectors vectors of rows that the register block is wide
 //   kKeys    keys that the register block of the scores is high
 //   kRows    value channels that the register block of the products is high
 //   kPair    elements in a 32-bit word of what is multiplied: `multiply` adds their products, `words` rounds fp32 to them
 //   evens, odds  of each piece of four lanes the two even (odd) ones of a, then those of b
 //   halves       two rows of kChannels floats in one vector that holds both
 //   store_words  neighbouring lanes, rounded to words
+//   kTellsApart   a block one vector wide (and 8 high) is nearly as fast: where vectors see different panels of keys, each goes
+//   alone
 //
-// A register block has kRows * (16 / kLanes) * kStrips accumulators. Two multiply-add pipes of latency 4 want at least 8, and each
-// accumulator costs 1 / kRows + 1 / (vectors across) loads a multiply-add, of which two pipes can feed two.
+// A register block has kRows * kVectors accumulators. Two multiply-add pipes of latency 4 want at least 8, and each
+// accumulator costs 1 / kRows + 1 / kVectors loads a multiply-add, of which two pipes can feed two.
 //
 // Everything here has internal linkage: this file is compiled with different instruction sets enabled, and a function shared
 // between them would run where it must not. For the same reason nothing from the standard library is called in this folder.
@@ -29,6 +33,12 @@
 namespace gyre {
 namespace {
 
+/// The compiler prefers other values for registers.
+template <class T>
+GYRE_INLINE void keep_in_memory(T& x) {
+  asm volatile("" : "+m"(x));
+}
+
 /// 2^exponent is 0 beside every number in [0.5, 2) from here down; a clamp for those who build exponents from bits.
 [[maybe_unused]] constexpr float kLeastExponent = -200.0F;
 
@@ -36,7 +46,8 @@ namespace {
 struct Avx512 {
   using Vector = __m512;
   using Mask = __mmask16;
-  static constexpr int kLanes = 16, kStrips = 3, kKeys = 4, kRows = 4, kPair = 1;
+  static constexpr int kLanes = 16, kRegisters = 32, kStrips = 3, kVectors = 3, kKeys = 4, kRows = 4, kPair = 1;
+  static constexpr bool kTellsApart = true;
 
   GYRE_INLINE Vector zero() { return _mm512_setzero_ps(); }
   GYRE_INLINE Vector set1(float x) { return _mm512_set1_ps(x); }
@@ -110,7 +121,8 @@ struct Avx512Bf16 : Avx512 {
 struct Avx2 {
   using Vector = __m256;
   using Mask = __m256;
-  static constexpr int kLanes = 8, kStrips = 1, kKeys = 4, kRows = 4, kPair = 1;
+  static constexpr int kLanes = 8, kRegisters = 16, kStrips = 3, kVectors = 3, kKeys = 4, kRows = 4, kPair = 1;
+  static constexpr bool kTellsApart = false;
 
   GYRE_INLINE Vector zero() { return _mm256_setzero_ps(); }
   GYRE_INLINE Vector set1(float x) { return _mm256_set1_ps(x); }
@@ -175,7 +187,8 @@ struct Avx2 {
 struct Portable {
   typedef float Vector __attribute__((vector_size(16)));
   typedef std::int32_t Mask __attribute__((vector_size(16)));
-  static constexpr int kLanes = 4, kStrips = 1, kKeys = 2, kRows = 2, kPair = 1;
+  static constexpr int kLanes = 4, kRegisters = 16, kStrips = 1, kVectors = 4, kKeys = 2, kRows = 2, kPair = 1;
+  static constexpr bool kTellsApart = false;
 
   GYRE_INLINE Vector zero() { return Vector{}; }
   GYRE_INLINE Vector set1(float x) { return Vector{x, x, x, x}; }
