@@ -17,7 +17,6 @@ import unittest
 from tensor_files import CODES, load, save
 
 GYRE, MPIEXEC = sys.argv[1:3]
-RANKS = (1, 2, 3, 4, 5, 8)
 
 
 class Case:

@@ -3,7 +3,7 @@
 import json
 import math
 
-from command import Case, GYRE, MPIEXEC, RANKS, main
+from command import Case, GYRE, MPIEXEC, main
 from tensor_files import save
 from traced import TraceTest
 
@@ -11,7 +11,7 @@ from traced import TraceTest
 class UnderMpirun(TraceTest):
     def test_results_equal_the_definition_for_every_number_of_ranks(self):
         case = Case(self.folder, 29, 29, 4, 2, 6, 5)
-        for ranks in RANKS:
+        for ranks in (1, 2, 3, 4, 5, 8):
             self.compare(case, "causal", lambda i, j: j <= i, "--unit", 3, mpi=ranks)
 
     def test_ranks_of_mpirun_and_ranks_of_one_process_give_the_same_bits(self):

@@ -3,23 +3,25 @@
 import json
 import math
 
-from command import Case, CommandTest, RANKS, main
+from command import Case, CommandTest, main
 from tensor_files import load, pack, unpack
 
 
 class Results(CommandTest):
     """On any number of ranks, however tokens are placed."""
 
+    ranks = (1, 3, 8)
+
     def test_causal_self_attention_equals_the_definition_on_any_number_of_ranks(self):
         case = Case(self.folder, 29, 29, 4, 2, 6, 5)
-        for ranks in RANKS:
+        for ranks in self.ranks:
             for partition in ("contiguous", "zigzag", "striped", "striped(3)", "balanced", "zigzag_documents", "auto")[: 7 if ranks > 1 else 1]:
                 more = ("--ranks", ranks, "--partition", partition, "--unit", 3, "--strategy", "ring")
                 self.compare(case, "causal", lambda i, j: j <= i, *more)
 
     def test_fewer_queries_than_keys_meet_the_last_key_by_default(self):
         case = Case(self.folder, 7, 23, 3, 1, 5, 9)
-        for ranks in RANKS:
+        for ranks in self.ranks:
             self.compare(case, "window(4) | sinks(2)", lambda i, j: i - 4 <= j <= i or (j < 2 and j <= i), "--ranks", ranks, "--unit", 2)
 
     def test_more_queries_than_keys_leave_rows_that_see_nothing_at_zero_and_minus_infinity(self):
@@ -37,7 +39,7 @@ class Results(CommandTest):
 
     def test_the_bits_of_synthetic_attention_do_not_depend_on_the_ranks_when_every_row_meets_its_keys_in_one_order(self):
         results = set()
-        for ranks in RANKS:
+        for ranks in self.ranks:
             self.succeed("run", "--synthetic", 96, "--unit", 96, "--heads", 2, "--seed", 5, "--ranks", ranks, "--out", self.path("o.npy"))
             with open(self.path("o.npy"), "rb") as file:
                 results.add(file.read())
@@ -45,6 +47,8 @@ class Results(CommandTest):
 
 
 class ResultsOfOptions(CommandTest):
+    ranks = (1, 3, 8)
+
     def test_query_offset_and_scale_are_taken_as_given_also_when_negative(self):
         case = Case(self.folder, 9, 9, 2, 1, 4, 4)
         self.compare(case, "causal", lambda i, j: j <= i, "--query-offset", "-3", "--ranks", 3, "--unit", 2, offset=-3)
@@ -54,7 +58,7 @@ class ResultsOfOptions(CommandTest):
     def test_checksums_change_no_result_and_their_time_is_told(self):
         case = Case(self.folder, 23, 23, 4, 2, 7, 5)
         report = self.path("report.json")
-        for ranks in RANKS:
+        for ranks in self.ranks:
             for sharing in ("auto", "off"):
                 more = ("--integrity", "--shared-memory", sharing, "--ranks", ranks, "--threads", 1, "--unit", 3, "--report", report)
                 self.compare(case, "causal", lambda i, j: j <= i, *more)
@@ -64,7 +68,7 @@ class ResultsOfOptions(CommandTest):
     def test_softcap_comes_after_the_scale_and_before_the_mask(self):
         case = Case(self.folder, 19, 19, 4, 2, 7, 5)
         for softcap in (0.5, 3.0, 1000.0):
-            for ranks in RANKS:
+            for ranks in self.ranks:
                 more = ("--softcap", softcap, "--ranks", ranks, "--unit", 3)
                 self.compare(case, "causal", lambda i, j: j <= i, *more, "--scale", 0.7, scale=0.7, softcap=softcap)
 
@@ -77,7 +81,7 @@ class ResultsOfOptions(CommandTest):
         for dtype in ("BF16", "F16"):
             case = Case(self.folder, 23, 23, 4, 2, 7, 5)
             case.tensors = {name: unpack(pack(values, dtype), dtype) for name, values in case.tensors.items()}
-            for ranks in RANKS:
+            for ranks in self.ranks:
                 self.compare(case, "causal", lambda i, j: j <= i, "--dtype", dtype.lower(), "--ranks", ranks, "--unit", 3)
         report = self.path("report.json")
         sent = {}
@@ -93,6 +97,14 @@ class ResultsOfOptions(CommandTest):
         case = Case(self.folder, 21, 21, 2, 1, 17, 7)
         self.compare(case, "causal", lambda i, j: j <= i, "--isa", "portable")
         self.compare(case, "causal", lambda i, j: j <= i, "--threads", 3, "--ranks", 2, "--unit", 5)
+
+
+class ResultsOnOtherRanks(Results):
+    ranks = (1, 2, 4, 5)
+
+
+class OptionsOnOtherRanks(ResultsOfOptions):
+    ranks = (2, 4, 5)
 
 
 if __name__ == "__main__":
