@@ -65,7 +65,8 @@ class Ggml : public Subject {
  private:
   /// Of tensors, the mask among them, and what describes them.
   std::size_t memory_bytes() const {
-    return (std::size_t{1} << 24) + static_cast<std::size_t>(shape_.keys) * (16 * shape_.head_dim + 2 * shape_.keys + 64);
+    return (std::size_t{1} << 24) +
+           static_cast<std::size_t>(shape_.keys) * (std::int64_t{16} * shape_.head_dim + 2 * shape_.keys + 64);
   }
 
   ggml_tensor* tensor(const RandomRows& rows, Type type) {

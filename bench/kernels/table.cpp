@@ -19,8 +19,8 @@ class Table {
  public:
   explicit Table(const Usual& usual) : usual_(usual) {}
 
-  void add(Shape shape) { insert(case_of(filled(shape))); }
-  void add_over_dense(Shape shape) {
+  void add(const Shape& shape) { insert(case_of(filled(shape))); }
+  void add_over_dense(const Shape& shape) {
     Shape dense = shape;
     dense.mask = "full";
     add_over("dense", filled(shape), filled(dense));
