@@ -237,25 +237,38 @@ class Body {
       float* const weights = tile_.scores + panel * kPanelRows * kAcross;
       GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
         if ((seen_[v][chain] >> bit & 1) == 0) continue;
-        sum[v] = V::add(sum[v], weigh<kPanel>(scores + v * V::kLanes, weights + v * V::kLanes, maximum[v]));
+        const float* const from = scores + v * V::kLanes;
+        float* const to = weights + v * V::kLanes;
+        const bool normal = V::kScalesNormal && all_normal(from, maximum[v]);
+        sum[v] = V::add(sum[v], normal ? weigh<kPanel, true>(from, to, maximum[v]) : weigh<kPanel, false>(from, to, maximum[v]));
       }
     }
   }
 
+  /// Whether no weight of a panel is denormal or 0: most are not, and scaling them is then an addition to their exponents.
+  GYRE_INLINE bool all_normal(const float* scores, Vector maximum) {
+    if constexpr (V::kScalesNormal) {
+      Vector least = V::load(scores);
+      GYRE_UNROLL for (int i = 1; i < kPanel; ++i) least = V::min(least, V::load(scores + i * kAcross));
+      return V::all_greater(V::sub(least, maximum), V::set1(kLeastNormalWeight));
+    }
+    return false;
+  }
+
   /// Weights of Count neighbouring keys; returns their sum, added in pairs, before they are rounded to words.
-  template <int Count>
+  template <int Count, bool Normal>
   GYRE_INLINE Vector weigh(const float* scores, float* weights, Vector maximum) {
     if constexpr (Count == V::kPair) {
       Vector weight[Count];
-      GYRE_UNROLL for (int i = 0; i < Count; ++i) weight[i] = weight_of<V>(V::load(scores + i * kAcross), maximum);
+      GYRE_UNROLL for (int i = 0; i < Count; ++i) weight[i] = weight_of<V, Normal>(V::load(scores + i * kAcross), maximum);
       V::store(weights, V::words(weight));
       if constexpr (Count == 1)
         return weight[0];
       else
         return V::add(weight[0], weight[Count - 1]);
     } else {
-      const Vector low = weigh<Count / 2>(scores, weights, maximum);
-      return V::add(low, weigh<Count / 2>(scores + Count / 2 * kAcross, weights + Count / 2 / V::kPair * kAcross, maximum));
+      const Vector low = weigh<Count / 2, Normal>(scores, weights, maximum);
+      return V::add(low, weigh<Count / 2, Normal>(scores + Count / 2 * kAcross, weights + Count / 2 / V::kPair * kAcross, maximum));
     }
   }
 

@@ -12,6 +12,7 @@
 //   store_words  neighbouring lanes, rounded to words
 //   kTellsApart   a block one vector wide (and 8 high) is nearly as fast: where vectors see different panels of keys, each goes
 //   alone
+//   kScalesNormal where `scale` is slow there is `scale_normal`, for results that are normal numbers
 //
 // A register block has kRows * kVectors accumulators. Two multiply-add pipes of latency 4 want at least 8, and each
 // accumulator costs 1 / kRows + 1 / kVectors loads a multiply-add, of which two pipes can feed two.
@@ -47,7 +48,7 @@ struct Avx512 {
   using Vector = __m512;
   using Mask = __mmask16;
   static constexpr int kLanes = 16, kRegisters = 32, kStrips = 3, kVectors = 3, kKeys = 4, kRows = 4, kPair = 1;
-  static constexpr bool kTellsApart = true;
+  static constexpr bool kTellsApart = true, kScalesNormal = false;
 
   GYRE_INLINE Vector zero() { return _mm512_setzero_ps(); }
   GYRE_INLINE Vector set1(float x) { return _mm512_set1_ps(x); }
@@ -122,7 +123,7 @@ struct Avx2 {
   using Vector = __m256;
   using Mask = __m256;
   static constexpr int kLanes = 8, kRegisters = 16, kStrips = 3, kVectors = 3, kKeys = 4, kRows = 4, kPair = 1;
-  static constexpr bool kTellsApart = false;
+  static constexpr bool kTellsApart = false, kScalesNormal = true;
 
   GYRE_INLINE Vector zero() { return _mm256_setzero_ps(); }
   GYRE_INLINE Vector set1(float x) { return _mm256_set1_ps(x); }
@@ -176,6 +177,10 @@ struct Avx2 {
     const __m256i half = _mm256_srai_epi32(whole, 1);
     return _mm256_mul_ps(_mm256_mul_ps(x, power(half)), power(_mm256_sub_epi32(whole, half)));
   }
+  GYRE_INLINE Vector scale_normal(Vector x, Vector exponent) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_cvtps_epi32(exponent), 23)));
+  }
+  GYRE_INLINE bool all_greater(Vector a, Vector b) { return _mm256_movemask_ps(greater(a, b)) == 0xff; }
   GYRE_INLINE Vector power(__m256i exponent) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23));
   }
@@ -188,7 +193,7 @@ struct Portable {
   typedef float Vector __attribute__((vector_size(16)));
   typedef std::int32_t Mask __attribute__((vector_size(16)));
   static constexpr int kLanes = 4, kRegisters = 16, kStrips = 1, kVectors = 4, kKeys = 2, kRows = 2, kPair = 1;
-  static constexpr bool kTellsApart = false;
+  static constexpr bool kTellsApart = false, kScalesNormal = false;
 
   GYRE_INLINE Vector zero() { return Vector{}; }
   GYRE_INLINE Vector set1(float x) { return Vector{x, x, x, x}; }

@@ -70,12 +70,20 @@ GYRE_INLINE typename V::Vector whole_maximum(typename V::Vector score) {
   return V::max(V::add(V::round(score), V::zero()), V::set1(kEmptyMaximum));
 }
 
+/// Beyond this distance from its maximum a score's weight, which is at least 0.7 times a power of two, may be denormal.
+[[maybe_unused]] constexpr float kLeastNormalWeight = -124;
+
 /// 2^(score - maximum) for a whole maximum. The score is split into integer and fraction before the maximum is subtracted, so
-/// weights of the same score under different maxima differ by an exact power of two.
-template <class V>
+/// weights of the same score under different maxima differ by an exact power of two. Normal: the score is within
+/// kLeastNormalWeight of the maximum.
+template <class V, bool Normal = false>
 GYRE_INLINE typename V::Vector weight_of(typename V::Vector score, typename V::Vector maximum) {
   const auto whole = V::round(score);
-  return V::scale(exp2_of_fraction<V>(V::sub(score, whole)), V::sub(whole, maximum));
+  const auto power = exp2_of_fraction<V>(V::sub(score, whole));
+  if constexpr (Normal && V::kScalesNormal)
+    return V::scale_normal(power, V::sub(whole, maximum));
+  else
+    return V::scale(power, V::sub(whole, maximum));
 }
 
 }  // namespace
