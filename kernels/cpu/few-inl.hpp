@@ -34,7 +34,7 @@ class Few {
                .value = tile.value,
                .next = tile.next_key != nullptr ? tile.next_key : tile.key,
                .block = std::int64_t{strips_} * kStripRows * kChannels,
-               .piece = kChainRows * kChannels,
+               .piece = kPieceRows * kChannels,
                .blocks = tile.value_dim / kChannels,
                .side_by_side = kBlocks},
         ahead_(order_) {}
@@ -64,11 +64,20 @@ class Few {
   static constexpr int kStripRows = kStrip / V::kPair;  // rows of words of a strip's values and weights
   static constexpr int kPanelRows = kPanel / V::kPair;
   static constexpr int kChainRows = chain_rows<V>();
+  static constexpr int kRowsTogether = 16;  // of values, unrolled
+  static constexpr int kPieceRows = 64;     // of a block of channels, that are fetched before the next block's
   static constexpr int kChainStrips = kChainRows / kStripRows;
   static constexpr int kBlockRows = V::kLanes / 2 < 8 ? V::kLanes / 2 : 8;  // of queries
   static constexpr int kBlockStrips = V::kLanes == kStrip ? 2 : 1;          // of scores
   static constexpr int kBlocks = V::kLanes == kStrip ? 4 : V::kLanes / 4;   // of channels, of products
+  static_assert(kChainRows % kRowsTogether == 0 && kRowsTogether % kStripRows == 0);
   static_assert(V::kPair == 1 || kVectors == 1);
+
+  /// Vectors of so many blocks of channels.
+  template <int Blocks>
+  static constexpr int across() {
+    return V::kLanes > kChannels ? (Blocks + 1) / 2 : Blocks * kChannels / V::kLanes;
+  }
 
   template <int Value>
   struct Count {
@@ -124,72 +133,113 @@ class Few {
     for (int s = 0; s < Strips; ++s) seen |= sight_[strip + s] != Sight::none;
     if (!seen) return ahead_.skip(std::int64_t{Strips} * kStrip * tile_.words);
     by_rows([&](auto rows, int first) {
-      float* const place = scores(first) + strip * rows * kStrip;
-      for (int begin = 0; begin < tile_.words; begin += score_words<V>()) {
-        const int end = tile_.words < begin + score_words<V>() ? tile_.words : begin + score_words<V>();
-        if (first == 0) {
-          score_chain<rows, Strips, true>(strip, first, begin, end, place);
-        } else {
-          score_chain<rows, Strips, false>(strip, first, begin, end, place);
-        }
+      if (first == 0) {
+        score_rows<rows, Strips, true>(strip, first);
+      } else {
+        score_rows<rows, Strips, false>(strip, first);
       }
-      finish_scores<rows, Strips>(strip, first, place);
     });
   }
 
-  /// Chains from zero over words [begin, end), added up in order, as Body::score_panel has them.
+  /// Chains from zero, added up in order, as Body::score_panel has them.
   template <int Rows, int Strips, bool Fetches>
-  [[gnu::noinline]] void score_chain(int strip, int first, int begin, int end, float* place) {
-    constexpr int kAcross = Strips * kVectors;
+  [[gnu::noinline]] void score_rows(int strip, int first) {
+    constexpr int kWords = 16;  // unrolled, so that no loop is so long that its end comes unexpected
     const std::int64_t stride = kStrip * tile_.words;
-    const float* key = tile_.key + strip * stride + begin * kStrip;
-    const float* query = tile_.strips[0].query + begin * kStrip + first;
-    Vector chain[Rows][kAcross];
-    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kAcross; ++v) chain[i][v] = V::zero();
+    const float* key = tile_.key + strip * stride;
+    const float* query = tile_.strips[0].query + first;
+    float* const place = scores(first) + strip * Rows * kStrip;
+    bool every = true;
+    for (int s = 0; s < Strips; ++s) every &= sight_[strip + s] == Sight::every;
+    for (int begin = 0; begin < tile_.words; begin += score_words<V>()) {
+      const int end = tile_.words < begin + score_words<V>() ? tile_.words : begin + score_words<V>();
+      Vector chain[Rows][Strips * kVectors];
+      GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+        GYRE_UNROLL for (int v = 0; v < Strips * kVectors; ++v) chain[i][v] = V::zero();
+      }
+      int word = begin;
+      for (; word + kWords <= end; word += kWords, key += kWords * kStrip, query += kWords * kStrip) {
+        multiply_words<kWords, Rows, Strips, Fetches>(key, stride, query, chain);
+      }
+      for (; word < end; ++word, key += kStrip, query += kStrip) {
+        multiply_words<1, Rows, Strips, Fetches>(key, stride, query, chain);
+      }
+      if (begin > 0) add_scores<Rows, Strips>(place, chain);
+      if (end == tile_.words) finish_scores<Rows, Strips>(chain);
+      if (end == tile_.words && every) take_maxima<Rows, Strips>(first, chain);
+      GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+        GYRE_UNROLL for (int v = 0; v < Strips * kVectors; ++v) V::store(place_of<Rows>(place, i, v), chain[i][v]);
+      }
     }
-    _Pragma("GCC unroll 2") for (int word = begin; word < end; ++word, key += kStrip, query += kStrip) {
-      Vector keys[kAcross];
-      GYRE_UNROLL for (int v = 0; v < kAcross; ++v) {
-        if (Fetches && v % kVectors == 0) ahead_.fetch();
-        keys[v] = V::load(key + v / kVectors * stride + v % kVectors * V::kLanes);
+    for (int s = 0; s < Strips && !every; ++s) mask_scores<Rows>(strip + s, first, place + s * Rows * kStrip);
+  }
+
+  template <int Rows>
+  GYRE_INLINE float* place_of(float* scores, int row, int v) {
+    return scores + (v / kVectors * Rows + row) * kStrip + v % kVectors * V::kLanes;
+  }
+
+  template <int Words, int Rows, int Strips, bool Fetches>
+  GYRE_INLINE_MEMBER void multiply_words(const float* key, std::int64_t stride, const float* query,
+                                         Vector (&chain)[Rows][Strips * kVectors]) {
+    const float* const ahead = Fetches ? ahead_.take(Words * Strips) : nullptr;
+    GYRE_UNROLL for (int word = 0; word < Words; ++word) {
+      Vector keys[Strips * kVectors];
+      GYRE_UNROLL for (int v = 0; v < Strips * kVectors; ++v) {
+        if (Fetches && v % kVectors == 0) Ahead::fetch(ahead, word * Strips + v / kVectors);
+        keys[v] = V::load(key + word * kStrip + v / kVectors * stride + v % kVectors * V::kLanes);
       }
       GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-        const Vector broadcast = V::set1(query[i]);
-        GYRE_UNROLL for (int v = 0; v < kAcross; ++v) chain[i][v] = V::multiply(keys[v], broadcast, chain[i][v]);
-      }
-    }
-    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kAcross; ++v) {
-        float* const score = place + v / kVectors * Rows * kStrip + i * kStrip + v % kVectors * V::kLanes;
-        V::store(score, begin == 0 ? chain[i][v] : V::add(V::load(score), chain[i][v]));
+        const Vector broadcast = V::set1(query[word * kStrip + i]);
+        GYRE_UNROLL for (int v = 0; v < Strips * kVectors; ++v) chain[i][v] = V::multiply(keys[v], broadcast, chain[i][v]);
       }
     }
   }
 
   template <int Rows, int Strips>
-  GYRE_INLINE_MEMBER void finish_scores(int strip, int first, float* place) {
+  GYRE_INLINE void add_scores(float* place, Vector (&chain)[Rows][Strips * kVectors]) {
     GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-      Vector maximum = V::load(maxima_[first + i]);
-      for (int s = 0; s < Strips; ++s) {
-        for (int v = 0; v < kVectors; ++v) {
-          float* const at = place + (s * Rows + i) * kStrip + v * V::kLanes;
-          Vector score = V::load(at);
-          if constexpr (V::kPair > 1) score = V::mul(score, V::set1(tile_.factor));
-          if constexpr (Capped) score = capped<V>(score, V::set1(tile_.cap));
-          if (sight_[strip + s] != Sight::every) score = masked(score, (strip + s) * kStrip + v * V::kLanes, first + i);
-          if (V::kPair > 1 || Capped || sight_[strip + s] != Sight::every) V::store(at, score);
-          maximum = V::max(maximum, score);
-        }
+      GYRE_UNROLL for (int v = 0; v < Strips * kVectors; ++v) chain[i][v] =
+          V::add(V::load(place_of<Rows>(place, i, v)), chain[i][v]);
+    }
+  }
+
+  template <int Rows, int Strips>
+  GYRE_INLINE_MEMBER void finish_scores(Vector (&score)[Rows][Strips * kVectors]) const {
+    const Vector factor = V::set1(tile_.factor), cap = V::set1(tile_.cap);
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < Strips * kVectors; ++v) {
+        if constexpr (V::kPair > 1) score[i][v] = V::mul(score[i][v], factor);
+        if constexpr (Capped) score[i][v] = capped<V>(score[i][v], cap);
       }
+    }
+  }
+
+  template <int Rows, int Strips>
+  GYRE_INLINE_MEMBER void take_maxima(int first, const Vector (&score)[Rows][Strips * kVectors]) {
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+      Vector maximum = V::max(V::load(maxima_[first + i]), score[i][0]);
+      GYRE_UNROLL for (int v = 1; v < Strips * kVectors; ++v) maximum = V::max(maximum, score[i][v]);
       V::store(maxima_[first + i], maximum);
     }
   }
 
-  Vector masked(Vector score, int key, int row) const {
-    std::uint64_t keys = 0;
-    for (int i = 0; i < V::kLanes; ++i) keys |= (tile_.visible[key + i] >> row & 1) << i;
-    return V::select(V::lanes(keys), score, V::set1(kMaskedScore));
+  /// Scores that lie in their place already.
+  template <int Rows>
+  [[gnu::noinline]] void mask_scores(int strip, int first, float* place) {
+    for (int i = 0; i < Rows; ++i) {
+      Vector maximum = V::load(maxima_[first + i]);
+      for (int v = 0; v < kVectors; ++v) {
+        std::uint64_t keys = 0;
+        const std::uint64_t* const visible = tile_.visible + strip * kStrip + v * V::kLanes;
+        for (int key = 0; key < V::kLanes; ++key) keys |= (visible[key] >> (first + i) & 1) << key;
+        float* const at = place_of<Rows>(place, i, v);
+        const Vector score = V::select(V::lanes(keys), V::load(at), V::set1(kMaskedScore));
+        V::store(at, score);
+        maximum = V::max(maximum, score);
+      }
+      V::store(maxima_[first + i], maximum);
+    }
   }
 
   static float largest_of(Vector maximum) {
@@ -276,37 +326,68 @@ class Few {
   /// The products of a block of rows with one chain of keys and some blocks of channels.
   template <int Rows, int Blocks, bool Fetches>
   [[gnu::noinline]] void multiply_chain(int block, int begin, int end, int first, bool begun) {
-    constexpr int kAcross = V::kLanes > kChannels ? (Blocks + 1) / 2 : Blocks * kChannels / V::kLanes;
+    constexpr int kAcross = across<Blocks>();
     const float* value = tile_.value + block * order_.block + begin * kStripRows * kChannels;
     const float* weights = scores(first) + begin * Rows * kStripRows;
     Vector chain[Rows][kAcross];
     GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
       GYRE_UNROLL for (int a = 0; a < kAcross; ++a) chain[i][a] = V::zero();
     }
-    for (int strip = begin; strip < end; ++strip, value += kStripRows * kChannels, weights += Rows * kStripRows) {
-      GYRE_UNROLL for (int panel = 0; panel < kStrip / kPanel; ++panel) {
-        if (!seen_[strip * kStrip / kPanel + panel]) {
-          if (Fetches) ahead_.skip(kPanelRows * kChannels * Blocks);
-          continue;
+    constexpr int kStrips = kRowsTogether / kStripRows;
+    int strip = begin;
+    for (; strip + kStrips <= end; strip += kStrips, value += kRowsTogether * kChannels, weights += kRowsTogether * Rows) {
+      if (!all_seen<kStrips>(strip)) {
+        for (int s = 0; s < kStrips; ++s) {
+          multiply_strip<Rows, Blocks>(strip + s, value + s * kStripRows * kChannels, weights + s * kStripRows * Rows, chain);
         }
-        GYRE_UNROLL for (int row = panel * kPanelRows; row < (panel + 1) * kPanelRows; ++row) {
-          if (Fetches && row % 2 == 0) {
-            GYRE_UNROLL for (int b = 0; b < Blocks; ++b) ahead_.fetch();
-          }
-          Vector values[kAcross];
-          GYRE_UNROLL for (int a = 0; a < kAcross; ++a) values[a] = values_of<Blocks>(value + row * kChannels, a);
-          GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-            const Vector weight = V::set1(weights[i * kStripRows + row]);
-            GYRE_UNROLL for (int a = 0; a < kAcross; ++a) chain[i][a] = V::multiply(values[a], weight, chain[i][a]);
-          }
-        }
+        if (Fetches) ahead_.skip(kRowsTogether * kChannels * Blocks);
+        continue;
       }
+      const float* const ahead = Fetches ? ahead_.take(kRowsTogether / 2 * Blocks) : nullptr;
+      GYRE_UNROLL for (int row = 0; row < kRowsTogether; ++row) {
+        if (Fetches && row % 2 == 0) {
+          GYRE_UNROLL for (int b = 0; b < Blocks; ++b) Ahead::fetch(ahead, row / 2 * Blocks + b);
+        }
+        multiply_row<Rows, Blocks>(value + row * kChannels, weights + row / kStripRows * kStripRows * Rows + row % kStripRows,
+                                   chain);
+      }
+    }
+    for (; strip < end; ++strip, value += kStripRows * kChannels, weights += kStripRows * Rows) {
+      multiply_strip<Rows, Blocks>(strip, value, weights, chain);
     }
     GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
       float* const sums = tile_.sums + kFewStatistics + (first + i) * few_stride(tile_.value_dim) + block * kChannels;
       GYRE_UNROLL for (int a = 0; a < kAcross; ++a) {
         V::store(sums + a * V::kLanes, begun ? V::add(V::load(sums + a * V::kLanes), chain[i][a]) : chain[i][a]);
       }
+    }
+  }
+
+  template <int Strips>
+  bool all_seen(int strip) const {
+    bool all = true;
+    for (int panel = 0; panel < Strips * kStrip / kPanel; ++panel) all &= seen_[strip * kStrip / kPanel + panel];
+    return all;
+  }
+
+  /// Those panels of a strip of keys that some row sees.
+  template <int Rows, int Blocks>
+  GYRE_INLINE_MEMBER void multiply_strip(int strip, const float* value, const float* weights,
+                                         Vector (&chain)[Rows][across<Blocks>()]) const {
+    for (int row = 0; row < kStripRows; ++row) {
+      if (!seen_[strip * kStrip / kPanel + row / kPanelRows]) continue;
+      multiply_row<Rows, Blocks>(value + row * kChannels, weights + row, chain);
+    }
+  }
+
+  template <int Rows, int Blocks>
+  GYRE_INLINE_MEMBER void multiply_row(const float* value, const float* weights, Vector (&chain)[Rows][across<Blocks>()]) const {
+    constexpr int kAcross = across<Blocks>();
+    Vector values[kAcross];
+    GYRE_UNROLL for (int a = 0; a < kAcross; ++a) values[a] = values_of<Blocks>(value, a);
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+      const Vector weight = V::set1(weights[i * kStripRows]);
+      GYRE_UNROLL for (int a = 0; a < kAcross; ++a) chain[i][a] = V::multiply(values[a], weight, chain[i][a]);
     }
   }
 
