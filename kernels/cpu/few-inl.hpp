@@ -441,7 +441,7 @@ void fold_few(int rows, int value_dim, const float* sums, float* total) {
     const float* const unit = sums + kFewStatistics + row * stride;
     float* const numerator = total + kFewStatistics + row * stride;
     for (int c = 0; c < value_dim; c += V::kLanes) {
-      fold<V>(numerator + c, numerator + kMostFewRows * stride + c, merge, V::load(unit + c));
+      fold<V, true>(numerator + c, numerator + kMostFewRows * stride + c, merge, V::load(unit + c));
     }
   }
 }
