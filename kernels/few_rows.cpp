@@ -30,7 +30,7 @@ void take_few(const float* partial, int rows, int value_dim, float* total) {
   const int stride = few_stride(value_dim);
   std::fill_n(total, kFewStatistics, 0.0F);
   std::fill_n(total + kFewStatistics, rows * stride, 0.0F);
-  std::fill_n(total + kFewStatistics + kMostFewRows * stride, rows * stride, 0.0F);
+  std::fill_n(total + kFewStatistics + std::ptrdiff_t{kMostFewRows} * stride, rows * stride, 0.0F);
   each_float(partial, total, rows, value_dim, [](const float& from, float& to) { to = from; });
 }
 

@@ -53,7 +53,7 @@ inline BlockTable drawn_table(const std::string& name, std::int64_t block_tokens
   for (int head = 0; head < drawn.heads; ++head) {
     for (std::int64_t row = 0; row < drawn.rows; ++row) {
       for (std::int64_t column = 0; column < drawn.columns; ++column)
-        cells.push_back(drawn.visible(head, row, column) ? static_cast<std::uint8_t>(1 + column % 255) : 0);
+        cells.push_back(static_cast<std::uint8_t>(drawn.visible(head, row, column) ? 1 + column % 255 : 0));
     }
   }
   return BlockTable({.block_tokens = block_tokens, .heads = drawn.heads, .rows = drawn.rows, .columns = drawn.columns}, cells);
