@@ -55,6 +55,9 @@ constexpr std::int64_t query_strips(const CellShape& shape, std::int64_t tokens)
 constexpr std::int64_t query_strip_elements(const CellShape& shape) {
   return aligned_elements(shape, cell_dims(shape) * kStrip);
 }
+/// Floats from one channel's numerators in a partial to the next one's. What their additions lost lies between: folding a unit in
+/// reads and writes both, and a few thousand bytes apart they would contend for the same places in the first cache level.
+inline constexpr int kNumeratorStride = 2 * kStrip;
 constexpr std::int64_t partial_strip_floats(const CellShape& shape) {
   return (2 * round_up(shape.value_dim, kChannels) + 3) * kStrip;
 }

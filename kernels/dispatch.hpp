@@ -22,7 +22,7 @@ struct Tile {
   static constexpr int kMostStrips = 4;
   struct Strip {
     const float* query;  // [words][16]
-    float* partial;  // numerator and its correction [value_dim rounded to 8][16] each, maximum, sum and its correction [16] each
+    float* partial;      // [value_dim rounded to 8][numerator, what it lost][16], then maximum, sum and what it lost [16] each
   };
   Strip strips[kMostStrips];
   int strip_count = 0;

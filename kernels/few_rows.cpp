@@ -12,7 +12,7 @@ void each_float(Partial* partial, Total* total, int rows, int value_dim, Copy&& 
   for (int part = 0; part < 2; ++part) {
     for (int channel = 0; channel < value_dim; ++channel) {
       for (int row = 0; row < rows; ++row) {
-        copy(partial[(part * value_dim + channel) * kStrip + row],
+        copy(partial[channel * kNumeratorStride + part * kStrip + row],
              total[kFewStatistics + (part * kMostFewRows + row) * stride + channel]);
       }
     }

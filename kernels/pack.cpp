@@ -190,12 +190,12 @@ void finish_lanes(const float* lanes, Floats sums, int channels, float* const* r
   int channel = 0;
   for (; channel + 4 <= channels; channel += 4) {
     Floats square[4];
-    for (int k = 0; k < 4; ++k) square[k] = load<float>(lanes + std::ptrdiff_t{channel + k} * kStrip) / sums;
+    for (int k = 0; k < 4; ++k) square[k] = load<float>(lanes + std::ptrdiff_t{channel + k} * kNumeratorStride) / sums;
     transpose(square);
     for (int row = 0; row < 4; ++row) store(rows[row] + channel, square[row]);
   }
   for (; channel < channels; ++channel) {
-    for (int row = 0; row < 4; ++row) rows[row][channel] = lanes[channel * kStrip + row] / sums[row];
+    for (int row = 0; row < 4; ++row) rows[row][channel] = lanes[channel * kNumeratorStride + row] / sums[row];
   }
 }
 
@@ -204,7 +204,8 @@ void finish_channels(const float* numerator, const float (&divisor)[kStrip], int
   int lane = 0;
   for (; lane + 4 <= count; lane += 4) finish_lanes(numerator + lane, load<float>(divisor + lane), channels, rows + lane);
   for (; lane < count; ++lane) {
-    for (int channel = 0; channel < channels; ++channel) rows[lane][channel] = numerator[channel * kStrip + lane] / divisor[lane];
+    for (int channel = 0; channel < channels; ++channel)
+      rows[lane][channel] = numerator[channel * kNumeratorStride + lane] / divisor[lane];
   }
 }
 
@@ -222,7 +223,7 @@ void finish_strip(const float* partial, int value_dim, int count, Type type, std
   for (int lane = 0; lane < count; ++lane) floats[lane] = piece[lane];
   for (int begin = 0; begin < value_dim; begin += kPieceChannels) {
     const int channels = std::min(kPieceChannels, value_dim - begin);
-    finish_channels(partial + std::ptrdiff_t{begin} * kStrip, divisor, channels, count, floats);
+    finish_channels(partial + std::ptrdiff_t{begin} * kNumeratorStride, divisor, channels, count, floats);
     for (int lane = 0; lane < count; ++lane) convert(piece[lane], Type::f32, rows[lane] + begin * type_bytes(type), type, channels);
   }
 }

@@ -301,8 +301,8 @@ class Body {
                                                    const Vector (&unit)[Rows][Count]) const {
     GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
       GYRE_UNROLL for (int v = 0; v < Count; ++v) {
-        float* const numerator = partial_[first + v] + (channel + i) * kStrip;
-        fold<V, AllSeen>(numerator, numerator + tile_.value_dim * kStrip, merge[first + v], unit[i][v]);
+        float* const numerator = partial_[first + v] + (channel + i) * kNumeratorStride;
+        fold<V, AllSeen>(numerator, numerator + kStrip, merge[first + v], unit[i][v]);
       }
     }
   }

@@ -156,7 +156,7 @@ TEST_CASE("finishing divides by the sum, takes the natural logarithm, and writes
   for (std::int64_t row = 0; row < tokens * shape.group; ++row) {
     float* const lane = cell.floats() + row / kStrip * partial_strip_floats(shape) + row % kStrip;
     if (row == blind) continue;
-    for (int c = 0; c < shape.value_dim; ++c) lane[c * kStrip] = static_cast<float>(row + c);
+    for (int c = 0; c < shape.value_dim; ++c) lane[c * kNumeratorStride] = static_cast<float>(row + c);
     lane[48 * kStrip] = static_cast<float>(row - 9);
     lane[49 * kStrip] = 3;
   }

@@ -35,7 +35,7 @@ struct SmallTile {
     std::fill_n(partial.floats(), 19 * kStrip, 0.0F);
     std::fill_n(partial.floats() + 16 * kStrip, kStrip, kEmptyMaximum);
   }
-  float numerator(int channel, int lane) const { return partial.floats()[channel * kStrip + lane]; }
+  float numerator(int channel, int lane) const { return partial.floats()[channel * kNumeratorStride + lane]; }
   float maximum(int lane) const { return partial.floats()[16 * kStrip + lane]; }
   float sum(int lane) const { return partial.floats()[17 * kStrip + lane]; }
 };
