@@ -41,14 +41,11 @@ class Few {
 
   void run() {
     find_seen();
-    for (int row = 0; row < kStrip; ++row) {
-      maximum_[row] = sum_[row] = 0;
-      for (int lane = 0; lane < V::kLanes; ++lane) maxima_[row][lane] = kMaskedScore;
-    }
+    for (int row = 0; row < kStrip; ++row) maximum_[row] = sum_[row] = 0;
     if (any_) {
       ahead_.skip(kAhead);
       score();
-      for (int row = 0; row < tile_.few_rows; ++row) maximum_[row] = largest_of(V::load(maxima_[row]));
+      by_rows([&](auto rows, int first) { find_maxima<rows>(first); });
       multiply();
     }
     for (int row = 0; row < kStrip; ++row) {
@@ -79,6 +76,8 @@ class Few {
     return V::kLanes > kChannels ? (Blocks + 1) / 2 : Blocks * kChannels / V::kLanes;
   }
 
+  static constexpr int kHalfRows = kBlockRows < 4 ? kBlockRows : 4;
+
   template <int Value>
   struct Count {
     constexpr operator int() const { return Value; }
@@ -92,7 +91,7 @@ class Few {
       if (kBlockRows >= 8 && left > 4) {
         run(Count<kBlockRows>{}, first), first += kBlockRows;
       } else if (kBlockRows >= 4 && left > 2) {
-        run(Count < kBlockRows < 4 ? kBlockRows : 4 > {}, first), first += 4;
+        run(Count<kHalfRows>{}, first), first += kHalfRows;
       } else if (left > 1) {
         run(Count<2>{}, first), first += 2;
       } else {
@@ -149,8 +148,6 @@ class Few {
     const float* key = tile_.key + strip * stride;
     const float* query = tile_.strips[0].query + first;
     float* const place = scores(first) + strip * Rows * kStrip;
-    bool every = true;
-    for (int s = 0; s < Strips; ++s) every &= sight_[strip + s] == Sight::every;
     for (int begin = 0; begin < tile_.words; begin += score_words<V>()) {
       const int end = tile_.words < begin + score_words<V>() ? tile_.words : begin + score_words<V>();
       Vector chain[Rows][Strips * kVectors];
@@ -166,12 +163,13 @@ class Few {
       }
       if (begin > 0) add_scores<Rows, Strips>(place, chain);
       if (end == tile_.words) finish_scores<Rows, Strips>(chain);
-      if (end == tile_.words && every) take_maxima<Rows, Strips>(first, chain);
       GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
         GYRE_UNROLL for (int v = 0; v < Strips * kVectors; ++v) V::store(place_of<Rows>(place, i, v), chain[i][v]);
       }
     }
-    for (int s = 0; s < Strips && !every; ++s) mask_scores<Rows>(strip + s, first, place + s * Rows * kStrip);
+    for (int s = 0; s < Strips; ++s) {
+      if (sight_[strip + s] != Sight::every) mask_scores<Rows>(strip + s, first, place + s * Rows * kStrip);
+    }
   }
 
   template <int Rows>
@@ -215,31 +213,34 @@ class Few {
     }
   }
 
-  template <int Rows, int Strips>
-  GYRE_INLINE_MEMBER void take_maxima(int first, const Vector (&score)[Rows][Strips * kVectors]) {
-    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
-      Vector maximum = V::max(V::load(maxima_[first + i]), score[i][0]);
-      GYRE_UNROLL for (int v = 1; v < Strips * kVectors; ++v) maximum = V::max(maximum, score[i][v]);
-      V::store(maxima_[first + i], maximum);
-    }
-  }
-
   /// Scores that lie in their place already.
   template <int Rows>
-  [[gnu::noinline]] void mask_scores(int strip, int first, float* place) {
+  [[gnu::noinline]] void mask_scores(int strip, int first, float* place) const {
     for (int i = 0; i < Rows; ++i) {
-      Vector maximum = V::load(maxima_[first + i]);
       for (int v = 0; v < kVectors; ++v) {
         std::uint64_t keys = 0;
         const std::uint64_t* const visible = tile_.visible + strip * kStrip + v * V::kLanes;
         for (int key = 0; key < V::kLanes; ++key) keys |= (visible[key] >> (first + i) & 1) << key;
         float* const at = place_of<Rows>(place, i, v);
-        const Vector score = V::select(V::lanes(keys), V::load(at), V::set1(kMaskedScore));
-        V::store(at, score);
-        maximum = V::max(maximum, score);
+        V::store(at, V::select(V::lanes(keys), V::load(at), V::set1(kMaskedScore)));
       }
-      V::store(maxima_[first + i], maximum);
     }
+  }
+
+  /// A pass of its own: maxima kept in memory from block to block of scores hold up the multiply-adds behind them (scores took 1.2
+  /// of their time), and there are no registers for them.
+  template <int Rows>
+  [[gnu::noinline]] void find_maxima(int first) {
+    Vector maximum[Rows];
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) maximum[i] = V::set1(kMaskedScore);
+    for (int strip = 0; strip < strips_; ++strip) {
+      if (sight_[strip] == Sight::none) continue;
+      float* const place = scores(first) + strip * Rows * kStrip;
+      GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) maximum[i] = V::max(maximum[i], V::load(place_of<Rows>(place, i, v)));
+      }
+    }
+    for (int i = 0; i < Rows; ++i) maximum_[first + i] = largest_of(maximum[i]);
   }
 
   static float largest_of(Vector maximum) {
@@ -413,7 +414,6 @@ class Few {
   bool any_ = false;
   Sight sight_[kLongestUnit / kStrip];  // of a strip of keys, by the rows
   bool seen_[kLongestUnit / kPanel];
-  alignas(kAlignment) float maxima_[kStrip][V::kLanes];  // of a row, keys in lanes
   alignas(kAlignment) float maximum_[kStrip], sum_[kStrip];
 };
 
