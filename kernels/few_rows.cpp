@@ -13,7 +13,7 @@ void each_float(Partial* partial, Total* total, int rows, int value_dim, Copy&& 
     for (int channel = 0; channel < value_dim; ++channel) {
       for (int row = 0; row < rows; ++row) {
         copy(partial[channel * kNumeratorStride + part * kStrip + row],
-             total[kFewStatistics + (part * kMostFewRows + row) * stride + channel]);
+             total[kFewStatistics + (2 * row + part) * stride + channel]);
       }
     }
   }
@@ -29,8 +29,7 @@ void each_float(Partial* partial, Total* total, int rows, int value_dim, Copy&& 
 void take_few(const float* partial, int rows, int value_dim, float* total) {
   const int stride = few_stride(value_dim);
   std::fill_n(total, kFewStatistics, 0.0F);
-  std::fill_n(total + kFewStatistics, rows * stride, 0.0F);
-  std::fill_n(total + kFewStatistics + std::ptrdiff_t{kMostFewRows} * stride, rows * stride, 0.0F);
+  std::fill_n(total + kFewStatistics, std::ptrdiff_t{2} * rows * stride, 0.0F);
   each_float(partial, total, rows, value_dim, [](const float& from, float& to) { to = from; });
 }
 

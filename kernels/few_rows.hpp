@@ -4,8 +4,8 @@
 // with statistics of 16 rows each:
 //
 //   sums of a unit  maximum [16], sum [16], unused [16], numerator [rows][channels to 16]
-//   total of rows   maximum [16], sum [16], what its additions lost [16], numerator [rows][channels to 16],
-//                   what its additions lost, in the same form, behind the numerator of 16 rows
+//   total of rows   maximum [16], sum [16], what its additions lost [16],
+//                   then numerator and what its additions lost [rows][2][channels to 16]
 #pragma once
 
 #include <cstdint>

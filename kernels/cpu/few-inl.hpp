@@ -439,9 +439,9 @@ void fold_few(int rows, int value_dim, const float* sums, float* total) {
     if (!(sums[row] > kEmptyMaximum)) continue;
     const Merge<V> merge{V::lanes(0xffff), V::set1(keep[row]), V::set1(take[row])};
     const float* const unit = sums + kFewStatistics + row * stride;
-    float* const numerator = total + kFewStatistics + row * stride;
+    float* const numerator = total + kFewStatistics + 2 * row * stride;
     for (int c = 0; c < value_dim; c += V::kLanes) {
-      fold<V, true>(numerator + c, numerator + kMostFewRows * stride + c, merge, V::load(unit + c));
+      fold<V, true>(numerator + c, numerator + stride + c, merge, V::load(unit + c));
     }
   }
 }
