@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kernels/floats.hpp"
+#include "kernels/gradient_keys.hpp"
 #include "kernels/lanes.hpp"
 #include "kernels/partial.hpp"
 
@@ -18,6 +19,9 @@ namespace {
 void require(bool condition, const std::string& message) {
   if (!condition) throw std::invalid_argument(message);
 }
+
+/// Scores of a GradientTile's keys at a time, in units of which words of pairs take one.
+constexpr std::int64_t kHalfOfScores = std::int64_t{GradientTile::kKeys} * GradientTile::kRows / 2;
 
 /// Up to GradientTile::kStrips strips of one query cell.
 struct Block {
@@ -49,23 +53,13 @@ void clean(AttendBackwardWork::Head& head) {
   }
 }
 
-/// A key/value cell's V, in fp32, from blocks [v / 8][keys][8] to strips [keys / 16][v][16].
-void strips_of_values(const float* blocks, std::int64_t keys, int value_dim, float* strips) {
-  for (std::int64_t strip = 0; strip < keys; strip += kStrip, strips += std::int64_t{value_dim} * kStrip) {
-    for (int channel = 0; channel < value_dim; ++channel) {
-      const float* const block = blocks + (channel / kChannels * keys + strip) * kChannels + channel % kChannels;
-      for (int key = 0; key < kStrip; ++key) strips[channel * kStrip + key] = block[std::ptrdiff_t{key} * kChannels];
-    }
-  }
-}
-
 }  // namespace
 
 struct alignas(kAlignment) BackwardScratch::Worker {
   Floats rows;        // a block's strips, as they are and in rows, its terms and its gradient: see Parts
-  Floats scores;      // weights and slopes
+  Floats scores;      // and what becomes of them: weights and slopes
   Floats shares;      // of a query cell in the gradients of the unit's keys
-  Floats key_values;  // strips of keys, if cells are expanded, strips of values, and values in blocks, if expanded
+  Floats key_values;  // of the unit, as take_keys lays them out
   std::vector<std::uint64_t> visible;
 
   std::size_t bytes() const {
@@ -95,9 +89,17 @@ struct AttendBackward::State {
   std::unique_ptr<std::atomic<std::int32_t>[]> turns;  // [blocks] the unit whose share comes next
   std::atomic<bool> abandoned = false;                 // a task has thrown: nobody's turn may come any more
 
-  bool expands() const { return work.shape.type != Type::f32; }
-  std::int64_t query_floats() const { return cell_dims(work.shape) * kStrip; }  // of a strip
-  std::int64_t grad_out_floats() const { return cell_dims(grad_out_shape(work.shape)) * kStrip; }
+  bool pairs() const { return pair_of(work.shape.type) == 2 && kernels.gradients_pairs != nullptr; }
+  bool expands() const { return work.shape.type != Type::f32 && !pairs(); }
+  int pair() const { return pairs() ? 2 : 1; }
+  std::int64_t query_words() const { return cell_dims(work.shape) / pair() * kStrip; }  // of a strip
+  std::int64_t grad_out_words() const { return cell_dims(grad_out_shape(work.shape)) / pair() * kStrip; }
+
+  /// Of a unit, as take_keys lays it out.
+  std::int64_t key_words(std::int64_t tokens) const { return round_up(tokens, kStrip) / kStrip * query_words(); }
+  std::int64_t value_words(std::int64_t tokens) const {
+    return round_up(tokens, kStrip) * (pairs() ? round_up(work.shape.value_dim, 2) / 2 : work.shape.value_dim);
+  }
 
   void append_blocks(int head);
   Lanes lanes_of(int head, const Block& block) const;
@@ -154,7 +156,7 @@ std::int32_t AttendBackward::State::unit_from(int head, const Block& block, cons
   return unit;
 }
 
-/// Floats of a worker's `rows`, in this order.
+/// Words of a worker's `rows`, in this order.
 struct Parts {
   std::int64_t queries, grad_outs, query_rows, grad_out_rows, terms, blind, grad_query, all;
 };
@@ -179,13 +181,13 @@ void AttendBackward::State::reserve() {
     for (const BackwardKeyCell& cell : head.keys) longest = std::max(longest, cell.positions.size());
   }
   const std::int64_t rounded = round_up(longest, kStrip);
-  const std::int64_t keys = expands() ? rounded * cell_dims(work.shape) : 0, values = rounded * work.shape.value_dim;
+  const std::int64_t keys = work.shape.type == Type::f32 ? 0 : key_words(longest);
   const std::int64_t blocks_of_values = expands() ? rounded * round_up(work.shape.value_dim, kChannels) : 0;
   for (BackwardScratch::Worker& worker : scratch->workers_) {
-    worker.rows.reserve(parts_of(work.shape, query_floats(), grad_out_floats()).all);
-    worker.scores.reserve(std::int64_t{2} * GradientTile::kKeys * GradientTile::kRows);
+    worker.rows.reserve(parts_of(work.shape, query_words(), grad_out_words()).all);
+    worker.scores.reserve((pairs() ? 7 : 4) * kHalfOfScores);
     worker.shares.reserve(grad_sums_floats(work.shape, longest));
-    worker.key_values.reserve(keys + values + blocks_of_values);
+    worker.key_values.reserve(keys + value_words(longest) + blocks_of_values);
     worker.visible.resize(std::max(worker.visible.size(), static_cast<std::size_t>(rounded)));
   }
 }
@@ -201,43 +203,55 @@ GradientTile AttendBackward::State::tile_of(const Task& task, BackwardScratch::W
   tile.cap = static_cast<float>(work.score.softcap ? *work.score.softcap * std::numbers::log2e : 0);
   tile.scale = static_cast<float>(work.score.scale);
   tile.keys = static_cast<int>(cell.positions.size());
-  tile.key_strip = query_floats();
+  tile.key_strip = query_words();
   tile.key_share = worker.shares.get(), tile.value_share = tile.key_share + grad_key_floats(shape, tile.keys);
   std::fill_n(tile.key_share, grad_sums_floats(shape, tile.keys), 0.0F);
-  const Parts parts = parts_of(shape, query_floats(), grad_out_floats());
+  const Parts parts = parts_of(shape, query_words(), grad_out_words());
   float* const rows = worker.rows.get();
   tile.queries = rows + parts.query_rows, tile.grad_outs = rows + parts.grad_out_rows;
   tile.row_terms = rows + parts.terms, tile.grad_query = rows + parts.grad_query;
   std::fill_n(rows + parts.blind, kStrip, kBlindLogSumExp);
   std::fill_n(rows + parts.blind + kStrip, kStrip, 0.0F);
-  tile.weights = worker.scores.get(), tile.slopes = tile.weights + std::ptrdiff_t{GradientTile::kKeys} * GradientTile::kRows;
+  tile.scores = tile.weights = worker.scores.get();
+  tile.products = tile.slopes = tile.slope_pairs = tile.scores + 2 * kHalfOfScores;
+  if (pairs()) {
+    tile.weights = tile.products + 2 * kHalfOfScores;
+    tile.slopes = tile.weights + kHalfOfScores, tile.slope_pairs = tile.slopes + kHalfOfScores;
+  }
   take_keys(cell, worker, tile);
   return tile;
 }
 
-/// The unit's keys and values in strips of fp32.
+/// The unit's keys and values in the forms that GradientTile wants: whatever is not so already, in this order: keys, values, and
+/// values in blocks, if they are expanded.
 void AttendBackward::State::take_keys(const BackwardKeyCell& cell, BackwardScratch::Worker& worker, GradientTile& tile) const {
   const CellShape& shape = work.shape;
-  const std::int64_t rounded = round_up(cell.positions.size(), kStrip), blocks_of_values = round_up(shape.value_dim, kChannels);
-  const std::byte* const value = cell.cell + value_offset_elements(shape, cell.positions.size()) * type_bytes(shape.type);
+  const std::int64_t count = cell.positions.size(), rounded = round_up(count, kStrip);
+  const std::byte* const value = cell.cell + value_offset_elements(shape, count) * type_bytes(shape.type);
   float* const keys = worker.key_values.get();
-  float* const values = expands() ? keys + rounded * cell_dims(shape) : keys;
-  const float* blocks_at = reinterpret_cast<const float*>(value);
-  tile.key = reinterpret_cast<const float*>(cell.cell), tile.value = values;
-  if (expands()) {
-    float* const expanded = values + rounded * shape.value_dim;
-    kernels.expand(shape.type, kStrip, cell.cell, rounded * cell_dims(shape), 1.0F, keys);
-    kernels.expand(shape.type, kChannels, value, rounded * blocks_of_values, 1.0F, expanded);
-    tile.key = keys, blocks_at = expanded;
+  float* const values = shape.type == Type::f32 ? keys : keys + key_words(count);
+  tile.key = tile.key_pairs = reinterpret_cast<const float*>(cell.cell), tile.value = values;
+  if (pairs()) {
+    tile.key_pairs = keys;
+    pair_keys(cell.cell, rounded, cell_dims(shape), keys);
+    pair_channels(value, rounded, shape.value_dim, values);
+    return;
   }
-  strips_of_values(blocks_at, rounded, shape.value_dim, values);
+  const float* value_blocks = reinterpret_cast<const float*>(value);
+  if (expands()) {
+    float* const expanded = values + value_words(count);
+    kernels.expand(shape.type, kStrip, cell.cell, rounded * cell_dims(shape), 1.0F, keys);
+    kernels.expand(shape.type, kChannels, value, rounded * round_up(shape.value_dim, kChannels), 1.0F, expanded);
+    tile.key = tile.key_pairs = keys, value_blocks = expanded;
+  }
+  strips_of_values(value_blocks, rounded, shape.value_dim, values);
 }
 
-/// The block's rows in strips of fp32, with where their gradient lies.
+/// The block's rows in strips of words, with where their gradient lies.
 void AttendBackward::State::take_rows(const BackwardQueryCell& cell, const Block& block, BackwardScratch::Worker& worker,
                                       GradientTile& tile) const {
   const CellShape& shape = work.shape;
-  const Parts parts = parts_of(shape, query_floats(), grad_out_floats());
+  const Parts parts = parts_of(shape, query_words(), grad_out_words());
   const auto strip = [&](const std::byte* from, const CellShape& of, std::int64_t floats, float* place) {
     if (!expands()) return reinterpret_cast<const float*>(from);
     kernels.expand(of.type, kStrip, from, floats, 1.0F, place);
@@ -247,10 +261,10 @@ void AttendBackward::State::take_rows(const BackwardQueryCell& cell, const Block
   tile.strip_count = block.strips;
   for (int s = 0; s < block.strips; ++s) {
     const std::int64_t at = block.strip + s;
-    tile.strips[s] = {.query = strip(cell.query + at * query_strip_elements(shape) * type_bytes(shape.type), shape, query_floats(),
-                                     worker.rows.get() + parts.queries + s * query_floats()),
+    tile.strips[s] = {.query = strip(cell.query + at * query_strip_elements(shape) * type_bytes(shape.type), shape, query_words(),
+                                     worker.rows.get() + parts.queries + s * query_words()),
                       .grad_out = strip(cell.grad_out + at * query_strip_elements(grad_shape) * type_bytes(shape.type), grad_shape,
-                                        grad_out_floats(), worker.rows.get() + parts.grad_outs + s * grad_out_floats()),
+                                        grad_out_words(), worker.rows.get() + parts.grad_outs + s * grad_out_words()),
                       .grad_query = reinterpret_cast<float*>(cell.grad_query) + at * grad_query_strip_floats(shape)};
     tile.statistics[s] = reinterpret_cast<const float*>(cell.row_statistics) + at * 2 * kStrip;
   }
@@ -300,7 +314,7 @@ bool AttendBackward::State::run_tile(const Task& task, std::int64_t index, Backw
     tile.visible = sight.visible;
     take_rows(head.queries[block.cell], block, worker, tile);
     plan_fetching(task.head, index, tile);
-    kernels.gradients(tile);
+    (pairs() ? kernels.gradients_pairs : kernels.gradients)(tile);
   }
   std::atomic<std::int32_t>& turn = turns[heads[task.head].first + index];
   if (!await(turn, task.unit, polls, poll)) return false;

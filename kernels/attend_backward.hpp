@@ -9,8 +9,10 @@
 // Numerics (the design page's). dq: each (row, unit of keys) accumulates from zero and is then added to the row's total; dk, dv:
 // each (key, unit of queries) likewise. Additions to totals are compensated. Units of keys come in ascending order, units of
 // queries and the blocks of 64 rows that they are cut into in descending order; so bits depend on units and their order alone: not
-// on tiles, threads, or what neighbours see. The chains are in cpu/gradient-inl.hpp. Cells of 16 bits are expanded to fp32: keys
-// and values once a run, queries and gradients of outputs for every unit of keys.
+// on tiles, threads, or what neighbours see. The chains are in cpu/gradient-inl.hpp. Words of bf16 are multiplied as they are where
+// kernels have such instructions (dispatch.hpp); weights and slopes are then rounded to bf16, and sums, log-sum-exp and D are fp32
+// all the same. Other cells of 16 bits are expanded to fp32: keys and values once a run, queries and gradients of outputs for every
+// unit of keys.
 //
 // Inputs must be finite, as attend.hpp says. Reference: Dao, FlashAttention-2 (2307.08691), algorithm 2.
 #pragma once

@@ -56,6 +56,7 @@ struct KernelTable {
   /// Adds them to the rows' total, after which they have the bits that `attend` gives. value_dim: rounded up to kChannels.
   void (*fold_few)(int rows, int value_dim, const float* sums, float* total);
   void (*gradients)(const GradientTile& tile);        // adds to the tile's shares in the keys' gradients, sets that in the queries'
+  void (*gradients_pairs)(const GradientTile& tile);  // words of two bf16; null: such cells are expanded
   void (*fold_grad_query)(const GradientTile& tile);  // adds it to the rows' totals
   /// Adds a share of so many floats to its total and what that has lost, and sets it to 0.
   void (*fold_grad_keys)(std::int64_t count, float* share, float* total, float* lost);

@@ -53,16 +53,19 @@ struct ReferenceGradient {
 /// Bounds, with e = 4 eps and E_i = e (1 + max_j |s_ij|) + eps |lse_i| (scores as in ReferencePartial): a weight is off by p (E +
 /// L), where L is the error of lse_i, itself E at most; ds by p (E + L + e) |dp - D| for its weight, p times the errors of dp and D
 /// (e times their size, where products that cancel count twice, and for D |grad_out| times the error of out), and with a cap p |dp
-/// - D| e (2 + 2 |s| / cap) for its slope; the sums by e times those of their addends' sizes.
+/// - D| e (2 + 2 |s| / cap) for its slope; the sums by e times those of their addends' sizes. Weights p and slopes ds of bf16 cells
+/// may be rounded to bf16 before they meet rows: half a unit in the last place of 8 bits more for each, and products below 2^-126
+/// lost.
 struct ReferenceGradients {
   std::vector<double> out, lse;  // of the forward pass: [query tokens, query heads, value_dim], [query tokens, query heads]
   ReferenceGradient query, key, value;
 };
 
 /// Rows of queries and grad_out stand from position queries_begin on, those of keys and values from keys_begin on. saved: bf16 if
-/// the forward pass may have rounded its weights to that (ReferencePartial::out_bound).
+/// the forward pass may have rounded its weights to that (ReferencePartial::out_bound). rounded: bf16 if the backward pass may
+/// have.
 ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
                                        std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
-                                       const Bands& bands, Type saved = Type::f32);
+                                       const Bands& bands, Type saved = Type::f32, Type rounded = Type::f32);
 
 }  // namespace gyre

@@ -10,6 +10,8 @@ namespace {
 constexpr double kErrorUnit = 4 * 0x1p-23;  // as in reference.cpp, and so is the next one
 constexpr double kDeviations = 2;
 constexpr double kEpsilon = 0x1p-23;
+constexpr double kBf16Rounding = 0x1p-8;
+constexpr double kBf16Lost = 0x1p-126;  // of a number, or of a product
 
 std::vector<float> row_of(TypedRows rows, std::int64_t token, int head) {
   std::vector<float> row(rows.dim);
@@ -45,7 +47,12 @@ struct Pair {
   double slope = 0, slope_error = 0;    // scale ds
 };
 
-Pair pair_of(const Row& row, const std::vector<float>& key, const std::vector<float>& value, const ScoreRule& rule) {
+/// What the sum of its products may have lost.
+double lost(const std::vector<float>& row) {
+  return kBf16Lost * static_cast<double>(row.size());
+}
+
+Pair pair_of(const Row& row, const std::vector<float>& key, const std::vector<float>& value, const ScoreRule& rule, Type rounded) {
   const Product product = multiply(row.query, key), gradient = multiply(row.grad_out, value);
   double score = rule.scale * product.value, steepness = 1, steepness_error = 0;
   if (rule.softcap) {
@@ -62,15 +69,21 @@ Pair pair_of(const Row& row, const std::vector<float>& key, const std::vector<fl
       scaled *
       (steepness * ((row.weight_error + kErrorUnit) * std::abs(difference) + kErrorUnit * gradient.size + row.product_error) +
        steepness_error * std::abs(difference));
+  if (rounded == Type::bf16) {
+    pair.weight_error += kBf16Rounding * pair.weight + kBf16Lost;
+    pair.slope_error += kBf16Rounding * std::abs(pair.slope) + scaled * lost(value) + kBf16Lost;
+  }
   return pair;
 }
 
-void add(ReferenceGradient& to, std::int64_t row, const std::vector<float>& vector, double factor, double factor_error) {
+void add(ReferenceGradient& to, std::int64_t row, const std::vector<float>& vector, double factor, double factor_error,
+         Type rounded) {
   const std::size_t begin = static_cast<std::size_t>(row) * vector.size();
   for (std::size_t c = 0; c < vector.size(); ++c) {
     const double number = static_cast<double>(vector[c]);
     to.value[begin + c] += factor * number;
     to.bound[begin + c] += (factor_error + kErrorUnit * std::abs(factor)) * std::abs(number);
+    if (rounded == Type::bf16) to.bound[begin + c] += kBf16Lost;
   }
 }
 
@@ -83,7 +96,7 @@ ReferenceGradient zeros(TypedRows rows) {
 
 ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
                                        std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
-                                       const Bands& bands, Type saved) {
+                                       const Bands& bands, Type saved, Type rounded) {
   ReferenceGradients gradients{.out = {}, .lse = {}, .query = zeros(queries), .key = zeros(keys), .value = zeros(values)};
   const int group = queries.heads / keys.heads;
   for (std::int64_t token = 0; token < queries.tokens; ++token) {
@@ -106,10 +119,10 @@ ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedR
       for (std::int64_t key = 0; key < keys.tokens; ++key) {
         if (!bands.visible(queries_begin + token, keys_begin + key, query_head)) continue;
         const std::vector<float> key_row = row_of(keys, key, key_head);
-        const Pair pair = pair_of(row, key_row, row_of(values, key, key_head), rule);
-        add(gradients.query, token * queries.heads + query_head, key_row, pair.slope, pair.slope_error);
-        add(gradients.key, key * keys.heads + key_head, row.query, pair.slope, pair.slope_error);
-        add(gradients.value, key * keys.heads + key_head, row.grad_out, pair.weight, pair.weight_error);
+        const Pair pair = pair_of(row, key_row, row_of(values, key, key_head), rule, rounded);
+        add(gradients.query, token * queries.heads + query_head, key_row, pair.slope, pair.slope_error, rounded);
+        add(gradients.key, key * keys.heads + key_head, row.query, pair.slope, pair.slope_error, rounded);
+        add(gradients.value, key * keys.heads + key_head, row.grad_out, pair.weight, pair.weight_error, rounded);
       }
     }
   }

@@ -127,8 +127,9 @@ class Backward : public Subject {
 
   double error_of_all() {
     const bool pairs = shape_.type == Type::bf16 && select_kernels(shape_.isa).attend_pairs != nullptr;
+    const Type rounded = pairs ? Type::bf16 : Type::f32;
     const ReferenceGradients reference = reference_gradients(queries_.rows(), keys_.rows(), values_.rows(), grad_out_.rows(), 0, 0,
-                                                             work_.score, axis_.bands, pairs ? Type::bf16 : Type::f32);
+                                                             work_.score, axis_.bands, rounded, rounded);
     std::vector<float> query(reference.query.value.size()), key(reference.key.value.size()), value(reference.value.value.size());
     for (int head = 0; head < shape_.heads; ++head) {
       for (int unit = 0; unit < axis_.key_units.count(); ++unit) {

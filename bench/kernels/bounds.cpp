@@ -11,11 +11,6 @@
 namespace gyre::bench {
 namespace {
 
-/// The backward pass expands all cells to fp32.
-Type multiplied(const Shape& shape) {
-  return shape.pass == Pass::backward ? Type::f32 : shape.type;
-}
-
 /// Of the calling thread. What interrupts a long loop counts, as it does in a run by the wall clock; the middle of short ones has
 /// none.
 double peak_of_thread(const KernelTable& kernels, Type type, Clock clock, double seconds) {
@@ -31,7 +26,7 @@ double peak(const Shape& shape, Team& team, Clock clock, double seconds) {
   const KernelTable& kernels = select_kernels(shape.isa);
   std::vector<double> each(team.size(), 0);
   team.run(
-      team.size(), [&](int task, int) { each[task] = peak_of_thread(kernels, multiplied(shape), clock, seconds); }, [] {});
+      team.size(), [&](int task, int) { each[task] = peak_of_thread(kernels, shape.type, clock, seconds); }, [] {});
   return std::accumulate(each.begin(), each.end(), 0.0);
 }
 

@@ -4,7 +4,7 @@
 //
 //   scores   S[key][row]  = sum over dims of K[key][dim] (broadcast) * Q[dim][row]
 //   slopes   T[key][row]  = sum over channels of V[key][channel] (broadcast) * G[channel][row], G the gradient of the output
-//   weights  P = 2^(factor S - lse),  dS = P (scale T - scale D)  (times 1 - (s / cap)^2 with a cap), in place
+//   weights  P = 2^(factor S - lse),  dS = P (scale T - scale D)  (times 1 - (s / cap)^2 with a cap), while T is in registers
 //   queries  dQ[dim][row] = sum over keys of K[key][dim] (broadcast) * dS[key][row]
 //
 // and dims in lanes for what is a row per key, from the block's queries and G transposed once into rows:
@@ -12,15 +12,20 @@
 //   values   dV[key][channel] = sum over rows of P[key][row] (broadcast) * G[row][channel]
 //   keys     dK[key][dim]     = sum over rows of dS[key][row] (broadcast) * Q[row][dim]
 //
-// Registers: kGroup strips (64 floats with AVX-512) by kKeys keys or kRows dims: 16 accumulators, 8 loads per 16 multiply-adds.
-// Caches: of 64 keys, S and T are 16 kB each; they are made 64 dims at a time, so that what is multiplied with every key
-// (64 dims of 64 rows) is 16 kB too and stays in the nearest cache; a longer sum goes through memory once every 64 dims.
+// With pairs of bf16 each sum goes over words of two neighbours: of dims in S and T, as cells have them; of rows in dV and dK: a
+// vector of P rounded to bf16 is words of rows as it lies, and Q and G become so when they are transposed; of keys in dQ, for which
+// dS is written a second time, two keys interleaved, and K is laid out once a unit (gradient_keys.hpp).
 //
-// Order of additions. dQ: chains from zero over 32 keys, put together to the sum of (row, unit), which fold_grad_query adds to the
-// row's total. dK and dV: chains from zero over 32 rows, put together to the share of (key, query cell), which fold_grad_keys adds
-// to the key's total. Both totals are compensated by an addition whose error is exact whatever the operands are (Knuth): after it
-// the total is the rounded sum of itself and what is lost, so that adding 0 changes neither, and a panel of keys that no row sees
-// may be left out or not. (A sum from zero is never -0, so nor is a total.) An invisible pair has P = dS = 0 exactly.
+// Registers: kGroup strips (64 floats with AVX-512) by kKeys keys or kRows dims: 16 accumulators, 8 loads per 16 multiply-adds.
+// Caches: of 64 keys, S and T are 16 kB each; they are made 64 words at a time, so that what is multiplied with every key
+// (64 words of 64 rows) is 16 kB too and stays in the nearest cache; a longer sum goes through memory once every 64 words.
+//
+// Order of additions. dQ: chains from zero over 32 keys (of pairs: 64), put together to the sum of (row, unit), which
+// fold_grad_query adds to the row's total. dK and dV: chains from zero over 32 rows (64), put together to the share of (key, query
+// cell), which fold_grad_keys adds to the key's total. Both totals are compensated by an addition whose error is exact whatever the
+// operands are (Knuth): after it the total is the rounded sum of itself and what is lost, so that adding 0 changes neither, and a
+// panel of keys that no row sees may be left out or not. (A sum from zero is never -0, so nor is a total.) An invisible pair has P
+// = dS = 0 exactly.
 //
 // Cost per (key, row): 3 head_dim + 2 value_dim multiply-adds and about 13 operations, 7 of them multiply-adds; per (key, block)
 // and dim 2 additions, loads and stores beside 64 multiply-adds, and per (key, query cell) and dim 7 additions, 3 loads and 3
@@ -34,6 +39,12 @@
 
 namespace gyre {
 namespace {
+
+/// Of a row of so many dims.
+template <class V>
+constexpr int words_of(int dims) {
+  return (dims + V::kPair - 1) / V::kPair;
+}
 
 /// total + addend, rounded, and what the rounding lost of lost + addend.
 template <class V>
@@ -49,33 +60,39 @@ GYRE_INLINE void add_compensated(float* total_at, float* lost_at, typename V::Ve
 /// Rows lie in columns of up to kColumn dims: rows of more than that would all begin in the same few sets of the nearest cache.
 constexpr int kColumn = 64;
 struct Column {
-  std::int64_t begin = 0;  // floats from the first row's first dim
-  int stride = 0;          // floats from row to row
+  std::int64_t begin = 0;  // words from the first row's first dim
+  int stride = 0;          // words from row to row of words
 };
+template <class V>
 GYRE_INLINE Column column_of(int dim, int dims) {
   const int first = dim / kColumn * kColumn;
-  return {std::int64_t{first} * GradientTile::kRows + dim % kColumn, dims - first < kColumn ? dims - first : kColumn};
+  return {std::int64_t{first} * (GradientTile::kRows / V::kPair) + dim % kColumn, dims - first < kColumn ? dims - first : kColumn};
 }
 
-/// Strips [dims][16] to rows, in columns; dims past the end become 0.
+/// Strips [words][16] to rows, in columns; dims past the end become 0. Words of neighbouring dims become words of neighbouring
+/// rows.
 template <class V>
 void rows_of_strips(const float* const (&strips)[GradientTile::kStrips], int count, int dims, float* rows) {
-  const int stride = static_cast<int>(round_up(dims, kStrip));
+  const int stride = static_cast<int>(round_up(dims, kStrip)), words = words_of<V>(dims);
   for (int s = 0; s < count; ++s) {
-    for (int dim = 0; dim < stride; dim += V::kLanes) {
+    for (int dim = 0; dim < stride; dim += V::kLanes * V::kPair) {
       for (int lane = 0; lane < kStrip; lane += V::kLanes) {
         typename V::Vector square[V::kLanes];
-        if (dim + V::kLanes <= dims) {
-          GYRE_UNROLL for (int i = 0; i < V::kLanes; ++i) square[i] = V::load(strips[s] + (dim + i) * kStrip + lane);
+        const float* const from = strips[s] + dim / V::kPair * kStrip + lane;
+        if (dim / V::kPair + V::kLanes <= words) {
+          GYRE_UNROLL for (int i = 0; i < V::kLanes; ++i) square[i] = V::load(from + i * kStrip);
         } else {
-          for (int i = 0; i < V::kLanes; ++i) {
-            square[i] = dim + i < dims ? V::load(strips[s] + (dim + i) * kStrip + lane) : V::zero();
-          }
+          for (int i = 0; i < V::kLanes; ++i) square[i] = dim / V::kPair + i < words ? V::load(from + i * kStrip) : V::zero();
         }
         V::transpose(square);
-        const Column column = column_of(dim, stride);
-        float* const to = rows + column.begin + (s * kStrip + lane) * column.stride;
-        GYRE_UNROLL for (int i = 0; i < V::kLanes; ++i) V::store(to + i * column.stride, square[i]);
+        if constexpr (V::kPair > 1) {
+          GYRE_UNROLL for (int i = 0; i < V::kLanes; i += V::kPair) V::interleave(square[i], square[i + 1]);
+        }
+        for (int piece = 0; piece < V::kPair && dim + piece * V::kLanes < stride; ++piece) {
+          const Column column = column_of<V>(dim + piece * V::kLanes, stride);
+          float* const to = rows + column.begin + (s * kStrip + lane) / V::kPair * column.stride;
+          GYRE_UNROLL for (int i = 0; i < V::kLanes / V::kPair; ++i) V::store(to + i * column.stride, square[i * V::kPair + piece]);
+        }
       }
     }
   }
@@ -96,15 +113,15 @@ class GradientBody {
         for (int s = 0; s < kGroup; ++s) {
           queries[s] = tile_.strips[group * kGroup + s].query, grad_outs[s] = tile_.strips[group * kGroup + s].grad_out;
         }
-        multiply_dims(tile_.key, tile_.key_strip, queries, tile_.head_dim, tile_.weights + group * kWidth);
-        multiply_dims(tile_.value, std::int64_t{tile_.value_dim} * kStrip, grad_outs, tile_.value_dim,
-                      tile_.slopes + group * kWidth);
-        weigh(group);
+        multiply_dims<false>(tile_.key, tile_.key_strip, queries, words_of<V>(tile_.head_dim), tile_.scores, group);
+        const int words = words_of<V>(tile_.value_dim);
+        multiply_dims<kWeighsAtOnce>(tile_.value, std::int64_t{words} * kStrip, grad_outs, words, tile_.products, group);
+        if constexpr (!kWeighsAtOnce) weigh_panels(group);
         multiply_keys(group);
+        begun_ |= group + 1 == groups_;
       }
       multiply_rows(tile_.weights, tile_.grad_outs, tile_.value_dim, tile_.value_share);
       multiply_rows(tile_.slopes, tile_.queries, tile_.head_dim, tile_.key_share);
-      begun_ = true;
     }
   }
 
@@ -114,10 +131,14 @@ class GradientBody {
   static constexpr int kWidth = kGroup * kStrip;
   static constexpr int kVectors = kWidth / V::kLanes;
   static constexpr int kAcross = GradientTile::kRows;  // floats from one key's scores to the next one's
+  static constexpr int kWordsAcross = kAcross / V::kPair;
   static constexpr int kLinesAtATime = 8;  // fetched for every kKeys keys: enough for pieces as large as 4 / 256 of the work
   static constexpr int kPanels = GradientTile::kKeys / kPanel;
-  static constexpr int kPanelsOfChain = kChainKeys / kPanel;
-  static constexpr int kDims = 64;  // of what is multiplied with every key: see above
+  static constexpr int kChainWords = kChainKeys * V::kPair;  // of rows or of keys
+  static constexpr int kPanelsOfChain = kChainWords * V::kPair < GradientTile::kKeys ? kChainWords * V::kPair / kPanel : kPanels;
+  static constexpr bool kWeighsAtOnce = V::kPair > 1;  // from registers; of fp32 every chain but the last is in memory anyway
+  static constexpr int kWordsAtATime = 64;             // of what is multiplied with every key: see above
+  static_assert(kStrip % (V::kPair * V::kKeys) == 0 && kVectors % V::kPair == 0);
 
   /// The block's rows, and what is subtracted in each.
   void take_rows() const {
@@ -152,43 +173,68 @@ class GradientBody {
     }
   }
 
-  /// to[key][row] = sum over dims of cell[key][dim] rows[dim][row], for panels that are seen.
-  [[gnu::noinline]] void multiply_dims(const float* cell, std::int64_t cell_strip, const float* const (&rows)[kGroup], int dims,
-                                       float* to) const {
-    for (int begin = 0; begin < dims; begin += kDims) {
-      const int end = dims < begin + kDims ? dims : begin + kDims;
+  /// sum[key][row] = sum over words of cell[key][word] rows[word][row], for panels that are seen; the sums become weights and
+  /// slopes, or are kept.
+  template <bool Weigh>
+  [[gnu::noinline]] void multiply_dims(const float* cell, std::int64_t cell_strip, const float* const (&rows)[kGroup], int words,
+                                       float* sums, int group) const {
+    for (int begin = 0; begin < words; begin += kWordsAtATime) {
+      const int end = words < begin + kWordsAtATime ? words : begin + kWordsAtATime;
       for (int panel = 0; panel < kPanels; ++panel) {
         if (!seen(panel)) continue;
         for (int key = panel * kPanel; key < (panel + 1) * kPanel; key += V::kKeys) {
           const float* const keys = cell + (first_ + key) / kStrip * cell_strip + key % kStrip;
-          multiply_dims_of(keys, rows, begin, end, to + key * kAcross);
+          float* const to = sums + key * kAcross + group * kWidth;
+          Vector sum[V::kKeys][kVectors];
+          multiply_dims_of(keys, rows, begin, end, to, sum);
+          if (!Weigh || end < words) {
+            each<V::kKeys, kVectors>([&](int i, int v) { V::store(to + i * kAcross + v * V::kLanes, sum[i][v]); });
+          } else if ((masked_ >> panel & 1) != 0) {
+            weigh<true>(sum, key, group);
+          } else {
+            weigh<false>(sum, key, group);
+          }
         }
       }
     }
   }
 
-  /// kKeys keys by kGroup strips.
+  /// kKeys keys by kGroup strips. What earlier chains came to waits in memory: registers hold one chain.
   [[gnu::always_inline]] inline void multiply_dims_of(const float* keys, const float* const (&rows)[kGroup], int begin, int end,
-                                                      float* to) const {
-    for (int dim = begin; dim < end; dim += kChainDims) {
-      Vector chain[V::kKeys][kVectors];
-      clear(chain);
-      const int last = end < dim + kChainDims ? end : dim + kChainDims;
-      for (int d = dim; d < last; ++d) {
-        Vector row[kVectors];
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) row[v] =
-            V::load(rows[v * V::kLanes / kStrip] + d * kStrip + v * V::kLanes % kStrip);
-        GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-          const Vector broadcast = V::set1(keys[d * kStrip + i]);
-          GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::fma(broadcast, row[v], chain[i][v]);
-        }
-      }
+                                                      const float* before, Vector (&sum)[V::kKeys][kVectors]) const {
+    constexpr int kChain = score_words<V>();
+    alignas(kAlignment) float kept[V::kKeys][kWidth];
+    for (int word = begin;;) {
+      chain_of_dims(keys, rows, word, end < word + kChain ? end : word + kChain, sum);
+      if (word > begin)
+        each<V::kKeys, kVectors>([&](int i, int v) { sum[i][v] = V::add(V::load(&kept[i][v * V::kLanes]), sum[i][v]); });
+      word += kChain;
+      if (word >= end) break;
+      each<V::kKeys, kVectors>([&](int i, int v) { V::store(&kept[i][v * V::kLanes], sum[i][v]); });
+      keep_in_memory(kept);
+    }
+    if (begin > 0)
+      each<V::kKeys, kVectors>([&](int i, int v) { sum[i][v] = V::add(V::load(before + i * kAcross + v * V::kLanes), sum[i][v]); });
+  }
+
+  [[gnu::always_inline]] inline void chain_of_dims(const float* keys, const float* const (&rows)[kGroup], int begin, int end,
+                                                   Vector (&chain)[V::kKeys][kVectors]) const {
+    clear(chain);
+    for (int w = begin; w < end; ++w) {
+      Vector row[kVectors];
+      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) row[v] =
+          V::load(rows[v * V::kLanes / kStrip] + w * kStrip + v * V::kLanes % kStrip);
       GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) {
-          float* const place = to + i * kAcross + v * V::kLanes;
-          V::store(place, dim == 0 ? chain[i][v] : V::add(V::load(place), chain[i][v]));
-        }
+        const Vector broadcast = V::set1(keys[w * kStrip + i]);
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::multiply(broadcast, row[v], chain[i][v]);
       }
+    }
+  }
+
+  template <int Rows, int Vectors, class Do>
+  GYRE_INLINE void each(Do&& at) {
+    GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) at(i, v);
     }
   }
 
@@ -199,43 +245,80 @@ class GradientBody {
     }
   }
 
-  /// Scores become weights, slopes the gradients of scores.
-  [[gnu::noinline]] void weigh(int group) const {
+  [[gnu::noinline]] void weigh_panels(int group) const {
     for (int panel = 0; panel < kPanels; ++panel) {
       if (!seen(panel)) continue;
-      if ((masked_ >> panel & 1) != 0) {
-        weigh_panel<true>(panel, group);
-      } else {
-        weigh_panel<false>(panel, group);
+      for (int key = panel * kPanel; key < (panel + 1) * kPanel; key += V::kKeys) {
+        Vector product[V::kKeys][kVectors];
+        each<V::kKeys, kVectors>(
+            [&](int i, int v) { product[i][v] = V::load(tile_.products + (key + i) * kAcross + group * kWidth + v * V::kLanes); });
+        if ((masked_ >> panel & 1) != 0) {
+          weigh<true>(product, key, group);
+        } else {
+          weigh<false>(product, key, group);
+        }
       }
     }
   }
 
+  /// Weights and slopes, the gradients of scores, from scores and grad_out . value.
   template <bool Masked>
-  [[gnu::always_inline]] inline void weigh_panel(int panel, int group) const {
-    for (int v = 0; v < kVectors; ++v) {
-      const int row = group * kWidth + v * V::kLanes;
-      const Vector log_sum_exp = V::load(tile_.row_terms + row), product = V::load(tile_.row_terms + kAcross + row);
-      GYRE_UNROLL for (int i = 0; i < kPanel; ++i) {
-        const int key = panel * kPanel + i;
-        float* const weight_at = tile_.weights + key * kAcross + row;
-        float* const slope_at = tile_.slopes + key * kAcross + row;
-        Vector power, slope = V::fma(V::load(slope_at), V::set1(tile_.scale), product);
-        if constexpr (Capped) {
-          const Vector score = capped<V>(V::mul(V::load(weight_at), V::set1(tile_.factor)), V::set1(tile_.cap));
-          const Vector share = V::mul(score, V::set1(1 / tile_.cap));
-          slope = V::mul(slope, V::fma(V::sub(V::zero(), share), share, V::set1(1.0F)));
-          power = V::add(score, log_sum_exp);
+  [[gnu::always_inline]] inline void weigh(const Vector (&product)[V::kKeys][kVectors], int first_key, int group) const {
+    GYRE_UNROLL for (int v = 0; v < kVectors; v += V::kPair) {
+      GYRE_UNROLL for (int i = 0; i < V::kKeys; i += V::kPair) {
+        const int key = first_key + i, row = group * kWidth + v * V::kLanes;
+        Vector weight[V::kPair][V::kPair], slope[V::kPair][V::kPair];
+        each<V::kPair, V::kPair>([&](int k, int u) {
+          weight[k][u] = weight_of<Masked>(key + k, row + u * V::kLanes);
+          slope[k][u] = V::mul(weight[k][u], slope_of(product[i + k][v + u], key + k, row + u * V::kLanes));
+        });
+        if constexpr (V::kPair == 1) {
+          V::store(tile_.weights + key * kAcross + row, weight[0][0]);
+          V::store(tile_.slopes + key * kAcross + row, slope[0][0]);
         } else {
-          power = V::fma(V::load(weight_at), V::set1(tile_.factor), log_sum_exp);
+          store_words(weight, slope, key, row);
         }
-        if constexpr (Masked) power = V::select(V::lanes(tile_.visible[first_ + key] >> row), power, V::set1(kMaskedScore));
-        const Vector whole = V::round(power);
-        const Vector weight = V::scale(exp2_of_fraction<V>(V::sub(power, whole)), whole);
-        V::store(weight_at, weight);
-        V::store(slope_at, V::mul(weight, slope));
       }
     }
+  }
+
+  /// Rounded: two keys by two vectors of rows. Words of rows serve the gradients of keys and values, words of keys those of
+  /// queries.
+  GYRE_INLINE_MEMBER void store_words(const Vector (&weight)[V::kPair][V::kPair], const Vector (&slope)[V::kPair][V::kPair],
+                                      int key, int row) const {
+    Vector words[V::kPair];
+    GYRE_UNROLL for (int k = 0; k < V::kPair; ++k) {
+      V::store(tile_.weights + (key + k) * kWordsAcross + row / V::kPair, V::narrow(weight[k]));
+      words[k] = V::narrow(slope[k]);
+      V::store(tile_.slopes + (key + k) * kWordsAcross + row / V::kPair, words[k]);
+    }
+    V::interleave(words[0], words[1]);
+    GYRE_UNROLL for (int k = 0; k < V::kPair; ++k) {
+      V::store(tile_.slope_pairs + key / V::kPair * kAcross + row + k * V::kLanes, words[k]);
+    }
+  }
+
+  template <bool Masked>
+  GYRE_INLINE_MEMBER Vector weight_of(int key, int row) const {
+    const Vector product = V::load(tile_.scores + key * kAcross + row), log_sum_exp = V::load(tile_.row_terms + row);
+    Vector power;
+    if constexpr (Capped) {
+      power = V::add(capped<V>(V::mul(product, V::set1(tile_.factor)), V::set1(tile_.cap)), log_sum_exp);
+    } else {
+      power = V::fma(product, V::set1(tile_.factor), log_sum_exp);
+    }
+    if constexpr (Masked) power = V::select(V::lanes(tile_.visible[first_ + key] >> row), power, V::set1(kMaskedScore));
+    const Vector whole = V::round(power);
+    return V::scale(exp2_of_fraction<V>(V::sub(power, whole)), whole);
+  }
+
+  /// What the weight is multiplied with. Called before the weight takes the place of the score.
+  GYRE_INLINE_MEMBER Vector slope_of(Vector product, int key, int row) const {
+    const Vector slope = V::fma(product, V::set1(tile_.scale), V::load(tile_.row_terms + kAcross + row));
+    if constexpr (!Capped) return slope;
+    const Vector score = capped<V>(V::mul(V::load(tile_.scores + key * kAcross + row), V::set1(tile_.factor)), V::set1(tile_.cap));
+    const Vector share = V::mul(score, V::set1(1 / tile_.cap));
+    return V::mul(slope, V::fma(V::sub(V::zero(), share), share, V::set1(1.0F)));
   }
 
   /// The unit's share of dQ: adds these keys'.
@@ -247,34 +330,33 @@ class GradientBody {
 
   template <int Dims>
   [[gnu::always_inline]] inline void multiply_keys_of(int dim, int group) const {
+    constexpr int kWords = kStrip / V::kPair;  // of a strip of keys
     float* const place = tile_.grad_query + dim * kAcross + group * kWidth;
-    Vector unit[Dims][kVectors];
-    GYRE_UNROLL for (int i = 0; i < Dims; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = begun_ ? V::load(place + i * kAcross + v * V::kLanes) : V::zero();
-    }
+    bool begun = begun_;
     for (int from = 0; from < kPanels; from += kPanelsOfChain) {
+      if ((seen_ >> from & ((1U << kPanelsOfChain) - 1)) == 0) continue;
       Vector chain[Dims][kVectors];
       clear(chain);
       for (int panel = from; panel < from + kPanelsOfChain; ++panel) {
         if (!seen(panel)) continue;
         const int key = panel * kPanel;
-        const float* const keys = tile_.key + (first_ + key) / kStrip * tile_.key_strip + dim * kStrip + key % kStrip;
-        const float* const slopes = tile_.slopes + key * kAcross + group * kWidth;
-        GYRE_UNROLL for (int k = 0; k < kPanel; ++k) {
+        const float* const keys =
+            tile_.key_pairs + (first_ + key) / kStrip * tile_.key_strip + dim * kWords + key % kStrip / V::kPair;
+        const float* const slopes = tile_.slope_pairs + key / V::kPair * kAcross + group * kWidth;
+        GYRE_UNROLL for (int k = 0; k < kPanel / V::kPair; ++k) {
           Vector slope[kVectors];
           GYRE_UNROLL for (int v = 0; v < kVectors; ++v) slope[v] = V::load(slopes + k * kAcross + v * V::kLanes);
           GYRE_UNROLL for (int i = 0; i < Dims; ++i) {
-            const Vector broadcast = V::set1(keys[i * kStrip + k]);
-            GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::fma(broadcast, slope[v], chain[i][v]);
+            const Vector broadcast = V::set1(keys[i * kWords + k]);
+            GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::multiply(broadcast, slope[v], chain[i][v]);
           }
         }
       }
-      GYRE_UNROLL for (int i = 0; i < Dims; ++i) {
-        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) unit[i][v] = V::add(unit[i][v], chain[i][v]);
-      }
-    }
-    GYRE_UNROLL for (int i = 0; i < Dims; ++i) {
-      GYRE_UNROLL for (int v = 0; v < kVectors; ++v) V::store(place + i * kAcross + v * V::kLanes, unit[i][v]);
+      each<Dims, kVectors>([&](int i, int v) {
+        float* const to = place + i * kAcross + v * V::kLanes;
+        V::store(to, begun ? V::add(V::load(to), chain[i][v]) : chain[i][v]);
+      });
+      begun = true;
     }
   }
 
@@ -297,12 +379,12 @@ class GradientBody {
   template <int Vectors>
   [[gnu::always_inline]] inline void multiply_rows_of(const float* weights, const float* rows, int channel, int stride,
                                                       float* share) {
-    const Column column = column_of(channel, stride);
+    const Column column = column_of<V>(channel, stride);
     for (int panel = 0; panel < kPanels; ++panel) {
       if (!seen(panel)) continue;
       for (int key = panel * kPanel; key < (panel + 1) * kPanel; key += V::kKeys) {
         fetch();
-        multiply_rows_at<Vectors>(weights + key * kAcross, rows + column.begin, column.stride, stride,
+        multiply_rows_at<Vectors>(weights + key * kWordsAcross, rows + column.begin, column.stride, stride,
                                   share + std::int64_t{first_ + key} * stride + channel);
       }
     }
@@ -312,20 +394,17 @@ class GradientBody {
   template <int Vectors>
   [[gnu::always_inline]] inline void multiply_rows_at(const float* weights, const float* rows, int row_stride, int stride,
                                                       float* share) const {
-    GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-      for (int line = 0; line < Vectors * V::kLanes; line += kStrip) __builtin_prefetch(share + i * stride + line, 1);
-    }
-    const int count = tile_.strip_count * kStrip;
-    for (int begin = 0; begin < count; begin += kChainKeys) {
+    const int count = tile_.strip_count * kStrip / V::kPair;
+    for (int begin = 0; begin < count; begin += kChainWords) {
       Vector chain[V::kKeys][Vectors];
       clear(chain);
-      const int end = count < begin + kChainKeys ? count : begin + kChainKeys;
+      const int end = count < begin + kChainWords ? count : begin + kChainWords;
       for (int r = begin; r < end; ++r) {
         Vector row[Vectors];
         GYRE_UNROLL for (int v = 0; v < Vectors; ++v) row[v] = V::load(rows + r * row_stride + v * V::kLanes);
         GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-          const Vector broadcast = V::set1(weights[i * kAcross + r]);
-          GYRE_UNROLL for (int v = 0; v < Vectors; ++v) chain[i][v] = V::fma(broadcast, row[v], chain[i][v]);
+          const Vector broadcast = V::set1(weights[i * kWordsAcross + r]);
+          GYRE_UNROLL for (int v = 0; v < Vectors; ++v) chain[i][v] = V::multiply(broadcast, row[v], chain[i][v]);
         }
       }
       GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {

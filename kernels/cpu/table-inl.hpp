@@ -23,6 +23,7 @@ constexpr KernelTable table_of(const char* name) {
                     .attend_few_pairs = nullptr,
                     .fold_few = fold_few<V>,
                     .gradients = gradients<V>,
+                    .gradients_pairs = nullptr,
                     .fold_grad_query = fold_grad_query<V>,
                     .fold_grad_keys = fold_grad_keys<V>,
                     .expand = expand<Narrow>,
@@ -31,6 +32,7 @@ constexpr KernelTable table_of(const char* name) {
   if constexpr (Pairs::kPair > 1) {
     table.attend_pairs = attend_tile<Pairs>;
     table.attend_few_pairs = attend_few<Pairs>;
+    table.gradients_pairs = gradients<Pairs>;
     table.pairs_peak_flops = peak_flops<Pairs>;
   }
   return table;

@@ -10,6 +10,7 @@
 //   evens, odds  of each piece of four lanes the two even (odd) ones of a, then those of b
 //   halves       two rows of kChannels floats in one vector that holds both
 //   store_words  neighbouring lanes, rounded to words
+//   narrow, interleave  two vectors rounded to halves of words one behind the other; halves of two vectors to words
 //   kTellsApart   a block one vector wide (and 8 high) is nearly as fast: where vectors see different panels of keys, each goes
 //   alone
 //   kScalesNormal where `scale` is slow there is `scale_normal`, for results that are normal numbers
@@ -110,6 +111,18 @@ struct Avx512Bf16 : Avx512 {
     alignas(64) static const std::uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                          8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), (__m512i)_mm512_cvtne2ps_pbh(x[1], x[0])));
+  }
+  /// Rounds two vectors to neighbouring halves of words: the first one's lanes, then the second one's.
+  GYRE_INLINE Vector narrow(const Vector (&x)[kPair]) { return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(x[1], x[0])); }
+  /// Of two vectors' halves, one by one, makes words: `a` gets those of the lower halves.
+  GYRE_INLINE void interleave(Vector& a, Vector& b) {
+    alignas(64) static const std::uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                                       8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+    alignas(64) static const std::uint16_t kHigh[32] = {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
+                                                        24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
+    const __m512i left = _mm512_castps_si512(a), right = _mm512_castps_si512(b);
+    a = _mm512_castsi512_ps(_mm512_permutex2var_epi16(left, _mm512_load_si512(kLow), right));
+    b = _mm512_castsi512_ps(_mm512_permutex2var_epi16(left, _mm512_load_si512(kHigh), right));
   }
   /// Neighbouring lanes become words.
   GYRE_INLINE void store_words(float* words, Vector x) {

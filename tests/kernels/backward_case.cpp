@@ -30,6 +30,10 @@ BackwardCase::BackwardCase(const CaseShape& shape, Type cells)
   const Rows<const float> grad_out(grad_out_.data(), shape.query_tokens, forward_.query_heads(), shape.value_dim);
   reference_ = reference_gradients(forward_.queries(), forward_.keys(), forward_.values(), grad_out, shape.query_offset, 0,
                                    forward_.score(), forward_.bands());
+  if (forward_.cells().type == Type::bf16) {
+    rounded_reference_ = reference_gradients(forward_.queries(), forward_.keys(), forward_.values(), grad_out, shape.query_offset,
+                                             0, forward_.score(), forward_.bands(), Type::f32, Type::bf16);
+  }
   const std::vector<float> saved_out(reference_.out.begin(), reference_.out.end());
   const std::vector<float> saved_lse(reference_.lse.begin(), reference_.lse.end());
   const Rows<const float> out(saved_out.data(), shape.query_tokens, forward_.query_heads(), shape.value_dim);

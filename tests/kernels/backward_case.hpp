@@ -22,7 +22,13 @@ class BackwardCase {
   const AttendCase& forward() const { return forward_; }
   const CaseShape& shape() const { return forward_.shape(); }
   /// In float64; what the forward pass saved is taken from it.
-  const ReferenceGradients& reference() const { return reference_; }
+  /// Whether weights and slopes meet rows in bf16.
+  bool rounds(const KernelTable& kernels) const {
+    return forward_.cells().type == Type::bf16 && kernels.gradients_pairs != nullptr;
+  }
+  const ReferenceGradients& reference(const KernelTable& kernels) const {
+    return rounds(kernels) ? rounded_reference_ : reference_;
+  }
 
   void clear();  // gradients
   AttendBackwardWork work(const std::vector<int>& query_units, const std::vector<int>& key_units) const;
@@ -37,7 +43,7 @@ class BackwardCase {
 
   AttendCase forward_;
   std::vector<float> grad_out_;
-  ReferenceGradients reference_;
+  ReferenceGradients reference_, rounded_reference_;
   std::vector<Buffer> grad_outs_, statistics_, grad_queries_, grad_key_values_;  // [unit][key/value head]
 };
 

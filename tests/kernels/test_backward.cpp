@@ -41,13 +41,15 @@ void check(const CaseShape& shape) {
     const FinishedGradients found = backward.finish();
     INFO(kernels->name << ": " << shape.text());
     const double limit = std::string(kernels->name) == "portable" ? kTwoRoundings : 1;
-    for (const auto& [name, worst] : {std::pair("query", Worst(found.query, backward.reference().query)),
-                                      std::pair("key", Worst(found.key, backward.reference().key)),
-                                      std::pair("value", Worst(found.value, backward.reference().value))}) {
+    const ReferenceGradients& reference = backward.reference(*kernels);
+    for (const auto& [name, worst] :
+         {std::pair("query", Worst(found.query, reference.query)), std::pair("key", Worst(found.key, reference.key)),
+          std::pair("value", Worst(found.value, reference.value))}) {
       INFO("gradient of " << name << ": " << worst.share << " of the bound, error " << worst.error << " of " << worst.largest);
       CHECK(worst.share <= limit);
       // Where each row sees one key, gradients of scores are nothing but rounding.
-      if (shape.size == 1.5 && worst.largest > 1e-9) CHECK(worst.error <= 3e-6 * worst.largest);
+      const double normal = backward.rounds(*kernels) ? 2e-2 : 3e-6;
+      if (shape.size == 1.5 && worst.largest > 1e-9) CHECK(worst.error <= normal * worst.largest);
     }
   }
 }
@@ -245,23 +247,24 @@ TEST_CASE("pairs that nobody sees change no bit of a gradient, whether their til
   }
 }
 
-TEST_CASE("gradients of 16-bit cells are to the bit those of fp32 cells of the same numbers") {
+TEST_CASE("gradients of 16-bit cells are to the bit those of fp32 cells of the same numbers, but where pairs are multiplied") {
   for (const CaseShape& shape : shapes_of_bits()) {
     if (shape.type == Type::f32) continue;
     BackwardCase narrow(shape), wide(shape, Type::f32);
     for (const KernelTable* kernels : available_kernels()) {
+      if (narrow.rounds(*kernels)) continue;
       INFO(kernels->name << ": " << shape.text());
       CHECK(same_bits(bits_of(narrow, *kernels, 1), bits_of(wide, *kernels, 1)));
     }
   }
 }
 
-TEST_CASE("instruction sets with fused multiply-adds agree to the bit in gradients") {
+TEST_CASE("instruction sets with fused multiply-adds agree to the bit in gradients, but where pairs are multiplied") {
   for (const CaseShape& shape : shapes_of_bits()) {
     BackwardCase backward(shape);
     std::vector<float> expected;
     for (const KernelTable* kernels : available_kernels()) {
-      if (std::string(kernels->name) == "portable") continue;
+      if (std::string(kernels->name) == "portable" || backward.rounds(*kernels)) continue;
       const std::vector<float> bits = bits_of(backward, *kernels, 1);
       if (expected.empty()) expected = bits;
       INFO(kernels->name << ": " << shape.text());
