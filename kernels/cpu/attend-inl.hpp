@@ -18,6 +18,7 @@
 
 #include "kernels/cell.hpp"
 #include "kernels/cpu/merge-inl.hpp"
+#include "kernels/cpu/panels-inl.hpp"
 #include "kernels/cpu/vec.hpp"
 #include "kernels/cpu/weights-inl.hpp"
 #include "kernels/dispatch.hpp"
@@ -29,7 +30,7 @@ namespace {
 template <class V, int Vectors, bool Capped>
 class Body {
  public:
-  Body(const Tile& tile, int first) : tile_(tile), shift_(first * V::kLanes) {
+  Body(const Tile& tile, int first) : tile_(tile), shift_(first * V::kLanes), panels_(tile, shift_) {
     GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
       const Tile::Strip& strip = tile.strips[(first + v) * V::kLanes / kStrip];
       const int lane = (first + v) * V::kLanes % kStrip;
@@ -38,8 +39,7 @@ class Body {
   }
 
   void run() {
-    find_seen_panels();
-    if (!any_) return;
+    if (!panels_.any) return;
     Vector maximum[Vectors], sum[Vectors];
     score_panels(maximum);
     GYRE_UNROLL for (int v = 0; v < Vectors; ++v) maximum[v] = whole_maximum<V>(maximum[v]);
@@ -48,86 +48,36 @@ class Body {
     GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
       merge[v] = merge_sums<V>(partial_[v] + 2 * tile_.value_dim * kStrip, maximum[v], sum[v]);
     }
-    if (alike_) {
+    if (panels_.alike) {
       for (int channel = 0; channel < tile_.value_dim; channel += V::kRows) multiply<Vectors, V::kRows>(channel, 0, merge);
       return;
     }
     for (int v = 0; v < Vectors; ++v) {
-      if (!sees_any(v)) continue;
+      if (!panels_.any_of(v)) continue;
       for (int channel = 0; channel < tile_.value_dim; channel += kChannels) multiply<1, kChannels>(channel, v, merge);
     }
   }
 
  private:
   using Vector = typename V::Vector;
-  using Panels = std::uint16_t;                        // of a chain of keys, a bit each
   static constexpr int kAcross = Vectors * V::kLanes;  // floats between one key's scores and the next one's
   static constexpr int kScoreWords = score_words<V>();
   static constexpr int kChainRows = chain_rows<V>();  // of words of values and weights
   static constexpr int kPanelRows = kPanel / V::kPair;
-  static constexpr int kPanelsOfChain = kChainRows / kPanelRows;
-  static constexpr unsigned kAllPanels = (1U << kPanelsOfChain) - 1;
-  static constexpr std::uint64_t kLanesOfVector = (std::uint64_t{1} << V::kLanes) - 1;
-  static_assert(kPanel % V::kKeys == 0 && kChannels % V::kRows == 0 && kPanelsOfChain <= 16);
-
-  /// Which panels some row of each vector sees, and which every row of the body sees whole. Where vectors are not told apart, all
-  /// have what one of them sees.
-  void find_seen_panels() {
-    const int panels = (tile_.keys + kPanel - 1) / kPanel;
-    chain_count_ = (panels + kPanelsOfChain - 1) / kPanelsOfChain;
-    for (int chain = 0; chain < chain_count_; ++chain) {
-      const int first = chain * kPanelsOfChain;
-      const int count = first + kPanelsOfChain < panels ? kPanelsOfChain : panels - first;
-      whole_[chain] = static_cast<Panels>((1U << count) - 1);
-      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) seen_[v][chain] = whole_[chain];
-      if (tile_.visible != nullptr) look_at_chain(chain, count);
-      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
-        any_ |= seen_[v][chain] != 0;
-        alike_ &= seen_[v][chain] == seen_[0][chain];
-      }
-    }
-  }
-
-  void look_at_chain(int chain, int count) {
-    unsigned whole = 0;
-    unsigned seen[Vectors] = {};
-    for (int panel = 0; panel < count; ++panel) {
-      const std::uint64_t* const visible = tile_.visible + (chain * kPanelsOfChain + panel) * kPanel;
-      std::uint64_t any = 0, every = ~any;
-      for (int i = 0; i < kPanel; ++i) any |= visible[i] >> shift_, every &= visible[i] >> shift_;
-      bool by_all = true, by_any = false;
-      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
-        by_all &= (every >> v * V::kLanes & kLanesOfVector) == kLanesOfVector;
-        by_any |= (any >> v * V::kLanes & kLanesOfVector) != 0;
-      }
-      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
-        const bool sees = V::kTellsApart ? (any >> v * V::kLanes & kLanesOfVector) != 0 : by_any;
-        seen[v] |= unsigned{sees} << panel;
-      }
-      whole |= unsigned{by_all} << panel;
-    }
-    whole_[chain] = static_cast<Panels>(whole);
-    GYRE_UNROLL for (int v = 0; v < Vectors; ++v) seen_[v][chain] = static_cast<Panels>(seen[v]);
-  }
-
-  bool sees_any(int v) const {
-    unsigned any = 0;
-    for (int chain = 0; chain < chain_count_; ++chain) any |= seen_[v][chain];
-    return any != 0;
-  }
+  static constexpr int kPanelsOfChain = panels_of_chain<V>();
+  static_assert(kPanel % V::kKeys == 0 && kChannels % V::kRows == 0);
 
   /// Pass 1: the scores of every panel that some row sees, and each row's largest visible score.
   [[gnu::always_inline]] inline void score_panels(Vector (&maximum)[Vectors]) const {
     GYRE_UNROLL for (int v = 0; v < Vectors; ++v) maximum[v] = V::set1(kMaskedScore);
-    for (int panel = 0; panel < chain_count_ * kPanelsOfChain; ++panel) {
-      const int chain = panel / kPanelsOfChain, bit = panel % kPanelsOfChain;
+    for (int panel = 0; panel < panels_.chain_count * kPanelsOfChain; ++panel) {
       bool all = true;
-      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) all &= (seen_[v][chain] >> bit & 1) != 0;
+      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) all &= panels_.sees(v, panel);
       if (!all) {
         GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
-          if (seen_[v][chain] >> bit & 1) maximum[v] = score_alone(panel, v, maximum[v]);
+          if (panels_.sees(v, panel)) maximum[v] = score_alone(panel, v, maximum[v]);
         }
-      } else if (whole_[chain] >> bit & 1) {
+      } else if (panels_.all_see_whole(panel)) {
         score_panel<Vectors, false>(panel, 0, maximum);
       } else {
         score_panel<Vectors, true>(panel, 0, maximum);
@@ -231,12 +181,11 @@ class Body {
   /// the word of keys 2k and 2k + 1 at row k, where no score is read any more.
   [[gnu::always_inline]] inline void weigh_panels(const Vector (&maximum)[Vectors], Vector (&sum)[Vectors]) const {
     GYRE_UNROLL for (int v = 0; v < Vectors; ++v) sum[v] = V::zero();
-    for (int panel = 0; panel < chain_count_ * kPanelsOfChain; ++panel) {
-      const int chain = panel / kPanelsOfChain, bit = panel % kPanelsOfChain;
+    for (int panel = 0; panel < panels_.chain_count * kPanelsOfChain; ++panel) {
       const float* const scores = tile_.scores + panel * kPanel * kAcross;
       float* const weights = tile_.scores + panel * kPanelRows * kAcross;
       GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
-        if ((seen_[v][chain] >> bit & 1) == 0) continue;
+        if (!panels_.sees(v, panel)) continue;
         const float* const from = scores + v * V::kLanes;
         float* const to = weights + v * V::kLanes;
         const bool normal = V::kScalesNormal && all_normal(from, maximum[v]);
@@ -285,8 +234,9 @@ class Body {
     GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
       GYRE_UNROLL for (int v = 0; v < Count; ++v) unit[i][v] = V::zero();
     }
-    for (int chain = 0; chain < chain_count_; ++chain) {
-      if (seen_[first][chain] != 0) multiply_chain(seen_[first][chain], value, next, weights, unit);
+    for (int chain = 0; chain < panels_.chain_count; ++chain) {
+      const unsigned seen = panels_.seen[first][chain];
+      if (seen != 0) multiply_chain(seen, value, next, weights, unit);
       value += kChainRows * kChannels, next += kChainRows * kChannels, weights += kChainRows * kAcross;
     }
     if (tile_.visible == nullptr) {
@@ -315,7 +265,7 @@ class Body {
     GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
       GYRE_UNROLL for (int v = 0; v < Count; ++v) chain[i][v] = V::zero();
     }
-    if (seen == kAllPanels) {
+    if (seen == Panels<V, Vectors>::kWholeChain) {
       for (int row = 0; row < kChainRows; row += 4) {
         multiply_rows<4>(value + row * kChannels, next + row * kChannels, weights + row * kAcross, chain);
       }
@@ -353,11 +303,7 @@ class Body {
   const float* query_[Vectors];
   float* partial_[Vectors];
   int shift_;  // of visibility words
-  int chain_count_ = 0;
-  bool any_ = false;   // panel that some row sees
-  bool alike_ = true;  // all vectors see the same panels
-  Panels seen_[Vectors][kLongestUnit / kChainKeys];
-  Panels whole_[kLongestUnit / kChainKeys];
+  Panels<V, Vectors> panels_;
 };
 
 /// As many vectors at a time as the registers hold, in parts as even as possible.
