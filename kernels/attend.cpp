@@ -1,38 +1,17 @@
 #include "kernels/attend.hpp"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <numbers>
 #include <stdexcept>
 #include <string>
 
+#include "kernels/attend_blocks.hpp"
 #include "kernels/floats.hpp"
-#include "kernels/lanes.hpp"
 #include "kernels/unit_queue.hpp"
 
 namespace gyre {
 namespace {
-
-/// Rows of a task: its blocks go through the keys side by side, so that a unit is read from memory, and expanded, once for all of
-/// them. With their queries and partials they want to stay in the second cache level beside the unit.
-constexpr int kTaskRows = 192;
-/// Fewer where there would not be so many tasks for every thread.
-constexpr int kTasksPerThread = 8;
-
-/// Consecutive strips of a head's query cells, beginning with strip `strip` of cell `cell` and running on into the next cells.
-struct Block {
-  std::int32_t head = 0;
-  std::int32_t cell = 0;
-  std::int32_t strip = 0;
-  std::int32_t strips = 0;
-};
-
-/// The rows of a block: where they lie, and where they stand.
-struct BlockRows {
-  std::array<const std::byte*, Tile::kMostStrips> strips;  // of query cells
-  Lanes lanes;
-};
 
 /// A block against one unit, where a task is no more than that.
 struct UnitTask {
@@ -44,12 +23,6 @@ void require(bool condition, const std::string& message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
-/// Of one head.
-struct Task {
-  std::int32_t first_block = 0;
-  std::int32_t blocks = 0;
-};
-
 /// Drops what is empty, and checks the rest.
 void clean(AttendWork::Head& head) {
   std::erase_if(head.queries, [](const QueryCell& cell) { return cell.positions.empty(); });
@@ -59,72 +32,6 @@ void clean(AttendWork::Head& head) {
                                                        " keys is longer than the kernels' limit of " +
                                                        std::to_string(kLongestUnit) + ": choose shorter units");
   }
-}
-
-/// Blocks of one head, last first. A block runs on into the next cell only where their positions adjoin, so that its hull holds no
-/// position that is not its own; each such run of cells is cut into pieces as even as possible.
-void append_blocks(const AttendWork& work, int head, int strips_per_block, std::vector<Block>& blocks) {
-  const std::vector<QueryCell>& cells = work.heads[head].queries;
-  const auto strips_of = [&](int cell) { return query_strips(work.shape, cells[cell].positions.size()); };
-  const std::ptrdiff_t before = std::ssize(blocks);
-  const int count = static_cast<int>(cells.size());
-  for (int begin = 0, end = 0; begin < count; begin = end) {
-    std::int64_t left = 0;
-    for (end = begin; end == begin || (end < count && cells[end].positions.begin == cells[end - 1].positions.end); ++end) {
-      left += strips_of(end);
-    }
-    Block block{.head = head, .cell = begin};
-    for (std::int64_t pieces = (left + strips_per_block - 1) / strips_per_block; pieces > 0; --pieces) {
-      block.strips = static_cast<std::int32_t>((left + pieces - 1) / pieces);
-      blocks.push_back(block);
-      left -= block.strips;
-      for (block.strip += block.strips; block.cell < end && block.strip >= strips_of(block.cell); ++block.cell) {
-        block.strip -= static_cast<std::int32_t>(strips_of(block.cell));
-      }
-    }
-  }
-  std::reverse(blocks.begin() + before, blocks.end());
-}
-
-/// Neighbouring blocks of a head, as evenly as possible.
-std::vector<Task> tasks_of(const std::vector<Block>& blocks, int strips_per_block, int threads) {
-  const auto count = static_cast<std::int32_t>(blocks.size());
-  const int most = std::clamp(count / (threads * kTasksPerThread), 1, std::max(1, kTaskRows / (strips_per_block * kStrip)));
-  std::vector<Task> tasks;
-  for (std::int32_t begin = 0, end = 0; begin < count; begin = end) {
-    while (end < count && blocks[end].head == blocks[begin].head) ++end;
-    Task task{.first_block = begin};
-    for (int pieces = (end - begin + most - 1) / most; pieces > 0; --pieces, task.first_block += task.blocks) {
-      task.blocks = (end - task.first_block + pieces - 1) / pieces;
-      tasks.push_back(task);
-    }
-  }
-  return tasks;
-}
-
-/// Finds out where a block's rows lie and stand, and fills in the tile's partials.
-BlockRows resolve(const AttendWork& work, const Block& block, Tile& tile) {
-  const std::vector<QueryCell>& cells = work.heads[block.head].queries;
-  BlockRows rows{.strips = {}, .lanes = Lanes(block.head, work.shape.group)};
-  tile.strip_count = block.strips;
-  std::int32_t cell = block.cell;
-  std::int32_t strip = block.strip;
-  for (int s = 0; s < block.strips; ++s, ++strip) {
-    if (strip == query_strips(work.shape, cells[cell].positions.size())) ++cell, strip = 0;
-    const QueryCell& from = cells[cell];
-    rows.strips[s] = from.query + strip * query_strip_elements(work.shape) * type_bytes(work.shape.type);
-    tile.strips[s].partial = reinterpret_cast<float*>(from.partial) + strip * partial_strip_floats(work.shape);
-    rows.lanes.append(from.positions, strip);
-  }
-  return rows;
-}
-
-/// How many rows there are, if they all are of one strip, of which they lie in the first lanes, and no more than this; 0 otherwise.
-int few_rows(const BlockRows& rows, const Tile& tile, int most) {
-  if (tile.strip_count > 1) return 0;
-  const auto end = std::find(rows.lanes.positions.begin(), rows.lanes.positions.begin() + kStrip, kNoPosition);
-  const auto count = static_cast<int>(end - rows.lanes.positions.begin());
-  return count <= most ? count : 0;
 }
 
 }  // namespace
@@ -172,19 +79,19 @@ struct Attend::State {
   std::shared_ptr<AttendScratch> scratch;
   void (*attend)(const Tile& tile) = nullptr;
   void (*attend_few)(const Tile& tile) = nullptr;
-  bool expands = false;       // cells to fp32, before the kernel takes them
-  float factor = 1;           // of query . key: Tile says what for
-  float cap = 0;              // as Tile has it
-  std::vector<Block> blocks;  // last first in every head
-  std::vector<Task> tasks;
+  bool expands = false;            // cells to fp32, before the kernel takes them
+  float factor = 1;                // of query . key: Tile says what for
+  float cap = 0;                   // as Tile has it
+  std::vector<QueryBlock> blocks;  // last first in every head
+  std::vector<BlockTask> tasks;
   std::vector<UnitTask> units;      // instead of tasks, if there are any: block by block, ascending
   std::vector<double> work_before;  // [tasks + 1] of the tasks before each
   std::atomic<int> tasks_done = 0;
 
   bool takes_words() const { return attend == kernels.attend_pairs; }
   void reserve(int strips_per_block);
-  Range begin_task(const Task& task, AttendScratch::Worker& worker) const;
-  void run_task(const Task& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
+  Range begin_task(const BlockTask& task, AttendScratch::Worker& worker) const;
+  void run_task(const BlockTask& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
   bool run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const;
   int most_few_rows() const { return units.empty() ? kernels.most_few_rows : kMostFewRows; }
   void split_into_units(int threads);
@@ -192,7 +99,7 @@ struct Attend::State {
   void run_unit(int index, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
   void fold_unit(int index, const float* sums, float* total) const;
   template <class Move>
-  void each_few(const Task& task, AttendScratch::Worker& worker, Move&& move) const;
+  void each_few(const BlockTask& task, AttendScratch::Worker& worker, Move&& move) const;
   const float* key_words(const KeyCell& cell) const;
   void take_queries(const BlockRows& rows, float* place, Tile& tile) const;
   void take_keys(const KeyCell& cell, Range strips, AttendScratch::Worker& worker, Tile& tile) const;
@@ -208,14 +115,14 @@ void Attend::State::reserve(int strips_per_block) {
     for (const KeyCell& cell : head.keys) longest = std::max(longest, cell.positions.size());
   }
   work_before.assign(1, 0.0);
-  for (const Task& task : tasks) {
+  for (const BlockTask& task : tasks) {
     most_blocks = std::max(most_blocks, static_cast<std::size_t>(task.blocks));
     double work_of_task = 0;
     std::size_t few_blocks = 0;
     Range hull{kNoPosition, -kNoPosition};
     const std::vector<KeyCell>& keys = work.heads[blocks[task.first_block].head].keys;
     for (int index = 0; index < task.blocks && !keys.empty(); ++index) {
-      const Block& block = blocks[task.first_block + index];
+      const QueryBlock& block = blocks[task.first_block + index];
       const BlockRows block_rows = resolve(work, block, tile);
       const Range rows = block_rows.lanes.hull;
       few_blocks += few_rows(block_rows, tile, most_few_rows()) > 0;
@@ -247,12 +154,12 @@ void Attend::State::reserve(int strips_per_block) {
 }
 
 /// Resolves the task's blocks and takes their queries. Returns the hull of their rows.
-Range Attend::State::begin_task(const Task& task, AttendScratch::Worker& worker) const {
+Range Attend::State::begin_task(const BlockTask& task, AttendScratch::Worker& worker) const {
   Range hull{kNoPosition, -kNoPosition};
   float* place = worker.queries.get();
   float* next_total = worker.few.get() + few_sums_floats(work.shape.value_dim);
   for (int index = 0; index < task.blocks; ++index) {
-    const Block& block = blocks[task.first_block + index];
+    const QueryBlock& block = blocks[task.first_block + index];
     auto& [rows, tile, total] = worker.blocks[index];
     rows = resolve(work, block, tile);
     tile.words = static_cast<int>(takes_words() ? cell_dims(work.shape) / pair_of(work.shape.type) : cell_dims(work.shape));
@@ -271,7 +178,7 @@ Range Attend::State::begin_task(const Task& task, AttendScratch::Worker& worker)
 }
 
 /// The task's blocks against every key cell that they may see, in ascending order: the order in which their rows accumulate.
-void Attend::State::run_task(const Task& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const {
+void Attend::State::run_task(const BlockTask& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const {
   const std::vector<KeyCell>& keys = work.heads[blocks[task.first_block].head].keys;
   if (keys.empty()) return;
   const Range hull = begin_task(task, worker);
@@ -298,7 +205,7 @@ void Attend::State::run_task(const Task& task, AttendScratch::Worker& worker, bo
 /// Instead of tasks, where there are fewer of them than threads want and their blocks have few rows: each block against one unit.
 void Attend::State::split_into_units(int threads) {
   if (threads == 1 || std::ssize(blocks) >= std::int64_t{threads} * kTasksPerThread) return;
-  if (std::any_of(blocks.begin(), blocks.end(), [](const Block& block) { return block.strips > 1; })) return;
+  if (std::any_of(blocks.begin(), blocks.end(), [](const QueryBlock& block) { return block.strips > 1; })) return;
   Tile tile;
   std::vector<Range> touched;
   for (std::int32_t block = 0; block < std::ssize(blocks); ++block) {
@@ -363,7 +270,7 @@ void Attend::State::fold_unit(int index, const float* sums, float* total) const 
 
 /// Calls move(partial, rows, value dim, total) for those of the task's blocks that have few rows.
 template <class Move>
-void Attend::State::each_few(const Task& task, AttendScratch::Worker& worker, Move&& move) const {
+void Attend::State::each_few(const BlockTask& task, AttendScratch::Worker& worker, Move&& move) const {
   for (int index = 0; index < task.blocks; ++index) {
     auto& [rows, tile, total] = worker.blocks[index];
     if (tile.few_rows > 0) move(tile.strips[0].partial, tile.few_rows, tile.value_dim, total);

@@ -1,0 +1,75 @@
+#include "kernels/attend_blocks.hpp"
+
+#include <algorithm>
+
+namespace gyre {
+namespace {
+
+/// Rows of a task: its blocks go through the keys side by side, so that a unit is read from memory, and expanded, once for all of
+/// them. With their queries and partials they want to stay in the second cache level beside the unit.
+constexpr int kTaskRows = 192;
+
+}  // namespace
+
+void append_blocks(const AttendWork& work, int head, int strips_per_block, std::vector<QueryBlock>& blocks) {
+  const std::vector<QueryCell>& cells = work.heads[head].queries;
+  const auto strips_of = [&](int cell) { return query_strips(work.shape, cells[cell].positions.size()); };
+  const std::ptrdiff_t before = std::ssize(blocks);
+  const int count = static_cast<int>(cells.size());
+  for (int begin = 0, end = 0; begin < count; begin = end) {
+    std::int64_t left = 0;
+    for (end = begin; end == begin || (end < count && cells[end].positions.begin == cells[end - 1].positions.end); ++end) {
+      left += strips_of(end);
+    }
+    QueryBlock block{.head = head, .cell = begin};
+    for (std::int64_t pieces = (left + strips_per_block - 1) / strips_per_block; pieces > 0; --pieces) {
+      block.strips = static_cast<std::int32_t>((left + pieces - 1) / pieces);
+      blocks.push_back(block);
+      left -= block.strips;
+      for (block.strip += block.strips; block.cell < end && block.strip >= strips_of(block.cell); ++block.cell) {
+        block.strip -= static_cast<std::int32_t>(strips_of(block.cell));
+      }
+    }
+  }
+  std::reverse(blocks.begin() + before, blocks.end());
+}
+
+std::vector<BlockTask> tasks_of(const std::vector<QueryBlock>& blocks, int strips_per_block, int threads) {
+  const auto count = static_cast<std::int32_t>(blocks.size());
+  const int most = std::clamp(count / (threads * kTasksPerThread), 1, std::max(1, kTaskRows / (strips_per_block * kStrip)));
+  std::vector<BlockTask> tasks;
+  for (std::int32_t begin = 0, end = 0; begin < count; begin = end) {
+    while (end < count && blocks[end].head == blocks[begin].head) ++end;
+    BlockTask task{.first_block = begin};
+    for (int pieces = (end - begin + most - 1) / most; pieces > 0; --pieces, task.first_block += task.blocks) {
+      task.blocks = (end - task.first_block + pieces - 1) / pieces;
+      tasks.push_back(task);
+    }
+  }
+  return tasks;
+}
+
+BlockRows resolve(const AttendWork& work, const QueryBlock& block, Tile& tile) {
+  const std::vector<QueryCell>& cells = work.heads[block.head].queries;
+  BlockRows rows{.strips = {}, .lanes = Lanes(block.head, work.shape.group)};
+  tile.strip_count = block.strips;
+  std::int32_t cell = block.cell;
+  std::int32_t strip = block.strip;
+  for (int s = 0; s < block.strips; ++s, ++strip) {
+    if (strip == query_strips(work.shape, cells[cell].positions.size())) ++cell, strip = 0;
+    const QueryCell& from = cells[cell];
+    rows.strips[s] = from.query + strip * query_strip_elements(work.shape) * type_bytes(work.shape.type);
+    tile.strips[s].partial = reinterpret_cast<float*>(from.partial) + strip * partial_strip_floats(work.shape);
+    rows.lanes.append(from.positions, strip);
+  }
+  return rows;
+}
+
+int few_rows(const BlockRows& rows, const Tile& tile, int most) {
+  if (tile.strip_count > 1) return 0;
+  const auto end = std::find(rows.lanes.positions.begin(), rows.lanes.positions.begin() + kStrip, kNoPosition);
+  const auto count = static_cast<int>(end - rows.lanes.positions.begin());
+  return count <= most ? count : 0;
+}
+
+}  // namespace gyre
