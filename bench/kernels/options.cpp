@@ -33,9 +33,8 @@ po::options_description of_all(Choices& to) {
   add("isa", po::value(&to.shape.isa)->default_value(""), "instruction set, where a case names none; empty: the best");
   add("threads", po::value(&to.shape.threads)->default_value(1), "threads, where a case is not about them");
   add("clock", po::value(&to.clock)->default_value("wall"),
-      "wall, or thread: what the processor spends on the calling thread, for machines that others use; cases of several threads "
-      "are "
-      "then left out");
+      "wall, or thread: what the processor spends on the calling thread, for machines that others use; cases of several "
+      "threads are then left out");
   add("tiny", po::bool_switch(&to.tiny), "every case once, with few tokens: whether it runs and is right, not how fast");
   return options;
 }

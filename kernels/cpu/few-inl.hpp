@@ -437,7 +437,7 @@ void fold_few(int rows, int value_dim, const float* sums, float* total) {
   const int stride = few_stride(value_dim);
   for (int row = 0; row < rows; ++row) {
     if (!(sums[row] > kEmptyMaximum)) continue;
-    const Merge<V> merge{V::lanes(0xffff), V::set1(keep[row]), V::set1(take[row])};
+    const Merge<V> merge{.seen = {}, .keep = V::set1(keep[row]), .take = V::set1(take[row])};
     const float* const unit = sums + kFewStatistics + row * stride;
     float* const numerator = total + kFewStatistics + 2 * row * stride;
     for (int c = 0; c < value_dim; c += V::kLanes) {

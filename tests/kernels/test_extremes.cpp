@@ -98,6 +98,13 @@ TEST_CASE("equal scores of any size average the values") {
   }
 }
 
+TEST_CASE("a thousand units of equal values stay within the bounds, which sums without compensation leave") {
+  for (const std::int64_t rows : {5, 50}) {
+    CaseShape shape{.head_dim = 4, .value_dim = 8, .query_tokens = rows, .key_tokens = 16384, .query_unit = rows, .key_unit = 16};
+    check(shape, [](Operand operand, std::int64_t, int, int, float) { return operand == Operand::value ? 0.1F : 0.0F; });
+  }
+}
+
 TEST_CASE("denormals are numbers like any other, but where pairs of bf16 are multiplied") {
   for (const CaseShape& shape : shapes_of_extremes()) {
     const float tiny = shape.type == Type::f16 ? 0x1p-20F : 0x1p-140F;

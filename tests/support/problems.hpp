@@ -81,7 +81,7 @@ Errors compare(const Problem& problem, const Tensors& tensors, const Result& res
 /// the last place is 3.9e-3 of a value, and values may be larger than any output, where each is a mean over keys of both signs (of
 /// 5,000 random jobs one has 6.0e-3, with head dim 1).
 constexpr double largest_normal_error(Type type) {
-  return type == Type::bf16 ? 1e-2 : 2e-6;
+  return type == Type::bf16 ? 7e-3 : 2e-6;
 }
 
 }  // namespace gyre::test

@@ -4,6 +4,6 @@
 
 namespace gyre {
 
-constinit const KernelTable kAvx512Bf16Kernels = table_of<Avx512, Avx512Bf16, Avx2>("avx512_bf16");
+constinit const KernelTable kAvx512Bf16Kernels = table_of<Avx512, Avx512Bf16, Avx2>("avx512bf16");
 
 }  // namespace gyre
