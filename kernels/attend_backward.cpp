@@ -1,6 +1,7 @@
 #include "kernels/attend_backward.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <numbers>
 #include <stdexcept>
@@ -70,6 +71,7 @@ struct alignas(kAlignment) BackwardScratch::Worker {
 BackwardScratch::BackwardScratch(int threads) {
   require(threads >= 1, "scratch memory for " + std::to_string(threads) + " threads: give at least 1");
   workers_ = std::vector<Worker>(threads);
+  std::array<std::uint8_t, kLongestUnit / GradientTile::kKeys> shared;  // panels of keys that have a share
 }
 BackwardScratch::~BackwardScratch() = default;
 
@@ -204,8 +206,10 @@ GradientTile AttendBackward::State::tile_of(const Task& task, BackwardScratch::W
   tile.scale = static_cast<float>(work.score.scale);
   tile.keys = static_cast<int>(cell.positions.size());
   tile.key_strip = query_words();
-  tile.key_share = worker.shares.get(), tile.value_share = tile.key_share + grad_key_floats(shape, tile.keys);
-  std::fill_n(tile.key_share, grad_sums_floats(shape, tile.keys), 0.0F);
+  const std::int64_t key_floats = grad_key_floats(shape, tile.keys);
+  tile.key_share = worker.shares.get(), tile.value_share = tile.key_share + key_floats;
+  worker.shared.fill(0), tile.shared = worker.shared.data();
+  tile.key_total = reinterpret_cast<float*>(cell.gradient), tile.value_total = tile.key_total + gradient_at(key_floats);
   const Parts parts = parts_of(shape, query_words(), grad_out_words());
   float* const rows = worker.rows.get();
   tile.queries = rows + parts.query_rows, tile.grad_outs = rows + parts.grad_out_rows;
@@ -327,9 +331,6 @@ bool AttendBackward::State::run_tile(const Task& task, std::int64_t index, Backw
 /// A unit of keys: its share of every query cell, the last cell first.
 void AttendBackward::State::run_task(const Task& task, BackwardScratch::Worker& worker, bool polls, FunctionRef<void()> poll) {
   const std::vector<Block>& list = heads[task.head].blocks;
-  const BackwardKeyCell& cell = work.heads[task.head].keys[task.unit];
-  const std::int64_t floats = grad_sums_floats(work.shape, cell.positions.size());
-  float* const total = reinterpret_cast<float*>(cell.gradient);
   GradientTile tile = tile_of(task, worker);
   bool shared = false;
   for (std::int64_t index = std::ssize(list) - 1; index >= 0; --index) {
@@ -338,7 +339,7 @@ void AttendBackward::State::run_task(const Task& task, BackwardScratch::Worker& 
       shared = true;
     }
     if (shared && (index == 0 || list[index - 1].cell != list[index].cell)) {
-      kernels.fold_grad_keys(floats, worker.shares.get(), total, total + floats);
+      kernels.fold_grad_keys(tile);
       shared = false;
     }
   }

@@ -71,12 +71,19 @@ constexpr CellShape grad_out_shape(CellShape shape) {
   shape.head_dim = shape.value_dim;
   return shape;
 }
-/// Of a grad_query strip: the sum [head_dim][16], then what its additions lost [head_dim][16].
-constexpr std::int64_t grad_query_strip_floats(const CellShape& shape) {
-  return std::int64_t{2} * shape.head_dim * kStrip;
+/// Gradient cells have totals in pieces of 16 floats, each followed by what its additions lost: folding reads and writes both, as
+/// with numerators.
+inline constexpr int kGradientStride = 2 * kStrip;
+/// Where total `index` of a piece of a cell is; what it lost is kStrip floats behind.
+constexpr std::int64_t gradient_at(std::int64_t index) {
+  return index / kStrip * kGradientStride + index % kStrip;
 }
-/// Floats of a grad_key_value cell's sums: of keys [tokens to 16][head_dim to 16], then of values [tokens to 16][value_dim to 16].
-/// What their additions lost lies behind them, in the same form.
+/// Of a grad_query strip: totals [head_dim][16], as gradient_at has them.
+constexpr std::int64_t grad_query_strip_floats(const CellShape& shape) {
+  return std::int64_t{kGradientStride} * shape.head_dim;
+}
+/// Totals in a grad_key_value cell: of keys [tokens to 16][head_dim to 16], then of values [tokens to 16][value_dim to 16], as
+/// gradient_at has them; so the first of the values is at twice the first of these.
 constexpr std::int64_t grad_key_floats(const CellShape& shape, std::int64_t tokens) {
   return round_up(tokens, kStrip) * round_up(shape.head_dim, kStrip);
 }

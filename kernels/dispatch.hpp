@@ -58,8 +58,7 @@ struct KernelTable {
   void (*gradients)(const GradientTile& tile);        // adds to the tile's shares in the keys' gradients, sets that in the queries'
   void (*gradients_pairs)(const GradientTile& tile);  // words of two bf16; null: such cells are expanded
   void (*fold_grad_query)(const GradientTile& tile);  // adds it to the rows' totals
-  /// Adds a share of so many floats to its total and what that has lost, and sets it to 0.
-  void (*fold_grad_keys)(std::int64_t count, float* share, float* total, float* lost);
+  void (*fold_grad_keys)(const GradientTile& tile);   // adds its shares in the keys' gradients to their totals, takes them away
   /// `count` elements of `type`, times the factor, to fp32; they lie in rows of `width` words (kStrip, or kChannels in values), of
   /// which a pair becomes two rows. count: a multiple of 2 width; both ranges aligned to 32 bytes or more.
   void (*expand)(Type type, int width, const void* from, std::int64_t count, float factor, float* to);

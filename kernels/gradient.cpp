@@ -45,12 +45,15 @@ double dot(const std::byte* grad_out, Type grad_out_type, Type cells, const std:
   return sum;
 }
 
-/// total + lost, channel c of both at c * stride.
-void finish_row(const float* total, const float* lost, std::int64_t stride, int channels, Type type, std::byte* row) {
+/// total + lost, channel c at `first` + c * stride of a piece of a cell.
+void finish_row(const float* piece, std::int64_t first, std::int64_t stride, int channels, Type type, std::byte* row) {
   float values[kPieceChannels];
   for (int begin = 0; begin < channels; begin += kPieceChannels) {
     const int count = std::min(kPieceChannels, channels - begin);
-    for (int c = 0; c < count; ++c) values[c] = total[(begin + c) * stride] + lost[(begin + c) * stride];
+    for (int c = 0; c < count; ++c) {
+      const float* const total = piece + gradient_at(first + (begin + c) * stride);
+      values[c] = total[0] + total[kStrip];
+    }
     convert(values, Type::f32, row + begin * type_bytes(type), type, count);
   }
 }
@@ -87,8 +90,7 @@ void finish_grad_query(const CellShape& shape, const std::byte* cell, std::int64
                        std::int64_t first) {
   const float* const strips = reinterpret_cast<const float*>(cell);
   for (std::int64_t row = 0; row < tokens * shape.group; ++row) {
-    const float* const lane = strips + row / kStrip * grad_query_strip_floats(shape) + row % kStrip;
-    finish_row(lane, lane + std::int64_t{shape.head_dim} * kStrip, kStrip, shape.head_dim, grad_query.type,
+    finish_row(strips + row / kStrip * grad_query_strip_floats(shape), row % kStrip, kStrip, shape.head_dim, grad_query.type,
                grad_query.row(first + row / shape.group, head * shape.group + static_cast<int>(row % shape.group)));
   }
 }
@@ -96,13 +98,11 @@ void finish_grad_query(const CellShape& shape, const std::byte* cell, std::int64
 void finish_grad_key_value(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_key,
                            TypedOutRows grad_value, std::int64_t first) {
   const float* const keys = reinterpret_cast<const float*>(cell);
-  const float* const values = keys + grad_key_floats(shape, tokens);
-  const std::int64_t lost = grad_sums_floats(shape, tokens);
+  const float* const values = keys + gradient_at(grad_key_floats(shape, tokens));
   for (std::int64_t row = 0; row < tokens; ++row) {
-    const float* const key = keys + row * round_up(shape.head_dim, kStrip);
-    const float* const value = values + row * round_up(shape.value_dim, kStrip);
-    finish_row(key, key + lost, 1, shape.head_dim, grad_key.type, grad_key.row(first + row, head));
-    finish_row(value, value + lost, 1, shape.value_dim, grad_value.type, grad_value.row(first + row, head));
+    finish_row(keys, row * round_up(shape.head_dim, kStrip), 1, shape.head_dim, grad_key.type, grad_key.row(first + row, head));
+    finish_row(values, row * round_up(shape.value_dim, kStrip), 1, shape.value_dim, grad_value.type,
+               grad_value.row(first + row, head));
   }
 }
 

@@ -24,7 +24,7 @@ struct GradientTile {
   struct Strip {
     const float* query;     // [words of head_dim][16]
     const float* grad_out;  // [words of value_dim][16]
-    float* grad_query;      // sum and what its additions lost, [head_dim][16] each
+    float* grad_query;      // [head_dim][total, what its additions lost][16]
   };
   Strip strips[kStrips];
   int strip_count = 0;
@@ -40,9 +40,13 @@ struct GradientTile {
   const float* key_pairs = nullptr;        // [keys / 16][key_strip]: [head_dim][words of 16 keys]; of fp32 that is `key`
   const float* value = nullptr;            // [keys / 16][words of value_dim][16]
   const std::uint64_t* visible = nullptr;  // as in Tile
-  // The share of one query cell in the keys' gradients; blocks add to it, fold_grad_keys takes it away.
-  float* key_share = nullptr;    // [keys to 16][head_dim to 16]
-  float* value_share = nullptr;  // [keys to 16][value_dim to 16], right behind it
+  // The share of one query cell in the keys' gradients; blocks add to it, fold_grad_keys takes it away. Of panels that no block has
+  // seen there is none, whatever lies there.
+  float* key_share = nullptr;      // [keys to 16][head_dim to 16]
+  float* value_share = nullptr;    // [keys to 16][value_dim to 16]
+  std::uint8_t* shared = nullptr;  // [keys / kKeys, rounded up]: a bit for each panel that has a share
+  float* key_total = nullptr;      // as a grad_key_value cell has them
+  float* value_total = nullptr;
   // What will be wanted next is fetched meanwhile.
   struct Piece {
     const std::byte* begin = nullptr;

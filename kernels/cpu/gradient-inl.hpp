@@ -20,15 +20,19 @@
 // Caches: of 64 keys, S and T are 16 kB each; they are made 64 words at a time, so that what is multiplied with every key
 // (64 words of 64 rows) is 16 kB too and stays in the nearest cache; a longer sum goes through memory once every 64 words.
 //
-// Order of additions. dQ: chains from zero over 32 keys (of pairs: 64), put together to the sum of (row, unit), which
-// fold_grad_query adds to the row's total. dK and dV: chains from zero over 32 rows (64), put together to the share of (key, query
-// cell), which fold_grad_keys adds to the key's total. Both totals are compensated by an addition whose error is exact whatever the
-// operands are (Knuth): after it the total is the rounded sum of itself and what is lost, so that adding 0 changes neither, and a
-// panel of keys that no row sees may be left out or not. (A sum from zero is never -0, so nor is a total.) An invisible pair has P
-// = dS = 0 exactly.
+// Order of additions. S and T: chains from zero over 64 words. dQ: chains from zero over kKeys keys, put together to the sum of
+// (row, unit), which fold_grad_query adds to the row's total. dK and dV: chains from zero over the block's rows, put together to
+// the share of (key, query cell), which fold_grad_keys adds to the key's total. Both totals are compensated by an addition whose
+// error is exact whatever the operands are (Knuth): after it the total is the rounded sum of itself and what is lost, so that
+// adding 0 changes neither, and a panel of keys that no row sees may be left out or not. (A sum from zero is never -0, so nor is a
+// total.) An invisible pair has P = dS = 0 exactly.
+//
+// Chains of 64 and not of 32, as in the forward pass, are what a block has: registers hold 16 chains and no sums of theirs, so that
+// every end of a chain is 16 stores, of two cycles each. Where all addends are equal a chain of 64 is off by 5 units in the last
+// place, of the 12 and more that the rounding of weights takes of a gradient's bound (reference.hpp) anyway.
 //
 // Cost per (key, row): 3 head_dim + 2 value_dim multiply-adds and about 13 operations, 7 of them multiply-adds; per (key, block)
-// and dim 2 additions, loads and stores beside 64 multiply-adds, and per (key, query cell) and dim 7 additions, 3 loads and 3
+// and dim an addition, a load and a store beside 64 multiply-adds, and per (key, query cell) and dim 7 additions, 3 loads and 2
 // stores.
 //
 // Dao, FlashAttention-2 (2307.08691), algorithm 2.
@@ -46,9 +50,10 @@ constexpr int words_of(int dims) {
   return (dims + V::kPair - 1) / V::kPair;
 }
 
-/// total + addend, rounded, and what the rounding lost of lost + addend.
+/// total + addend, rounded, and what the rounding lost of lost + addend. What is lost lies as gradient_at says.
 template <class V>
-GYRE_INLINE void add_compensated(float* total_at, float* lost_at, typename V::Vector addend) {
+GYRE_INLINE void add_compensated(float* total_at, typename V::Vector addend) {
+  float* const lost_at = total_at + kStrip;
   const auto total = V::load(total_at);
   const auto taken = V::add(V::load(lost_at), addend);
   const auto sum = V::add(total, taken);
@@ -122,6 +127,7 @@ class GradientBody {
       }
       multiply_rows(tile_.weights, tile_.grad_outs, tile_.value_dim, tile_.value_share);
       multiply_rows(tile_.slopes, tile_.queries, tile_.head_dim, tile_.key_share);
+      tile_.shared[first_ / GradientTile::kKeys] |= static_cast<std::uint8_t>(seen_);
     }
   }
 
@@ -134,10 +140,8 @@ class GradientBody {
   static constexpr int kWordsAcross = kAcross / V::kPair;
   static constexpr int kLinesAtATime = 8;  // fetched for every kKeys keys: enough for pieces as large as 4 / 256 of the work
   static constexpr int kPanels = GradientTile::kKeys / kPanel;
-  static constexpr int kChainWords = kChainKeys * V::kPair;  // of rows or of keys
-  static constexpr int kPanelsOfChain = kChainWords * V::kPair < GradientTile::kKeys ? kChainWords * V::kPair / kPanel : kPanels;
   static constexpr bool kWeighsAtOnce = V::kPair > 1;  // from registers; of fp32 every chain but the last is in memory anyway
-  static constexpr int kWordsAtATime = 64;             // of what is multiplied with every key: see above
+  static constexpr int kWordsAtATime = 64;             // of what is multiplied with every key, in one chain: see above
   static_assert(kStrip % (V::kPair * V::kKeys) == 0 && kVectors % V::kPair == 0);
 
   /// The block's rows, and what is subtracted in each.
@@ -156,6 +160,7 @@ class GradientBody {
 
   bool any() const { return seen_ != 0; }
   bool seen(int panel) const { return (seen_ >> panel & 1) != 0; }
+  bool shared(int panel) const { return (tile_.shared[first_ / GradientTile::kKeys] >> panel & 1) != 0; }
 
   /// Of the kKeys keys from first_ on: panels that some row sees, and those that not all see.
   void find_panels() {
@@ -186,7 +191,11 @@ class GradientBody {
           const float* const keys = cell + (first_ + key) / kStrip * cell_strip + key % kStrip;
           float* const to = sums + key * kAcross + group * kWidth;
           Vector sum[V::kKeys][kVectors];
-          multiply_dims_of(keys, rows, begin, end, to, sum);
+          chain_of_dims(keys, rows, begin, end, sum);
+          if (begin > 0) {
+            each<V::kKeys, kVectors>(
+                [&](int i, int v) { sum[i][v] = V::add(V::load(to + i * kAcross + v * V::kLanes), sum[i][v]); });
+          }
           if (!Weigh || end < words) {
             each<V::kKeys, kVectors>([&](int i, int v) { V::store(to + i * kAcross + v * V::kLanes, sum[i][v]); });
           } else if ((masked_ >> panel & 1) != 0) {
@@ -197,24 +206,6 @@ class GradientBody {
         }
       }
     }
-  }
-
-  /// kKeys keys by kGroup strips. What earlier chains came to waits in memory: registers hold one chain.
-  [[gnu::always_inline]] inline void multiply_dims_of(const float* keys, const float* const (&rows)[kGroup], int begin, int end,
-                                                      const float* before, Vector (&sum)[V::kKeys][kVectors]) const {
-    constexpr int kChain = score_words<V>();
-    alignas(kAlignment) float kept[V::kKeys][kWidth];
-    for (int word = begin;;) {
-      chain_of_dims(keys, rows, word, end < word + kChain ? end : word + kChain, sum);
-      if (word > begin)
-        each<V::kKeys, kVectors>([&](int i, int v) { sum[i][v] = V::add(V::load(&kept[i][v * V::kLanes]), sum[i][v]); });
-      word += kChain;
-      if (word >= end) break;
-      each<V::kKeys, kVectors>([&](int i, int v) { V::store(&kept[i][v * V::kLanes], sum[i][v]); });
-      keep_in_memory(kept);
-    }
-    if (begin > 0)
-      each<V::kKeys, kVectors>([&](int i, int v) { sum[i][v] = V::add(V::load(before + i * kAcross + v * V::kLanes), sum[i][v]); });
   }
 
   [[gnu::always_inline]] inline void chain_of_dims(const float* keys, const float* const (&rows)[kGroup], int begin, int end,
@@ -332,35 +323,41 @@ class GradientBody {
   [[gnu::always_inline]] inline void multiply_keys_of(int dim, int group) const {
     constexpr int kWords = kStrip / V::kPair;  // of a strip of keys
     float* const place = tile_.grad_query + dim * kAcross + group * kWidth;
-    bool begun = begun_;
-    for (int from = 0; from < kPanels; from += kPanelsOfChain) {
-      if ((seen_ >> from & ((1U << kPanelsOfChain) - 1)) == 0) continue;
-      Vector chain[Dims][kVectors];
-      clear(chain);
-      for (int panel = from; panel < from + kPanelsOfChain; ++panel) {
-        if (!seen(panel)) continue;
-        const int key = panel * kPanel;
-        const float* const keys =
-            tile_.key_pairs + (first_ + key) / kStrip * tile_.key_strip + dim * kWords + key % kStrip / V::kPair;
-        const float* const slopes = tile_.slope_pairs + key / V::kPair * kAcross + group * kWidth;
-        GYRE_UNROLL for (int k = 0; k < kPanel / V::kPair; ++k) {
-          Vector slope[kVectors];
-          GYRE_UNROLL for (int v = 0; v < kVectors; ++v) slope[v] = V::load(slopes + k * kAcross + v * V::kLanes);
-          GYRE_UNROLL for (int i = 0; i < Dims; ++i) {
-            const Vector broadcast = V::set1(keys[i * kWords + k]);
-            GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::multiply(broadcast, slope[v], chain[i][v]);
-          }
+    Vector chain[Dims][kVectors];
+    clear(chain);
+    for (int panel = 0; panel < kPanels; ++panel) {
+      if (!seen(panel)) continue;
+      const int key = panel * kPanel;
+      const float* const keys =
+          tile_.key_pairs + (first_ + key) / kStrip * tile_.key_strip + dim * kWords + key % kStrip / V::kPair;
+      const float* const slopes = tile_.slope_pairs + key / V::kPair * kAcross + group * kWidth;
+      GYRE_UNROLL for (int k = 0; k < kPanel / V::kPair; ++k) {
+        Vector slope[kVectors];
+        GYRE_UNROLL for (int v = 0; v < kVectors; ++v) slope[v] = V::load(slopes + k * kAcross + v * V::kLanes);
+        GYRE_UNROLL for (int i = 0; i < Dims; ++i) {
+          const Vector broadcast = V::set1(keys[i * kWords + k]);
+          GYRE_UNROLL for (int v = 0; v < kVectors; ++v) chain[i][v] = V::multiply(broadcast, slope[v], chain[i][v]);
         }
       }
-      each<Dims, kVectors>([&](int i, int v) {
-        float* const to = place + i * kAcross + v * V::kLanes;
-        V::store(to, begun ? V::add(V::load(to), chain[i][v]) : chain[i][v]);
+    }
+    put<Dims, kVectors>(chain, begun_, place, kAcross);
+  }
+
+  /// In place of a sum, or added to it where it has begun.
+  template <int Rows, int Vectors>
+  GYRE_INLINE void put(const Vector (&chain)[Rows][Vectors], bool begun, float* sums, int stride) {
+    if (begun) {
+      each<Rows, Vectors>([&](int i, int v) {
+        float* const to = sums + i * stride + v * V::kLanes;
+        V::store(to, V::add(V::load(to), chain[i][v]));
       });
-      begun = true;
+    } else {
+      each<Rows, Vectors>([&](int i, int v) { V::store(sums + i * stride + v * V::kLanes, chain[i][v]); });
     }
   }
 
-  /// share[key][channel] += sum over rows of weights[key][row] rows[row][channel], for panels that are seen.
+  /// share[key][channel] += sum over rows of weights[key][row] rows[row][channel], for panels that are seen; = for those of which
+  /// no block before has given a share.
   [[gnu::noinline]] void multiply_rows(const float* weights, const float* rows, int channels, float* share) {
     const int stride = static_cast<int>(round_up(channels, kStrip));
     int channel = 0;
@@ -384,34 +381,25 @@ class GradientBody {
       if (!seen(panel)) continue;
       for (int key = panel * kPanel; key < (panel + 1) * kPanel; key += V::kKeys) {
         fetch();
-        multiply_rows_at<Vectors>(weights + key * kWordsAcross, rows + column.begin, column.stride, stride,
-                                  share + std::int64_t{first_ + key} * stride + channel);
+        Vector chain[V::kKeys][Vectors];
+        chain_of_rows(weights + key * kWordsAcross, rows + column.begin, column.stride, chain);
+        put<V::kKeys, Vectors>(chain, shared(panel), share + std::int64_t{first_ + key} * stride + channel, stride);
       }
     }
   }
 
   /// kKeys keys by Vectors vectors of channels.
   template <int Vectors>
-  [[gnu::always_inline]] inline void multiply_rows_at(const float* weights, const float* rows, int row_stride, int stride,
-                                                      float* share) const {
+  [[gnu::always_inline]] inline void chain_of_rows(const float* weights, const float* rows, int row_stride,
+                                                   Vector (&chain)[V::kKeys][Vectors]) const {
+    clear(chain);
     const int count = tile_.strip_count * kStrip / V::kPair;
-    for (int begin = 0; begin < count; begin += kChainWords) {
-      Vector chain[V::kKeys][Vectors];
-      clear(chain);
-      const int end = count < begin + kChainWords ? count : begin + kChainWords;
-      for (int r = begin; r < end; ++r) {
-        Vector row[Vectors];
-        GYRE_UNROLL for (int v = 0; v < Vectors; ++v) row[v] = V::load(rows + r * row_stride + v * V::kLanes);
-        GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-          const Vector broadcast = V::set1(weights[i * kWordsAcross + r]);
-          GYRE_UNROLL for (int v = 0; v < Vectors; ++v) chain[i][v] = V::multiply(broadcast, row[v], chain[i][v]);
-        }
-      }
+    for (int r = 0; r < count; ++r) {
+      Vector row[Vectors];
+      GYRE_UNROLL for (int v = 0; v < Vectors; ++v) row[v] = V::load(rows + r * row_stride + v * V::kLanes);
       GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
-        GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
-          float* const place = share + i * stride + v * V::kLanes;
-          V::store(place, V::add(V::load(place), chain[i][v]));
-        }
+        const Vector broadcast = V::set1(weights[i * kWordsAcross + r]);
+        GYRE_UNROLL for (int v = 0; v < Vectors; ++v) chain[i][v] = V::multiply(broadcast, row[v], chain[i][v]);
       }
     }
   }
@@ -445,26 +433,35 @@ void gradients(const GradientTile& tile) {
   }
 }
 
+/// Adds sums of 16 floats each to their totals, as gradient_at has them.
 template <class V>
-void fold_grad_keys(std::int64_t count, float* share, float* total, float* lost) {
-  for (std::int64_t i = 0; i < count; i += V::kLanes) {
-    add_compensated<V>(total + i, lost + i, V::load(share + i));
-    V::store(share + i, V::zero());
+void fold_gradient(const float* sums, std::int64_t stride, std::int64_t count, float* total) {
+  for (std::int64_t i = 0; i < count; ++i, sums += stride, total += kGradientStride) {
+    GYRE_UNROLL for (int v = 0; v < kStrip; v += V::kLanes) add_compensated<V>(total + v, V::load(sums + v));
   }
+}
+
+/// Adds the shares of panels that have any to the keys' totals, and takes them away.
+template <class V>
+void fold_grad_keys(const GradientTile& tile) {
+  constexpr int kPanels = GradientTile::kKeys / kPanel;
+  for (int panel = 0; panel * kPanel < tile.keys; ++panel) {
+    if ((tile.shared[panel / kPanels] >> panel % kPanels & 1) == 0) continue;
+    const auto fold = [&](const float* share, int dims, float* total) {
+      const std::int64_t vectors = round_up(dims, kStrip) / kStrip * kPanel, at = panel * vectors;
+      fold_gradient<V>(share + at * kStrip, kStrip, vectors, total + at * kGradientStride);
+    };
+    fold(tile.value_share, tile.value_dim, tile.value_total);
+    fold(tile.key_share, tile.head_dim, tile.key_total);
+  }
+  for (int first = 0; first < tile.keys; first += GradientTile::kKeys) tile.shared[first / GradientTile::kKeys] = 0;
 }
 
 /// Adds the unit's share to the rows' totals.
 template <class V>
 void fold_grad_query(const GradientTile& tile) {
   for (int s = 0; s < tile.strip_count; ++s) {
-    float* const total = tile.strips[s].grad_query;
-    float* const lost = total + tile.head_dim * kStrip;
-    for (int dim = 0; dim < tile.head_dim; ++dim) {
-      const float* const unit = tile.grad_query + dim * GradientTile::kRows + s * kStrip;
-      for (int v = 0; v < kStrip; v += V::kLanes) {
-        add_compensated<V>(total + dim * kStrip + v, lost + dim * kStrip + v, V::load(unit + v));
-      }
-    }
+    fold_gradient<V>(tile.grad_query + s * kStrip, GradientTile::kRows, tile.head_dim, tile.strips[s].grad_query);
   }
 }
 

@@ -51,7 +51,7 @@ struct CaseShape {
   std::string text() const;
 };
 
-enum class Operand : std::uint8_t { query, key, value };
+enum class Operand : std::uint8_t { query, key, value, grad_out };
 /// What an element is, in place of what was drawn; rounded to the shape's type.
 using Element = std::function<float(Operand operand, std::int64_t token, int head, int channel, float drawn)>;
 

@@ -11,22 +11,33 @@ namespace {
 
 const float kNan = std::bit_cast<float>(0x7fff7fffU);
 
-std::vector<float> random_numbers(const CaseShape& shape, std::int64_t count) {
+float rounded(Type type, float x) {
+  if (type == Type::bf16) return to_float(to_bf16(x));
+  if (type == Type::f16) return to_float(to_f16(x));
+  return x;
+}
+
+/// [query tokens, query heads, value_dim]
+std::vector<float> gradients_of_output(const CaseShape& shape, int heads, const Element& element) {
   std::mt19937_64 random(shape.seed + 1'000'000);
   std::normal_distribution<double> normal(0, shape.size);
-  std::vector<float> numbers(count);
-  for (float& x : numbers) {
-    x = static_cast<float>(normal(random));
-    if (shape.type == Type::bf16) x = to_float(to_bf16(x));
-    if (shape.type == Type::f16) x = to_float(to_f16(x));
+  std::vector<float> numbers;
+  for (std::int64_t token = 0; token < shape.query_tokens; ++token) {
+    for (int head = 0; head < heads; ++head) {
+      for (int channel = 0; channel < shape.value_dim; ++channel) {
+        const float drawn = rounded(shape.type, static_cast<float>(normal(random)));
+        numbers.push_back(element ? rounded(shape.type, element(Operand::grad_out, token, head, channel, drawn)) : drawn);
+      }
+    }
   }
   return numbers;
 }
 
 }  // namespace
 
-BackwardCase::BackwardCase(const CaseShape& shape, Type cells)
-    : forward_(shape, cells), grad_out_(random_numbers(shape, shape.query_tokens * forward_.query_heads() * shape.value_dim)) {
+BackwardCase::BackwardCase(const CaseShape& shape, Type cells, const Element& element)
+    : forward_(shape, cells, Integrity::unchecked, element),
+      grad_out_(gradients_of_output(shape, forward_.query_heads(), element)) {
   const Rows<const float> grad_out(grad_out_.data(), shape.query_tokens, forward_.query_heads(), shape.value_dim);
   reference_ = reference_gradients(forward_.queries(), forward_.keys(), forward_.values(), grad_out, shape.query_offset, 0,
                                    forward_.score(), forward_.bands());
@@ -134,15 +145,15 @@ std::vector<float> BackwardCase::bits() const {
     }
     for (int unit = 0; unit < forward_.key_units().count(); ++unit) {
       const std::int64_t tokens = forward_.key_units().length(unit);
-      const float* const rows = cell(grad_key_values_, unit, head).floats();
-      for (const float* half : {rows, rows + grad_sums_floats(cells, tokens)}) {
-        for (std::int64_t row = 0; row < tokens; ++row) {
-          const float* const key = half + row * round_up(cells.head_dim, kStrip);
-          const float* const value = half + grad_key_floats(cells, tokens) + row * round_up(cells.value_dim, kStrip);
-          bits.insert(bits.end(), key, key + cells.head_dim);
-          bits.insert(bits.end(), value, value + cells.value_dim);
+      const float* const keys = cell(grad_key_values_, unit, head).floats();
+      const float* const values = keys + gradient_at(grad_key_floats(cells, tokens));
+      const auto append = [&](const float* piece, std::int64_t row, int dims) {
+        for (int dim = 0; dim < dims; ++dim) {
+          const float* const total = piece + gradient_at(row * round_up(dims, kStrip) + dim);
+          bits.insert(bits.end(), {total[0], total[kStrip]});
         }
-      }
+      };
+      for (std::int64_t row = 0; row < tokens; ++row) append(keys, row, cells.head_dim), append(values, row, cells.value_dim);
     }
   }
   return bits;

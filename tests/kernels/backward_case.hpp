@@ -17,7 +17,7 @@ class BackwardCase {
  public:
   explicit BackwardCase(const CaseShape& shape) : BackwardCase(shape, shape.type) {}
   /// Rows of shape.type in cells of another.
-  BackwardCase(const CaseShape& shape, Type cells);
+  BackwardCase(const CaseShape& shape, Type cells, const Element& element = {});
 
   const AttendCase& forward() const { return forward_; }
   const CaseShape& shape() const { return forward_.shape(); }

@@ -33,8 +33,8 @@ struct Worst {
   }
 };
 
-void check(const CaseShape& shape) {
-  BackwardCase backward(shape);
+void check(const CaseShape& shape, const Element& element = {}) {
+  BackwardCase backward(shape, shape.type, element);
   for (const KernelTable* kernels : available_kernels()) {
     backward.clear();
     backward.run(*kernels, 1 + static_cast<int>(shape.seed % 3));
@@ -117,6 +117,29 @@ TEST_CASE("gradients work with units of every length up to 130") {
 
 TEST_CASE("gradients over long units stay within the bounds") {
   check({.query_tokens = 300, .key_tokens = 2100, .query_unit = 512, .key_unit = 2048, .query_offset = 1800, .mask = "causal"});
+}
+
+// Scores are 0. Values and keys change their sign together, so that every addend of a gradient is the same, though the slopes of a
+// row's scores add up to 0.
+TEST_CASE("four thousand units of equal gradients stay within the bounds, which sums without compensation leave") {
+  const Element equal = [](Operand operand, std::int64_t token, int, int channel, float) {
+    const float sign = token % 2 == 0 ? 1.0F : -1.0F;
+    if (operand == Operand::query) return channel == 0 ? 0.1F : 0.0F;
+    if (operand == Operand::key) return channel == 0 ? 0.0F : sign * 0.1F;
+    return operand == Operand::value ? sign * 0.7F : 0.1F;
+  };
+  const CaseShape rows{.head_dim = 4,
+                       .value_dim = 8,
+                       .query_tokens = 65536,
+                       .key_tokens = 16,
+                       .query_unit = 16,
+                       .key_unit = 16,
+                       .mask = "full",
+                       .size = 1};
+  CaseShape keys = rows;
+  std::swap(keys.query_tokens, keys.key_tokens);
+  check(rows, equal);
+  check(keys, equal);
 }
 
 TEST_CASE("rows and keys that see nothing have gradients of zero, not NaN") {
