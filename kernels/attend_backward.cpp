@@ -41,6 +41,7 @@ struct HeadBlocks {
 struct Task {
   std::int32_t head = 0;
   std::int32_t unit = 0;
+  double work = 0;  // rows times keys that they may see
 };
 
 /// Drops what is empty, and checks the rest.
@@ -54,6 +55,15 @@ void clean(AttendBackwardWork::Head& head) {
   }
 }
 
+/// How many of a unit's keys lie in one of the ranges.
+std::int64_t keys_in(const std::vector<Range>& ranges, Range unit) {
+  std::int64_t keys = 0;
+  for (const Range range : ranges) {
+    keys += std::max(std::int64_t{0}, std::min(range.end, unit.end) - std::max(range.begin, unit.begin));
+  }
+  return keys;
+}
+
 }  // namespace
 
 struct alignas(kAlignment) BackwardScratch::Worker {
@@ -61,6 +71,7 @@ struct alignas(kAlignment) BackwardScratch::Worker {
   Floats scores;      // and what becomes of them: weights and slopes
   Floats shares;      // of a query cell in the gradients of the unit's keys
   Floats key_values;  // of the unit, as take_keys lays them out
+  std::array<std::uint8_t, kLongestUnit / GradientTile::kKeys> shared;  // panels of keys that have a share
   std::vector<std::uint64_t> visible;
 
   std::size_t bytes() const {
@@ -71,7 +82,6 @@ struct alignas(kAlignment) BackwardScratch::Worker {
 BackwardScratch::BackwardScratch(int threads) {
   require(threads >= 1, "scratch memory for " + std::to_string(threads) + " threads: give at least 1");
   workers_ = std::vector<Worker>(threads);
-  std::array<std::uint8_t, kLongestUnit / GradientTile::kKeys> shared;  // panels of keys that have a share
 }
 BackwardScratch::~BackwardScratch() = default;
 
@@ -87,6 +97,8 @@ struct AttendBackward::State {
   std::shared_ptr<BackwardScratch> scratch;
   std::vector<HeadBlocks> heads;
   std::vector<Task> tasks;
+  std::vector<double> work_before;  // [tasks + 1] of the tasks before each
+  std::atomic<int> tasks_done = 0;
   std::int64_t blocks = 0;
   std::unique_ptr<std::atomic<std::int32_t>[]> turns;  // [blocks] the unit whose share comes next
   std::atomic<bool> abandoned = false;                 // a task has thrown: nobody's turn may come any more
@@ -122,6 +134,8 @@ void AttendBackward::State::append_blocks(int head) {
   const AttendBackwardWork::Head& cells = work.heads[head];
   HeadBlocks& list = heads.emplace_back(HeadBlocks{.first = blocks, .blocks = {}});
   const auto units = static_cast<std::int32_t>(cells.keys.size());
+  const std::size_t first_task = tasks.size();
+  for (std::int32_t unit = 0; unit < units; ++unit) tasks.push_back({.head = head, .unit = unit});
   std::vector<Range> touched;
   for (std::int32_t cell = 0; cell < std::ssize(cells.queries); ++cell) {
     const auto strips = static_cast<std::int32_t>(query_strips(work.shape, cells.queries[cell].positions.size()));
@@ -135,12 +149,15 @@ void AttendBackward::State::append_blocks(int head) {
         block.end_unit =
             static_cast<std::int32_t>(std::lower_bound(cells.keys.begin(), cells.keys.end(), last, starts) - cells.keys.begin());
         block.first_unit = unit_from(head, block, lanes, 0);
+        for (std::int32_t unit = block.first_unit; unit < block.end_unit; ++unit) {
+          tasks[first_task + unit].work +=
+              static_cast<double>(keys_in(touched, cells.keys[unit].positions)) * block.strips * kStrip;
+        }
       }
       list.blocks.push_back(block);
       ++blocks;
     }
   }
-  for (std::int32_t unit = 0; unit < units; ++unit) tasks.push_back({.head = head, .unit = unit});
 }
 
 Lanes AttendBackward::State::lanes_of(int head, const Block& block) const {
@@ -355,14 +372,21 @@ AttendBackward::AttendBackward(AttendBackwardWork work, const KernelTable& kerne
   require(std::ssize(scratch->workers_) == threads, "scratch memory for " + std::to_string(scratch->workers_.size()) +
                                                         " threads cannot serve " + std::to_string(threads) +
                                                         ": make it for as many");
-  state_.reset(
-      new State{.work = std::move(work), .kernels = kernels, .scratch = std::move(scratch), .heads = {}, .tasks = {}, .turns = {}});
+  state_.reset(new State{.work = std::move(work),
+                         .kernels = kernels,
+                         .scratch = std::move(scratch),
+                         .heads = {},
+                         .tasks = {},
+                         .work_before = {},
+                         .turns = {}});
   for (int head = 0; head < std::ssize(state_->work.heads); ++head) {
     clean(state_->work.heads[head]);
     state_->append_blocks(head);
   }
   // Heads side by side: tasks of different heads never wait for each other.
   std::stable_sort(state_->tasks.begin(), state_->tasks.end(), [](const Task& a, const Task& b) { return a.unit < b.unit; });
+  state_->work_before.assign(1, 0.0);
+  for (const Task& task : state_->tasks) state_->work_before.push_back(state_->work_before.back() + task.work);
   state_->turns = std::make_unique<std::atomic<std::int32_t>[]>(state_->blocks);
   state_->reserve();
 }
@@ -377,6 +401,7 @@ void AttendBackward::run(Team& team, FunctionRef<void()> poll) {
                                 std::to_string(workers) + ": build the pass for as many threads as run it");
   }
   state_->abandoned.store(false, std::memory_order_relaxed);
+  state_->tasks_done.store(0, std::memory_order_relaxed);
   for (const HeadBlocks& head : state_->heads) {
     for (std::int64_t block = 0; block < std::ssize(head.blocks); ++block) {
       state_->turns[head.first + block].store(head.blocks[block].first_unit, std::memory_order_relaxed);
@@ -387,6 +412,7 @@ void AttendBackward::run(Team& team, FunctionRef<void()> poll) {
       [&](int task, int worker) {
         try {
           state_->run_task(state_->tasks[task], state_->scratch->workers_[worker], worker == 0, poll);
+          state_->tasks_done.fetch_add(1, std::memory_order_relaxed);
         } catch (...) {
           state_->abandoned.store(true, std::memory_order_relaxed);
           throw;
@@ -397,6 +423,14 @@ void AttendBackward::run(Team& team, FunctionRef<void()> poll) {
 
 std::size_t AttendBackward::scratch_bytes() const {
   return state_->scratch->bytes();
+}
+
+double AttendBackward::work() const {
+  return state_->work_before.back();
+}
+
+double AttendBackward::work_done() const {  // tasks are taken in ascending order
+  return state_->work_before[state_->tasks_done.load(std::memory_order_relaxed)];
 }
 
 }  // namespace gyre

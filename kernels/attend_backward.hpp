@@ -92,6 +92,10 @@ class AttendBackward {
 
   std::size_t scratch_bytes() const;  // counts shared scratch in full
 
+  /// As Attend's: how much there is to do, and how much of it a run that is going on has done. From any thread.
+  double work() const;
+  double work_done() const;
+
  private:
   struct State;
   std::unique_ptr<State> state_;

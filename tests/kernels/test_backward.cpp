@@ -311,6 +311,23 @@ TEST_CASE("in backward the caller's thread polls after each of its tiles, and no
   }
 }
 
+TEST_CASE("a backward pass says how much of it is done: its units of keys one after the other") {
+  BackwardCase backward({.head_dim = 8, .value_dim = 8, .query_tokens = 640, .key_tokens = 640, .query_unit = 128, .key_unit = 64});
+  AttendBackward pass(backward.work(), select_kernels(), 1);
+  CHECK(pass.work() == 640.0 * 640);
+  Team team(1);
+  for (int again = 0; again < 2; ++again) {
+    int polls = 0;
+    bool right = true;
+    pass.run(team, [&] { right = right && pass.work_done() == polls++ / 10 * 64.0 * 640; });
+    CHECK(right);
+    CHECK(pass.work_done() == pass.work());
+  }
+  BackwardCase causal(
+      {.head_dim = 8, .value_dim = 8, .query_tokens = 640, .key_tokens = 640, .query_unit = 64, .key_unit = 64, .mask = "causal"});
+  CHECK(AttendBackward(causal.work(), select_kernels(), 1).work() == 64.0 * 64 * 10 * 11 / 2);
+}
+
 TEST_CASE("a poll that throws ends a backward pass on all threads") {
   BackwardCase backward({.head_dim = 8, .value_dim = 8, .query_tokens = 640, .key_tokens = 640, .query_unit = 128, .key_unit = 64});
   for (const int threads : {1, 2, 4}) {
