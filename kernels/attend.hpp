@@ -46,6 +46,7 @@ struct KeyCell {
 /// What one attend does: for each key/value head, every query cell against every key cell, as far as the bands let them.
 /// Built once, run many times; addresses are fixed.
 struct AttendWork {
+  /// Heads need not have the same units.
   struct Head {
     std::vector<QueryCell> queries;  // ascending positions
     std::vector<KeyCell> keys;       // ascending positions: the order of accumulation

@@ -1,4 +1,5 @@
 // The bits of a row depend on its units and their order alone.
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -81,6 +82,36 @@ TEST_CASE("which query cells sit together changes no bit") {
         Attend(attend.work(units, every_unit(attend.key_units())), *kernels, 1, 4).run(team, [] {});
       }
       CHECK(same_bits(expected, attend.partial_bits()));
+    }
+  }
+}
+
+TEST_CASE("heads may have different query and key units, and their rows have the same bits") {
+  const auto keep = [](auto& cells, std::size_t begin, std::size_t end) {
+    cells = {cells.begin() + static_cast<std::ptrdiff_t>(std::min(begin, cells.size())),
+             cells.begin() + static_cast<std::ptrdiff_t>(std::min(end, cells.size()))};
+  };
+  for (CaseShape shape : shapes_of_bits()) {
+    shape.key_heads = 3, shape.mask = shape.mask.starts_with("blocks") ? "strided(3) | window(2)" : shape.mask;
+    for (const std::int64_t unit : {shape.query_unit, std::int64_t{16} / shape.group}) {  // the latter: few rows
+      shape.query_unit = unit, shape.query_tokens = std::min<std::int64_t>(shape.query_tokens, 9 * unit);
+      AttendCase attend(shape);
+      for (const KernelTable* kernels : available_kernels()) {
+        for (const int threads : {1, 2}) {
+          INFO(kernels->name << ", threads " << threads << ": " << shape.text());
+          const std::vector<float> expected = bits_of(attend, *kernels, threads, 0);
+          attend.clear();
+          // Head 0: the first three units of queries, then the others. Head 1: all at once, over the keys in two parts. Head 2:
+          // nothing, then everything.
+          AttendWork first = attend.work(), second = attend.work();
+          keep(first.heads[0].queries, 0, 3), keep(second.heads[0].queries, 3, 99);
+          keep(first.heads[1].keys, 0, 2), keep(second.heads[1].keys, 2, 99);
+          keep(first.heads[2].queries, 0, 0);
+          Team team(threads);
+          for (AttendWork* work : {&first, &second}) Attend(std::move(*work), *kernels, threads).run(team, [] {});
+          CHECK(same_bits(expected, attend.partial_bits()));
+        }
+      }
     }
   }
 }
