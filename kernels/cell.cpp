@@ -15,6 +15,8 @@ std::int64_t cell_bytes(Role role, const CellShape& shape, std::int64_t tokens) 
              trailer;
     case Role::partial:
       return query_strips(shape, tokens) * partial_strip_floats(shape) * std::int64_t{sizeof(float)};
+    case Role::result:
+      return query_strips(shape, tokens) * result_strip_floats(shape) * std::int64_t{sizeof(float)} + trailer;
     case Role::grad_out:
       return query_strips(shape, tokens) * query_strip_elements(grad_out_shape(shape)) * bytes;
     case Role::row_statistics:
@@ -27,7 +29,7 @@ std::int64_t cell_bytes(Role role, const CellShape& shape, std::int64_t tokens) 
       break;
   }
   throw std::invalid_argument(
-      "cells hold queries, keys and values, partials, or gradients: the caller's rows have none, ask for another role");
+      "cells hold queries, keys and values, partials, results, or gradients: the caller's rows have none, ask for another role");
 }
 
 }  // namespace gyre

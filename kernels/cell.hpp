@@ -14,9 +14,9 @@ inline constexpr int kStrip = 16;      // rows of a strip
 inline constexpr int kChannels = 8;    // value channels of a block
 inline constexpr int kAlignment = 64;  // bytes; of every cell
 
-enum class Role : std::uint8_t { rows, query, key_value, partial, grad_out, row_statistics, grad_query, grad_key_value };
+enum class Role : std::uint8_t { rows, query, key_value, partial, result, grad_out, row_statistics, grad_query, grad_key_value };
 
-/// Whether query and key/value cells (not those of gradients) end in a checksum (integrity.hpp).
+/// Whether query, key/value and result cells (not those of gradients, and no partials) end in a checksum (integrity.hpp).
 enum class Integrity : std::uint8_t { unchecked, checked };
 inline constexpr int kTrailerBytes = kAlignment;
 
@@ -48,7 +48,7 @@ constexpr std::int64_t aligned_elements(const CellShape& shape, std::int64_t ele
   return round_up(elements, kAlignment / type_bytes(shape.type));
 }
 
-/// Strips of a query or partial cell of a unit.
+/// Strips of a query, partial or result cell of a unit.
 constexpr std::int64_t query_strips(const CellShape& shape, std::int64_t tokens) {
   return (tokens * shape.group + kStrip - 1) / kStrip;
 }
@@ -60,6 +60,10 @@ constexpr std::int64_t query_strip_elements(const CellShape& shape) {
 inline constexpr int kNumeratorStride = 2 * kStrip;
 constexpr std::int64_t partial_strip_floats(const CellShape& shape) {
   return (2 * round_up(shape.value_dim, kChannels) + 3) * kStrip;
+}
+/// Of a result, which has one number for each two of a partial's: numerators [value_dim to 8][16], then maximum and sum [16].
+constexpr std::int64_t result_strip_floats(const CellShape& shape) {
+  return (round_up(shape.value_dim, kChannels) + 2) * kStrip;
 }
 /// Elements from the start of a key/value cell to its V.
 constexpr std::int64_t value_offset_elements(const CellShape& shape, std::int64_t tokens) {

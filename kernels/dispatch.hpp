@@ -55,6 +55,8 @@ struct KernelTable {
   void (*attend_few_pairs)(const Tile& tile);  // likewise
   /// Adds them to the rows' total, after which they have the bits that `attend` gives. value_dim: rounded up to kChannels.
   void (*fold_few)(int rows, int value_dim, const float* sums, float* total);
+  /// Adds strips of results to those of partials (result.hpp). value_dim: rounded up to kChannels.
+  void (*combine)(std::int64_t strips, int value_dim, const float* result, float* partial);
   void (*gradients)(const GradientTile& tile);        // adds to the tile's shares in the keys' gradients, sets that in the queries'
   void (*gradients_pairs)(const GradientTile& tile);  // words of two bf16; null: such cells are expanded
   void (*fold_grad_query)(const GradientTile& tile);  // adds it to the rows' totals

@@ -9,6 +9,7 @@
 
 #include "kernels/convert.hpp"
 #include "kernels/partial.hpp"
+#include "kernels/result.hpp"
 
 namespace gyre {
 namespace {
@@ -185,45 +186,62 @@ void pack_value_blocks(const CellShape& shape, TypedRows values, std::int64_t fi
   }
 }
 
-/// Four neighbouring lanes of a partial, divided by their sums, into four rows.
+/// How the strips of a cell that is finished lie: from channel to channel, and what one of its numbers is.
+struct PartialStrips {
+  static constexpr int kStride = kNumeratorStride;
+  static std::int64_t floats(const CellShape& shape) { return partial_strip_floats(shape); }
+  static float number(const float* at) { return settled(at[0], at[kStrip]); }
+  static Floats numbers(const float* at) { return settled(load<float>(at), load<float>(at + kStrip)); }
+};
+struct ResultStrips {
+  static constexpr int kStride = kStrip;
+  static std::int64_t floats(const CellShape& shape) { return result_strip_floats(shape); }
+  static float number(const float* at) { return *at; }
+  static Floats numbers(const float* at) { return load<float>(at); }
+};
+
+/// Four neighbouring lanes of a strip, divided by their sums, into four rows.
+template <class Strips>
 void finish_lanes(const float* lanes, Floats sums, int channels, float* const* rows) {
   int channel = 0;
   for (; channel + 4 <= channels; channel += 4) {
     Floats square[4];
-    for (int k = 0; k < 4; ++k) square[k] = load<float>(lanes + std::ptrdiff_t{channel + k} * kNumeratorStride) / sums;
+    for (int k = 0; k < 4; ++k) square[k] = Strips::numbers(lanes + std::ptrdiff_t{channel + k} * Strips::kStride) / sums;
     transpose(square);
     for (int row = 0; row < 4; ++row) store(rows[row] + channel, square[row]);
   }
   for (; channel < channels; ++channel) {
-    for (int row = 0; row < 4; ++row) rows[row][channel] = lanes[channel * kNumeratorStride + row] / sums[row];
+    for (int row = 0; row < 4; ++row) rows[row][channel] = Strips::number(lanes + channel * Strips::kStride + row) / sums[row];
   }
 }
 
 /// Some channels of one strip's rows.
+template <class Strips>
 void finish_channels(const float* numerator, const float (&divisor)[kStrip], int channels, int count, float* const* rows) {
   int lane = 0;
-  for (; lane + 4 <= count; lane += 4) finish_lanes(numerator + lane, load<float>(divisor + lane), channels, rows + lane);
+  for (; lane + 4 <= count; lane += 4) finish_lanes<Strips>(numerator + lane, load<float>(divisor + lane), channels, rows + lane);
   for (; lane < count; ++lane) {
     for (int channel = 0; channel < channels; ++channel)
-      rows[lane][channel] = numerator[channel * kNumeratorStride + lane] / divisor[lane];
+      rows[lane][channel] = Strips::number(numerator + channel * Strips::kStride + lane) / divisor[lane];
   }
 }
 
 /// Rows of one strip. The numerator of a row that saw nothing is 0, so any divisor will do.
-void finish_strip(const float* partial, int value_dim, int count, Type type, std::byte* const (&rows)[kStrip]) {
-  const float* const sum = partial + (2 * round_up(value_dim, kChannels) + 1) * kStrip;
+template <class Strips>
+void finish_strip(const float* strip, const float (&sum)[kStrip], int value_dim, int count, Type type,
+                  std::byte* const (&rows)[kStrip]) {
   float divisor[kStrip];
   for (int lane = 0; lane < kStrip; ++lane) divisor[lane] = sum[lane] == 0.0F ? 1.0F : sum[lane];
   float* floats[kStrip] = {};
   if (type == Type::f32) {
     for (int lane = 0; lane < count; ++lane) floats[lane] = reinterpret_cast<float*>(rows[lane]);
-    return finish_channels(partial, divisor, value_dim, count, floats);
+    return finish_channels<Strips>(strip, divisor, value_dim, count, floats);
   }
   alignas(kAlignment) float piece[kStrip][kPieceChannels];
   for (int lane = 0; lane < count; ++lane) floats[lane] = piece[lane];
   for (int begin = 0; begin < value_dim; begin += kPieceChannels) {
     const int channels = std::min(kPieceChannels, value_dim - begin);
-    finish_channels(partial + std::ptrdiff_t{begin} * kNumeratorStride, divisor, channels, count, floats);
+    finish_channels<Strips>(strip + std::ptrdiff_t{begin} * Strips::kStride, divisor, channels, count, floats);
     for (int lane = 0; lane < count; ++lane) convert(piece[lane], Type::f32, rows[lane] + begin * type_bytes(type), type, channels);
   }
 }
@@ -231,6 +249,29 @@ void finish_strip(const float* partial, int value_dim, int count, Type type, std
 float natural_log_sum_exp(float maximum, float sum) {
   if (sum == 0.0F) return -std::numeric_limits<float>::infinity();
   return static_cast<float>(std::numbers::ln2 * static_cast<double>(maximum) + std::log(static_cast<double>(sum)));
+}
+
+template <class Strips>
+void finish_cell(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows out, float* lse,
+                 std::int64_t first) {
+  const float* strip = reinterpret_cast<const float*>(cell);
+  const std::int64_t rows = tokens * shape.group;
+  const auto token_of = [&](std::int64_t row) { return first + row / shape.group; };
+  const auto head_of = [&](std::int64_t row) { return head * shape.group + static_cast<int>(row % shape.group); };
+  for (std::int64_t row = 0; row < rows; row += kStrip, strip += Strips::floats(shape)) {
+    const int count = static_cast<int>(std::min<std::int64_t>(kStrip, rows - row));
+    const float* const maximum = strip + round_up(shape.value_dim, kChannels) * Strips::kStride;
+    std::byte* lanes[kStrip] = {};
+    float sum[kStrip] = {};
+    for (int lane = 0; lane < count; ++lane) {
+      lanes[lane] = out.row(token_of(row + lane), head_of(row + lane));
+      sum[lane] = Strips::number(maximum + kStrip + lane);
+    }
+    finish_strip<Strips>(strip, sum, shape.value_dim, count, out.type, lanes);
+    for (int lane = 0; lse != nullptr && lane < count; ++lane) {
+      lse[token_of(row + lane) * out.heads + head_of(row + lane)] = natural_log_sum_exp(maximum[lane], sum[lane]);
+    }
+  }
 }
 
 }  // namespace
@@ -267,21 +308,12 @@ void clear_partial(const CellShape& shape, std::int64_t tokens, std::byte* cell)
 
 void finish_partial(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows out, float* lse,
                     std::int64_t first) {
-  const float* strip = reinterpret_cast<const float*>(cell);
-  const std::int64_t rows = tokens * shape.group;
-  const auto token_of = [&](std::int64_t row) { return first + row / shape.group; };
-  const auto head_of = [&](std::int64_t row) { return head * shape.group + static_cast<int>(row % shape.group); };
-  for (std::int64_t row = 0; row < rows; row += kStrip, strip += partial_strip_floats(shape)) {
-    const int count = static_cast<int>(std::min<std::int64_t>(kStrip, rows - row));
-    std::byte* lanes[kStrip] = {};
-    for (int lane = 0; lane < count; ++lane) lanes[lane] = out.row(token_of(row + lane), head_of(row + lane));
-    finish_strip(strip, shape.value_dim, count, out.type, lanes);
-    if (lse == nullptr) continue;
-    const float* const maximum = strip + 2 * round_up(shape.value_dim, kChannels) * kStrip;
-    for (int lane = 0; lane < count; ++lane) {
-      lse[token_of(row + lane) * out.heads + head_of(row + lane)] = natural_log_sum_exp(maximum[lane], maximum[kStrip + lane]);
-    }
-  }
+  finish_cell<PartialStrips>(shape, cell, tokens, head, out, lse, first);
+}
+
+void finish_result(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows out, float* lse,
+                   std::int64_t first) {
+  finish_cell<ResultStrips>(shape, cell, tokens, head, out, lse, first);
 }
 
 }  // namespace gyre

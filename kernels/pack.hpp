@@ -1,5 +1,5 @@
-// Between the caller's rows and cells: queries, keys and values in; finished rows out. Rows may be of any type: cells hold
-// shape.type, rounded to nearest even where that is narrower (convert.hpp).
+// Between the caller's rows and cells: queries, keys and values in; finished rows out, of partials or of results. Rows may be of
+// any type: cells hold shape.type, rounded to nearest even where that is narrower (convert.hpp).
 #pragma once
 
 #include <cstddef>
@@ -20,9 +20,13 @@ void pack_key_value(const CellShape& shape, TypedRows keys, TypedRows values, st
 /// The empty partial: numerator 0, sum 0, maximum kEmptyMaximum.
 void clear_partial(const CellShape& shape, std::int64_t tokens, std::byte* cell);
 
-/// Divides by the sums and writes rows: out [tokens, query heads, value_dim], lse [tokens, query heads] (natural logarithm; may be
-/// null). A row that saw no key: 0 and minus infinity.
+/// Divides by the sums, each number with what its additions lost, and writes rows: out [tokens, query heads, value_dim], lse
+/// [tokens, query heads] (natural logarithm; may be null). A row that saw no key: 0 and minus infinity.
 void finish_partial(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows out, float* lse,
                     std::int64_t first);
+
+/// The same from a result (result.hpp): to the bit what finishing the partial gives that it was settled from.
+void finish_result(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows out, float* lse,
+                   std::int64_t first);
 
 }  // namespace gyre

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/attend-inl.hpp"
+#include "kernels/cpu/combine-inl.hpp"
 #include "kernels/cpu/expand-inl.hpp"
 #include "kernels/cpu/few-inl.hpp"
 #include "kernels/cpu/gradient-inl.hpp"
@@ -22,6 +23,7 @@ constexpr KernelTable table_of(const char* name) {
                     .attend_few = attend_few<V>,
                     .attend_few_pairs = nullptr,
                     .fold_few = fold_few<V>,
+                    .combine = combine_strips<V>,
                     .gradients = gradients<V>,
                     .gradients_pairs = nullptr,
                     .fold_grad_query = fold_grad_query<V>,

@@ -34,11 +34,8 @@ std::vector<ReferencePartial> references(const AttendCase& attend) {
   return reference;
 }
 
-Worst compare(AttendCase& attend, const std::vector<ReferencePartial>& reference, const KernelTable& kernels, int threads,
-              double slack) {
-  attend.clear();
-  attend.run(kernels, threads);
-  const Finished finished = attend.finish();
+Worst compare(const AttendCase& attend, const Finished& finished, const std::vector<ReferencePartial>& reference,
+              const KernelTable& kernels, double slack) {
   Worst worst;
   const int value_dim = attend.shape().value_dim;
   const Type cells = rounds_weights(attend.shape(), kernels) ? Type::bf16 : Type::f32;
@@ -50,6 +47,13 @@ Worst compare(AttendCase& attend, const std::vector<ReferencePartial>& reference
     add(worst.lse_share, error / (reference[row].lse_bound() + 1e-38));
   }
   return worst;
+}
+
+Worst compare(AttendCase& attend, const std::vector<ReferencePartial>& reference, const KernelTable& kernels, int threads,
+              double slack) {
+  attend.clear();
+  attend.run(kernels, threads);
+  return compare(attend, attend.finish(), reference, kernels, slack);
 }
 
 double share_limit(const KernelTable& kernels) {

@@ -23,8 +23,11 @@ bool rounds_weights(const CaseShape& shape, const KernelTable& kernels);
 /// Of each row: [query tokens, query heads].
 std::vector<ReferencePartial> references(const AttendCase& attend);
 
-/// Attends anew. slack: an error in outputs that counts as none; outputs that cancel to nothing are compared with a bound of
-/// nothing.
+/// slack: an error in outputs that counts as none; outputs that cancel to nothing are compared with a bound of nothing.
+Worst compare(const AttendCase& attend, const Finished& finished, const std::vector<ReferencePartial>& reference,
+              const KernelTable& kernels, double slack = 1e-38);
+
+/// Attends anew. slack: as above.
 Worst compare(AttendCase& attend, const std::vector<ReferencePartial>& reference, const KernelTable& kernels, int threads,
               double slack = 1e-38);
 

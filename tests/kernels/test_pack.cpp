@@ -130,10 +130,10 @@ TEST_CASE("cells are multiples of their alignment, and rows have none") {
         const CellShape checked{.head_dim = dim, .value_dim = dim, .group = 3, .type = type, .integrity = Integrity::checked};
         const CellShape shape{.head_dim = dim, .value_dim = dim, .group = 3, .type = type};
         CHECK(cell_bytes(Role::partial, checked, tokens) == cell_bytes(Role::partial, shape, tokens));
-        for (const Role role : {Role::query, Role::key_value}) {
+        for (const Role role : {Role::query, Role::key_value, Role::result}) {
           CHECK(cell_bytes(role, checked, tokens) == cell_bytes(role, shape, tokens) + (tokens > 0 ? kTrailerBytes : 0));
         }
-        for (const Role role : {Role::query, Role::key_value, Role::partial}) {
+        for (const Role role : {Role::query, Role::key_value, Role::partial, Role::result}) {
           const std::int64_t bytes = cell_bytes(role, shape, tokens);
           CHECK(bytes % kAlignment == 0);
           CHECK((bytes == 0) == (tokens == 0));
