@@ -269,7 +269,8 @@ void finish_cell(const CellShape& shape, const std::byte* cell, std::int64_t tok
     }
     finish_strip<Strips>(strip, sum, shape.value_dim, count, out.type, lanes);
     for (int lane = 0; lse != nullptr && lane < count; ++lane) {
-      lse[token_of(row + lane) * out.heads + head_of(row + lane)] = natural_log_sum_exp(maximum[lane], sum[lane]);
+      const std::int64_t place = token_of(row + lane) * out.heads + head_of(row + lane);
+      lse[place] = natural_log_sum_exp(maximum[lane], sum[lane]);
     }
   }
 }

@@ -1,6 +1,8 @@
 // Results of drawn numbers, as no attend need have left them: what settling and combining do to each of them.
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -55,11 +57,15 @@ struct Drawn {
   std::int64_t channels() const { return round_up(shape.value_dim, kChannels); }
 };
 
+std::uint32_t bits(float number) {
+  return std::bit_cast<std::uint32_t>(number);
+}
+
 void check_row(const Drawn& before, const Drawn& other, const Drawn& after, std::int64_t row) {
   const bool seen = before.maximum(row) != kEmptyMaximum, other_seen = other.maximum(row) != kEmptyMaximum;
   bool right = true;
   for (std::int64_t line = 0; !other_seen && line < partial_strip_floats(before.shape) / kStrip; ++line) {
-    right = right && std::memcmp(&after.number(row, line), &before.number(row, line), sizeof(float)) == 0;
+    right = right && bits(after.number(row, line)) == bits(before.number(row, line));
   }
   const double largest = std::max(before.maximum(row), other.maximum(row));
   CHECK(after.maximum(row) == static_cast<float>(largest));

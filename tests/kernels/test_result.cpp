@@ -237,10 +237,11 @@ TEST_CASE("halves of which rows see one, both or none, at scores so far apart th
 }
 
 TEST_CASE("halves of inputs of size 10,000 stay within the bounds") {
-  for (const auto& [scores, values] : {std::pair{1.0F, 1e4F}, {100.0F, 1.0F}, {1e4F, 1e4F}, {1e-4F, 1e-4F}}) {
-    check_halves(halves_seen_differently(Type::f32), [=](Operand operand, std::int64_t, int, int, float drawn) {
-      return drawn * (operand == Operand::value ? values : scores);
-    });
+  for (const auto& [of_scores, of_values] : {std::pair{1.0F, 1e4F}, {100.0F, 1.0F}, {1e4F, 1e4F}, {1e-4F, 1e-4F}}) {
+    check_halves(halves_seen_differently(Type::f32),
+                 [scores = of_scores, values = of_values](Operand operand, std::int64_t, int, int, float drawn) {
+                   return drawn * (operand == Operand::value ? values : scores);
+                 });
   }
 }
 
@@ -260,7 +261,7 @@ TEST_CASE("eight parts of the keys stay within the bounds, combined in a chain, 
       for (int apart = 1; apart < 8; apart *= 2) {
         for (int part = 0; part < 8; part += 2 * apart) merge(*kernels, tree[part], tree[part + apart]);
       }
-      for (const Side* side : {&chain[0], &opposite[0], &tree[0]}) check_bounds(attend, *side, reference, *kernels);
+      for (const Side* side : {chain.data(), opposite.data(), tree.data()}) check_bounds(attend, *side, reference, *kernels);
     }
   }
 }
