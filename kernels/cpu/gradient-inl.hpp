@@ -133,6 +133,10 @@ class GradientBody {
 
  private:
   using Vector = typename V::Vector;
+  struct Words {
+    int begin = 0;
+    int end = 0;
+  };
   static constexpr int kGroup = V::kLanes == kStrip ? GradientTile::kStrips : 1;  // strips that registers are across
   static constexpr int kWidth = kGroup * kStrip;
   static constexpr int kVectors = kWidth / V::kLanes;
@@ -140,8 +144,9 @@ class GradientBody {
   static constexpr int kWordsAcross = kAcross / V::kPair;
   static constexpr int kLinesAtATime = 8;  // fetched for every kKeys keys: enough for pieces as large as 4 / 256 of the work
   static constexpr int kPanels = GradientTile::kKeys / kPanel;
-  static constexpr bool kWeighsAtOnce = V::kPair > 1;  // from registers; of fp32 every chain but the last is in memory anyway
-  static constexpr int kWordsAtATime = 64;             // of what is multiplied with every key, in one chain: see above
+  // From registers, where they have room for the constants of weights too: with 16 it costs a point at d=128.
+  static constexpr bool kWeighsAtOnce = V::kRegisters > 16;
+  static constexpr int kWordsAtATime = 64;  // of what is multiplied with every key, in one chain: see above
   static_assert(kStrip % (V::kPair * V::kKeys) == 0 && kVectors % V::kPair == 0);
 
   /// The block's rows, and what is subtracted in each.
@@ -162,7 +167,12 @@ class GradientBody {
   bool seen(int panel) const { return (seen_ >> panel & 1) != 0; }
   bool shared(int panel) const { return (tile_.shared[first_ / GradientTile::kKeys] >> panel & 1) != 0; }
 
-  /// Of the kKeys keys from first_ on: panels that some row sees, and those that not all see.
+  /// Of rows, in whole strips.
+  static constexpr Words words_between(int first_row, int last_row) {
+    return {first_row / kStrip * kStrip / V::kPair, (last_row / kStrip + 1) * kStrip / V::kPair};
+  }
+
+  /// Of the kKeys keys from first_ on: panels that some row sees, by which rows, and those that not all see.
   void find_panels() {
     seen_ = masked_ = 0;
     const std::uint64_t all = ~std::uint64_t{0} >> (64 - tile_.strip_count * kStrip);
@@ -173,7 +183,10 @@ class GradientBody {
         for (int i = 0; i < kPanel; ++i)
           any |= tile_.visible[first_ + panel * kPanel + i], every &= tile_.visible[first_ + panel * kPanel + i];
       }
-      if ((any & all) != 0) seen_ |= 1U << panel;
+      if ((any & all) != 0) {
+        seen_ |= 1U << panel;
+        rows_[panel] = words_between(__builtin_ctzll(any & all), 63 - __builtin_clzll(any & all));
+      }
       if ((every & all) != all) masked_ |= 1U << panel;
     }
   }
@@ -382,19 +395,19 @@ class GradientBody {
       for (int key = panel * kPanel; key < (panel + 1) * kPanel; key += V::kKeys) {
         fetch();
         Vector chain[V::kKeys][Vectors];
-        chain_of_rows(weights + key * kWordsAcross, rows + column.begin, column.stride, chain);
+        chain_of_rows(weights + key * kWordsAcross, rows + column.begin, column.stride, rows_[panel], chain);
         put<V::kKeys, Vectors>(chain, shared(panel), share + std::int64_t{first_ + key} * stride + channel, stride);
       }
     }
   }
 
-  /// kKeys keys by Vectors vectors of channels.
+  /// kKeys keys by Vectors vectors of channels. Where only some strips of rows see the keys, as on a diagonal, the weights and
+  /// slopes of the others are 0.
   template <int Vectors>
-  [[gnu::always_inline]] inline void chain_of_rows(const float* weights, const float* rows, int row_stride,
+  [[gnu::always_inline]] inline void chain_of_rows(const float* weights, const float* rows, int row_stride, Words words,
                                                    Vector (&chain)[V::kKeys][Vectors]) const {
     clear(chain);
-    const int count = tile_.strip_count * kStrip / V::kPair;
-    for (int r = 0; r < count; ++r) {
+    for (int r = words.begin; r < words.end; ++r) {
       Vector row[Vectors];
       GYRE_UNROLL for (int v = 0; v < Vectors; ++v) row[v] = V::load(rows + r * row_stride + v * V::kLanes);
       GYRE_UNROLL for (int i = 0; i < V::kKeys; ++i) {
@@ -418,6 +431,7 @@ class GradientBody {
   int first_ = 0;             // of the keys that are taken at a time
   unsigned seen_ = 0;         // panels of them that some row sees
   unsigned masked_ = 0;       // that not every row sees
+  Words rows_[kPanels];       // of a panel that is seen: from the first strip that sees something of it to the last
   int piece_ = 0;             // that is being fetched
   std::int64_t fetched_ = 0;  // bytes of it
   bool begun_ = false;        // some keys of the unit have been seen
