@@ -64,6 +64,15 @@ std::string bytes_line(const char* name, const Report& report, std::uint64_t Ran
   return text + "\n";
 }
 
+/// What the mask saves on the way.
+std::string saved_text(const Report& report) {
+  if (report.dense_bytes == 0) return "";
+  const auto dense = static_cast<double>(report.dense_bytes);
+  const double saved = dense - static_cast<double>(report.arriving_bytes);
+  return format("  saved      %s of %s (%.0f%%) that would travel if every query saw every key\n", bytes_text(saved).c_str(),
+                bytes_text(dense).c_str(), 100 * saved / dense);
+}
+
 std::string overlap_text(const Measurement& measured) {
   const double exposed = measured.exposed_communication_seconds().value();
   return format("  exposed    %s of communication (%.1f%%): the same work without it takes %s, and %s of all cores\n",
@@ -129,6 +138,7 @@ std::string to_text(const Report& report) {
   text += format("  cores      %s of all processes in a mean call\n", seconds_text(report.measured.cpu_seconds).c_str());
   text += bytes_line("sent", report, &RankFigures::bytes_sent);
   text += bytes_line("borrowed", report, &RankFigures::bytes_borrowed);
+  text += saved_text(report);
   if (report.ranks > 1 && !report.unshared.empty()) text += "  unshared   memory inside a node: " + report.unshared + "\n";
   text += format("  memory     arena %s, scratch %s, resident at most %s (largest rank)\n",
                  bytes_text(static_cast<double>(report.arena_bytes)).c_str(),
@@ -186,6 +196,8 @@ std::string to_json(const Report& report) {
       {"silent_cpu_seconds", number_or_null(measured.silent ? std::optional(measured.silent->cpu_seconds) : std::nullopt)},
       {"bytes_sent", measured.sum(&RankFigures::bytes_sent)},
       {"bytes_borrowed", measured.sum(&RankFigures::bytes_borrowed)},
+      {"bytes_arriving", report.arriving_bytes},
+      {"bytes_dense", report.dense_bytes},
       {"unshared", report.unshared.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(report.unshared)},
       {"arena_bytes", report.arena_bytes},
       {"scratch_bytes", report.scratch_bytes},

@@ -20,6 +20,8 @@ struct Report {
   Measurement measured;
   double peak_flops = 0;               // FLOP/s of all ranks together
   double visible_pairs = 0;            // summed over query heads
+  std::uint64_t arriving_bytes = 0;    // that come to all ranks in a call, sent or borrowed
+  std::uint64_t dense_bytes = 0;       // that would if every query saw every key
   std::int64_t arena_bytes = 0;        // of the rank with most
   std::int64_t scratch_bytes = 0;      // of the rank with most
   std::int64_t peak_memory_bytes = 0;  // of the process with most

@@ -87,6 +87,8 @@ Report describe(Transport& transport, const Problem& problem, const Attention& a
   report.threads = static_cast<int>(sum_over_ranks(transport, static_cast<std::uint64_t>(threads)));
   report.arena_bytes = most(attention.arena_bytes());
   report.scratch_bytes = most(attention.scratch_bytes());
+  report.arriving_bytes = sum_over_ranks(transport, static_cast<std::uint64_t>(attention.arriving_bytes()));
+  report.dense_bytes = sum_over_ranks(transport, static_cast<std::uint64_t>(attention.dense_bytes()));
   if (transport.rank() == 0) report.visible_pairs = problem.visible_pairs();
   return report;
 }

@@ -85,7 +85,9 @@ Group work() {
           "partition", "NAME",
           "contiguous, zigzag, zigzag_documents, striped, striped(B), balanced, layout(FILE), layout(FILE,FILE) or auto (default); "
           "FILE: .npy of integers, [chunks, 3], begin, end and rank of each; two files: of queries and of keys")
-      .option("strategy", "NAME", "ring, all_gather or auto (default)")
+      .option("strategy", "NAME",
+              "ring, bidirectional_ring, double_ring, double_ring(INNER), all_gather, ulysses, hybrid(U), pass_query, tree or auto "
+              "(default)")
       .option("prefetch", "N",
               "stages whose cells may be arriving while one is attended, " + limits_text(1, kMostPrefetch) + " (1)")
       .option("shared-memory", "auto|off", "ranks of a node read each other's cells where they lie (auto)")

@@ -139,7 +139,8 @@ void require_shape(const char* name, const auto& rows, std::int64_t tokens, int 
 
 struct Attention::State {
   Transport& transport;
-  Strategy strategy;
+  StrategyChoice strategy;
+  Options options;
   const KernelTable& kernels;
   Layout layout;
   Team team;
@@ -151,9 +152,10 @@ struct Attention::State {
   std::string unshared;
   std::unique_ptr<Executor> executor;
 
-  State(Transport& a_transport, const Problem& problem, const Options& options, const KernelTable& a_kernels)
+  State(Transport& a_transport, const Problem& problem, const Options& given, const KernelTable& a_kernels)
       : transport(a_transport),
-        strategy(options.strategy == Strategy::automatic ? Strategy::ring : options.strategy),
+        strategy(resolve(given.strategy, transport.nodes())),
+        options(given),
         kernels(a_kernels),
         layout(problem, options, transport.ranks()),
         team(options.threads),
@@ -263,7 +265,7 @@ const std::vector<Range>& Attention::key_rows() const {
 const Layout& Attention::layout() const {
   return state_->layout;
 }
-Strategy Attention::strategy() const {
+StrategyChoice Attention::strategy() const {
   return state_->strategy;
 }
 const char* Attention::isa() const {
@@ -271,6 +273,13 @@ const char* Attention::isa() const {
 }
 const Program& Attention::program() const {
   return state_->executor->program();
+}
+std::int64_t Attention::arriving_bytes() const {
+  return gyre::arriving_bytes(state_->executor->program(), state_->layout);
+}
+std::int64_t Attention::dense_bytes() const {
+  const Layout dense = state_->layout.without_mask();
+  return gyre::arriving_bytes(make_schedule(state_->strategy, dense, state_->options)(state_->transport.rank()), dense);
 }
 const std::string& Attention::unshared() const {
   return state_->unshared;

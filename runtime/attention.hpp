@@ -38,11 +38,14 @@ class Attention {
   /// operands fit (one small all-gather): where one rank's do not, every rank throws std::invalid_argument with the same message.
   CallTime forward(const Operands& operands, const CallOptions& options = {});
 
-  const Layout& layout() const;  // the strategy's sharding, with `automatic` resolved
-  Strategy strategy() const;     // never automatic
+  const Layout& layout() const;     // the strategy's sharding, with `automatic` resolved
+  StrategyChoice strategy() const;  // resolved
   const char* isa() const;
   const Program& program() const;    // of this rank: what the instructions of a timeline are
   std::int64_t arena_bytes() const;  // of slots: packed queries, own cells, cells in flight, one partial; the shared ones included
+  /// Bytes that come to this rank in a call, and those that would if every query saw every key. Local.
+  std::int64_t arriving_bytes() const;
+  std::int64_t dense_bytes() const;
   const std::string& unshared() const;  // why ranks of a node do not share memory although they could; empty if they do
   std::int64_t scratch_bytes() const;   // of kernels
 

@@ -47,6 +47,12 @@ void append_where(const CellRun& run, Wanted&& wanted, std::vector<CellRun>& run
   }
 }
 
+/// A message of keys and values: others are left as they are.
+bool of_keys(const Program& program, const Instruction& instruction) {
+  if (instruction.op == Op::receive) return program.slots[instruction.out].role == Role::key_value;
+  return instruction.op == Op::send && program.slots[instruction.in[0]].role == Role::key_value;
+}
+
 class Borrowing {
  public:
   Borrowing(Schedule schedule, const Layout& layout, std::vector<int> nodes)
@@ -88,7 +94,7 @@ Plan Borrowing::make_plan(int rank) const {
   Plan plan{.program = schedule_(rank), .borrows = {}};
   for (std::size_t index = 0; index < plan.program.instructions.size(); ++index) {
     const Instruction& instruction = plan.program.instructions[index];
-    if (instruction.op != Op::receive || plan.program.slots[instruction.out].role != Role::key_value) continue;
+    if (instruction.op != Op::receive || !of_keys(plan.program, instruction)) continue;
     const Cells wanted = used(plan.program, index);
     std::map<int, std::vector<CellRun>> by_owner;
     for (const CellRun& run : plan.program.runs_of(instruction)) {
@@ -259,7 +265,10 @@ Program Borrowing::build(int rank) {
   for (std::size_t index = 0; index < mine.program.instructions.size(); ++index) {
     const Instruction& instruction = mine.program.instructions[index];
     const auto runs = mine.program.runs_of(instruction);
-    if (instruction.op == Op::receive) {
+    if (!of_keys(mine.program, instruction)) {
+      if (instruction.function == Function::finish) rewriter.release(kNoSlot);
+      rewriter.add(instruction, runs);
+    } else if (instruction.op == Op::receive) {
       rewriter.release(instruction.out);
       if (const auto kept = travelling(runs, rank); !kept.empty()) rewriter.add(instruction, kept);
       for (; next != mine.borrows.end() && next->receive == index; ++next) {
@@ -267,11 +276,8 @@ Program Borrowing::build(int rank) {
         const auto places = places_of(layout_, packed(layout_, plan(borrow.owner).program), borrow.runs);
         rewriter.borrow(instruction, borrow, places);
       }
-    } else if (instruction.op == Op::send) {
-      if (const auto kept = travelling(runs, instruction.peer); !kept.empty()) rewriter.add(instruction, kept);
-    } else {
-      if (instruction.function == Function::finish) rewriter.release(kNoSlot);
-      rewriter.add(instruction, runs);
+    } else if (const auto kept = travelling(runs, instruction.peer); !kept.empty()) {
+      rewriter.add(instruction, kept);
     }
     if (instruction.function != Function::pack_key_value) continue;
     for (const Loan& loan : loans_of(rank)) {

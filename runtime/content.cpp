@@ -25,11 +25,6 @@ void Content::remove(std::int32_t sharer) {
   index();
 }
 
-bool Content::same_cells(const Content& other) const {
-  return std::equal(entries_.begin(), entries_.end(), other.entries_.begin(), other.entries_.end(),
-                    [](const Entry& a, const Entry& b) { return a.run == b.run; });
-}
-
 void Content::index() {
   const auto key = [](const Entry& entry) { return std::tuple(entry.run.head, entry.run.heads, entry.run.unit); };
   const auto before = [&](const Entry& a, const Entry& b) { return key(a) < key(b); };

@@ -37,9 +37,6 @@ class Content {
 
   Role role() const { return role_; }
   bool empty() const { return entries_.empty(); }
-  /// The same cells, run by run, wherever they lie.
-  bool same_cells(const Content& other) const;
-
   /// Where a cell lies; nothing if it is not there.
   std::optional<Place> find(const Layout& layout, std::uint32_t unit, std::uint16_t head) const;
   /// Where a run starts, if all of it lies there in one piece.
@@ -92,6 +89,12 @@ class Contents {
   std::optional<Place> find(SlotId slot, std::uint32_t unit, std::uint16_t head) const;
   std::optional<Place> find(SlotId slot, const CellRun& run) const;
   const Content& of(SlotId slot) const { return contents_[slot]; }
+  /// visit(unit, head, place) of every cell of a slot and of its parts.
+  template <class Visit>
+  void each_cell(SlotId slot, Visit&& visit) const {
+    contents_[slot].each_cell(layout_, visit);
+    for (const SlotId part : parts_[slot]) contents_[part].each_cell(layout_, visit);
+  }
   std::span<const SlotId> parts(SlotId slot) const { return parts_[slot]; }
 
  private:

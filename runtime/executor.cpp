@@ -12,6 +12,7 @@
 #include "comm/error.hpp"
 #include "comm/heartbeat.hpp"
 #include "kernels/pack.hpp"
+#include "kernels/result.hpp"
 #include "runtime/lowered.hpp"
 #include "runtime/scoreboard.hpp"
 
@@ -45,6 +46,7 @@ struct Executor::State {
   const Layout& layout;
   Transport& transport;
   Team& team;
+  const KernelTable& kernels;
   Scoreboard scoreboard;
   std::unique_ptr<std::byte[], Free> arena;
   std::unique_ptr<SharedMemory> window;
@@ -61,11 +63,12 @@ struct Executor::State {
   std::vector<std::size_t> recorded;                            // transfers in flight whose end a timeline wants
   std::vector<std::unique_ptr<std::byte[], Free>> spare_cells;  // of each worker; none before communication is switched off
 
-  State(Program given, const Layout& a_layout, Transport& a_transport, Team& a_team)
+  State(Program given, const Layout& a_layout, Transport& a_transport, Team& a_team, const KernelTable& a_kernels)
       : program(std::move(given)),
         layout(a_layout),
         transport(a_transport),
         team(a_team),
+        kernels(a_kernels),
         scoreboard(program),
         scratch(std::make_shared<AttendScratch>(team.size())) {}
 
@@ -216,10 +219,15 @@ void Executor::State::apply(std::size_t index, const Operands& operands) {
         return seal(place, worker);
       case Function::clear_partial:
         return clear_partial(shape, c.tokens, cell);
-      case Function::finish:
-        return finish_partial(shape, cell, c.tokens, head, operands.out, operands.lse, c.first_row);
+      case Function::settle:
+        settle_partial(shape, c.from.bytes.data(), c.tokens, cell);
+        return seal(place, worker);
+      case Function::finish: {
+        const auto finish_cell = c.cell.name.role == Role::result ? finish_result : finish_partial;
+        return finish_cell(shape, cell, c.tokens, head, operands.out, operands.lse, c.first_row);
+      }
       case Function::none:
-        return;
+        return combine(kernels, shape, c.tokens, c.from.bytes.data(), cell);
     }
   };
   team.run(static_cast<int>(cells.size()), one, [&] { poll(); });
@@ -269,6 +277,7 @@ void Executor::State::post(std::size_t index, const Operands& operands) {
       work_done += lowered->attends[index]->work();
       time.computing_seconds += seconds_since(start);
       break;
+    case Op::combine:
     case Op::apply:
       apply(index, operands);
       time.packing_seconds += seconds_since(start);
@@ -308,7 +317,7 @@ void Executor::State::withdraw(const char* why) {
 
 Executor::Executor(Program program, const Layout& layout, Transport& transport, Team& team, const KernelTable& kernels,
                    std::unique_ptr<SharedMemory> window, int strips_per_block)
-    : state_(std::make_unique<State>(std::move(program), layout, transport, team)) {
+    : state_(std::make_unique<State>(std::move(program), layout, transport, team, kernels)) {
   constexpr std::size_t kPage = 4096;
   State& state = *state_;
   const auto bytes = static_cast<std::size_t>(round_up(state.program.arena_bytes, kPage) + kPage);

@@ -146,10 +146,23 @@ Layout::Layout(const Problem& given, const Options& options, int rank_count)
       bands_(given.bands()) {
   place_queries();
   place_keys();
-  needs = Needs(bands(), query_units, key_units, problem.first_query_position(), queries);
+  find_needs();
   query_begin_ = cell_begins(Role::query, cell_shape(), query_units);
   partial_begin_ = cell_begins(Role::partial, cell_shape(), query_units);
+  result_begin_ = cell_begins(Role::result, cell_shape(), query_units);
   key_begin_ = cell_begins(Role::key_value, cell_shape(), key_units);
+}
+
+void Layout::find_needs() {
+  needs = Needs(bands(), query_units, key_units, problem.first_query_position(), queries, {problem.key_heads, problem.group()});
+}
+
+Layout Layout::without_mask() const {
+  Layout all = *this;
+  all.problem.mask = Mask::full();
+  all.bands_ = all.problem.bands();
+  all.find_needs();
+  return all;
 }
 
 void Layout::place_queries() {

@@ -26,6 +26,9 @@ struct Layout {
 
   Layout(const Problem& problem, const Options& options, int ranks);
 
+  /// The same units and placements, with every query seeing every key.
+  Layout without_mask() const;
+
   const Bands& bands() const { return bands_; }
   Range query_positions(int unit) const { return query_units.range(unit) + problem.first_query_position(); }
   CellShape cell_shape() const {
@@ -54,11 +57,22 @@ struct Layout {
  private:
   void place_queries();
   void place_keys();
+  void find_needs();
   const std::vector<std::int64_t>& cell_begin(Role role) const {
-    return role == Role::query ? query_begin_ : role == Role::key_value ? key_begin_ : partial_begin_;
+    switch (role) {
+      case Role::query:
+        return query_begin_;
+      case Role::key_value:
+        return key_begin_;
+      case Role::result:
+        return result_begin_;
+      default:
+        return partial_begin_;
+    }
   }
-  Bands bands_;                                                        // bound to the first query's position
-  std::vector<std::int64_t> query_begin_, key_begin_, partial_begin_;  // [units + 1] bytes of one head's cells before a unit
+  Bands bands_;  // bound to the first query's position
+  // [units + 1] bytes of one head's cells before a unit
+  std::vector<std::int64_t> query_begin_, key_begin_, partial_begin_, result_begin_;
 };
 
 /// Units as maximal runs of that many heads from `first_head` on.

@@ -60,14 +60,19 @@ class Resolver {
     return found;
   }
 
+  /// Of an apply, and of a combine.
   std::vector<RowCell> apply(const Instruction& instruction) const {
     const SlotId slot = instruction.function == Function::finish ? instruction.in[0] : instruction.out;
+    const bool reads_cells = instruction.op == Op::combine || instruction.function == Function::settle;
     const bool keys = program_.slots[slot].role == Role::key_value;
     const Units& units = keys ? layout_.key_units : layout_.query_units;
     const auto first = first_rows(units, keys ? layout_.keys : layout_.queries, program_.rank);
     std::vector<RowCell> found;
     each_cell(program_.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
-      found.push_back({.cell = cell(slot, unit, head), .first_row = first[unit], .tokens = units.length(static_cast<int>(unit))});
+      found.push_back({.cell = cell(slot, unit, head),
+                       .from = reads_cells ? cell(instruction.in[0], unit, head) : NamedCell{},
+                       .first_row = first[unit],
+                       .tokens = units.length(static_cast<int>(unit))});
     });
     return found;
   }
@@ -80,10 +85,10 @@ class Resolver {
       work.heads[head].keys.push_back({.cell = at(contents_.find(instruction.in[1], unit, head).value()),
                                        .positions = layout_.key_units.range(static_cast<int>(unit))});
     });
-    contents_.of(instruction.in[0]).each_cell(layout_, [&](std::uint32_t unit, std::uint16_t head, Place place) {
+    contents_.of(instruction.out).each_cell(layout_, [&](std::uint32_t unit, std::uint16_t head, Place place) {
       if (work.heads[head].keys.empty()) return;
-      work.heads[head].queries.push_back({.query = at(place),
-                                          .partial = at(contents_.find(instruction.out, unit, head).value()),
+      work.heads[head].queries.push_back({.query = at(contents_.find(instruction.in[0], unit, head).value()),
+                                          .partial = at(place),
                                           .positions = layout_.query_positions(static_cast<int>(unit))});
     });
     return work;
@@ -140,6 +145,7 @@ Lowered::Lowered(const Program& program, const Layout& layout, const Memory& mem
           break;
         case Op::release:
           break;
+        case Op::combine:
         case Op::apply:
           row_cells[index] = resolver.apply(instruction);
           break;

@@ -45,9 +45,10 @@ struct Transfer {
   std::chrono::steady_clock::time_point posted;
 };
 
-/// A cell and the caller's rows that it is made from, or that it becomes.
+/// A cell and what it is made from: the caller's rows, or another cell; or the rows that it becomes.
 struct RowCell {
   NamedCell cell;
+  NamedCell from;  // of settle and combine
   std::int64_t first_row;
   std::int64_t tokens;
 };

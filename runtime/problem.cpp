@@ -59,29 +59,6 @@ double Problem::visible_pairs() const {
   return static_cast<double>(seen.count(queries, {0, key_tokens})) * heads_that_see_the_same;
 }
 
-Strategy parse_strategy(const std::string& text) {
-  for (const Strategy strategy : {Strategy::automatic, Strategy::ring, Strategy::all_gather}) {
-    if (text == to_string(strategy)) return strategy;
-  }
-  const std::string name = text.substr(0, text.find('('));
-  for (const char* planned : {"bidirectional_ring", "ulysses", "hybrid", "double_ring", "pass_query", "tree"}) {
-    if (name == planned) refuse("strategy " + text + " is not built yet; use ring, all_gather or auto");
-  }
-  refuse("strategy '" + text + "' is unknown; use ring, all_gather or auto");
-}
-
-std::string to_string(Strategy strategy) {
-  switch (strategy) {
-    case Strategy::ring:
-      return "ring";
-    case Strategy::all_gather:
-      return "all_gather";
-    case Strategy::automatic:
-      break;
-  }
-  return "auto";
-}
-
 Sharing parse_sharing(const std::string& text) {
   if (text == "auto") return Sharing::automatic;
   if (text == "off") return Sharing::off;

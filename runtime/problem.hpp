@@ -10,6 +10,7 @@
 #include "kernels/cell.hpp"
 #include "partition/mask.hpp"
 #include "partition/placement.hpp"
+#include "runtime/strategy.hpp"
 
 namespace gyre {
 
@@ -48,17 +49,13 @@ struct Problem {
   bool self_attention() const { return query_tokens == key_tokens && first_query_position() == 0; }
 };
 
-enum class Strategy : std::uint8_t { automatic, ring, all_gather };
-Strategy parse_strategy(const std::string& text);  // throws std::invalid_argument, refusing by name what is not built
-std::string to_string(Strategy strategy);
-
 /// Whether ranks of a node read each other's cells where they lie. automatic: where the node's shared memory has room for them.
 enum class Sharing : std::uint8_t { automatic, off };
 Sharing parse_sharing(const std::string& text);  // auto or off; throws std::invalid_argument
 
 struct Options {
   PartitionChoice partition;
-  Strategy strategy = Strategy::automatic;
+  StrategyChoice strategy;
   std::int64_t unit_tokens = 0;          // 0: the default rule for each axis. It fixes the bits of the result.
   int threads = 1;                       // of this rank; ranks may differ
   std::string isa;                       // of the CPU kernels; empty: the best

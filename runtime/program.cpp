@@ -18,6 +18,8 @@ std::string to_string(Op op) {
       return "release";
     case Op::attend:
       return "attend";
+    case Op::combine:
+      return "combine";
     case Op::apply:
       return "apply";
   }
@@ -34,6 +36,8 @@ std::string to_string(Function function) {
       return "pack_key_value";
     case Function::clear_partial:
       return "clear_partial";
+    case Function::settle:
+      return "settle";
     case Function::finish:
       return "finish";
   }

@@ -13,6 +13,11 @@
 //   apply clear_partial          -> partial          attend   query, own -> partial     (stage 0)
 //                                                    attend   query, slot0 -> partial   (stage 1)
 //                                                    apply finish  partial -> rows
+//
+// Where queries travel, what they have accumulated elsewhere comes home as results (kernels/result.hpp):
+//
+//   apply clear_partial -> partial    attend visiting query, own -> partial    apply settle partial -> result    send result
+//                                     (at home)    receive b -> result         combine result -> partial
 #pragma once
 
 #include <cstdint>
@@ -26,8 +31,8 @@
 
 namespace gyre {
 
-enum class Op : std::uint8_t { send, receive, expose, borrow, release, attend, apply };
-enum class Function : std::uint8_t { none, pack_query, pack_key_value, clear_partial, finish };
+enum class Op : std::uint8_t { send, receive, expose, borrow, release, attend, combine, apply };
+enum class Function : std::uint8_t { none, pack_query, pack_key_value, clear_partial, settle, finish };
 /// user: the caller's rows. arena: this rank's own memory. window: memory of this rank that the ranks of its node can read.
 enum class Space : std::uint8_t { user, arena, window };
 
@@ -49,10 +54,10 @@ struct Instruction {
   Op op = Op::apply;
   Function function = Function::none;  // of apply
   std::uint8_t lane = 0;               // of send, receive
-  SlotId out = kNoSlot;                // written (attend: also read; release: no longer there)
-  SlotId in[2] = {kNoSlot, kNoSlot};   // read. attend: query, key_value
+  SlotId out = kNoSlot;                // written (attend, combine: also read; release: no longer there)
+  SlotId in[2] = {kNoSlot, kNoSlot};   // read. attend: query, key_value; combine: result; finish: partial or result
   std::int32_t peer = -1;              // of send, receive, expose, borrow, release
-  std::uint32_t runs = 0;              // first of run_count in Program::runs: the cells sent, received, lent, attended or made
+  std::uint32_t runs = 0;              // first of run_count in Program::runs: the cells sent, lent, attended, combined or made
   std::uint32_t run_count = 0;
   std::uint32_t places = 0;  // of borrow: first of run_count in Program::places
   std::uint32_t stage = 0;   // for drawing, deadlines and reports

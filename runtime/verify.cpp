@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "runtime/content.hpp"
+#include "runtime/coverage.hpp"
 #include "runtime/scoreboard.hpp"
 #include "runtime/well_formed.hpp"
 
@@ -17,11 +18,11 @@ namespace {
 constexpr std::size_t kMostProblems = 8;
 constexpr int kCalls = 2;
 
-/// What is known of a slot's content: which call put it there; and for a partial, how often each key cell was attended.
+/// What is known of a slot's content: which call put it there; and of partials and results, what their rows have accumulated.
 struct Holding {
   bool valid = false;
   int call = -1;
-  std::vector<std::uint8_t> covered;  // [key unit][head]
+  Coverage covered;
 };
 
 struct Posted {
@@ -120,6 +121,9 @@ class Machine {
       case Op::attend:
         attend(index, at);
         break;
+      case Op::combine:
+        combine(index, at);
+        break;
       case Op::apply:
         apply(index, at);
         break;
@@ -156,10 +160,15 @@ class Machine {
                      "meets other cells: rank " + std::to_string(from.rank) + " " + describe(sender, from.instruction));
     }
     if (ranks_[from.rank].call != ranks_[to.rank].call) problem(to.rank, to.instruction, "meets a send of another call");
+    const SlotId source = sender.instructions[from.instruction].in[0];
+    const SlotId target = receiver.instructions[to.instruction].out;
+    const Role role = sender.slots[source].role;
+    if (receiver.slots[target].role != role) return problem(to.rank, to.instruction, "meets a send of another role");
     fill(to.rank, to.instruction);
+    if (role == Role::result) ranks_[to.rank].holdings[target].covered = ranks_[from.rank].holdings[source].covered.of(sent);
     if (ranks_[to.rank].call == 0) {
       verdict_.messages += sent.size();
-      verdict_.bytes_sent += static_cast<std::uint64_t>(layout_.run_bytes(Role::key_value, sent));
+      verdict_.bytes_sent += static_cast<std::uint64_t>(layout_.run_bytes(role, sent));
     }
   }
 
@@ -273,11 +282,16 @@ class Machine {
   void apply(int index, std::size_t at) {
     const Instruction& instruction = programs_[index].instructions[at];
     if (instruction.function == Function::finish) return finish(index, at);
+    const bool settles = instruction.function == Function::settle;
+    if (settles && !check_present(index, at, instruction.in[0], false)) return;
+    Rank& rank = ranks_[index];
     overwrite(index, instruction.out);
+    if (settles && !rank.holdings[instruction.in[0]].valid) return problem(index, at, "overwrites what it reads");
     fill(index, at);
+    const auto runs = programs_[index].runs_of(instruction);
+    if (settles) rank.holdings[instruction.out].covered = rank.holdings[instruction.in[0]].covered.of(runs);
     if (instruction.function == Function::clear_partial) {
-      ranks_[index].holdings[instruction.out].covered.assign(
-          static_cast<std::size_t>(layout_.key_units.count()) * layout_.problem.key_heads, 0);
+      rank.holdings[instruction.out].covered = Coverage(runs, layout_.key_units.count());
     }
   }
 
@@ -285,51 +299,57 @@ class Machine {
     const Instruction& instruction = programs_[index].instructions[at];
     if (!check_present(index, at, instruction.in[1], false)) return;
     Rank& rank = ranks_[index];
-    const Holding& query = rank.holdings[instruction.in[0]];
+    if (!of_this_call(rank, instruction.out)) return problem(index, at, "adds to a partial that is not there");
     Holding& partial = rank.holdings[instruction.out];
-    if (!query.valid || query.call != rank.call) return problem(index, at, "reads queries that are not there");
-    if (!partial.valid || partial.call != rank.call) return problem(index, at, "adds to a partial that is not there");
-    const Content& rows = rank.contents->of(instruction.out);
-    if (!rank.contents->of(instruction.in[0]).same_cells(rows))
-      return problem(index, at, "queries and partial hold different rows");
-    for (const CellRun& run : programs_[index].runs_of(instruction)) {
-      for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
-        for (int head = run.head; head < run.head + run.heads; ++head) {
-          std::uint8_t& count = partial.covered[static_cast<std::size_t>(unit) * layout_.problem.key_heads + head];
-          if (count != 0 && seen_by_any(rows, static_cast<int>(unit))) {
-            return problem(index, at, "attends unit " + std::to_string(unit) + " for the second time");
-          }
-          count = 1;
-        }
-      }
-    }
-    overwrite(index, instruction.out);
-    partial.valid = true;  // written in place: what overlaps it is gone, it stays
+    bool queries = true;
+    partial.covered.each_row([&](Coverage::RowCell row) {
+      queries = queries && any_content(rank, instruction.in[0], [&](const Content& content) {
+                  return content.find(layout_, row.first, row.second).has_value();
+                });
+    });
+    if (!queries) return problem(index, at, "reads queries that are not there");
+    const auto again = partial.covered.attend(programs_[index].runs_of(instruction), sees());
+    if (again) return problem(index, at, "attends unit " + std::to_string(*again) + " for the second time");
+    write_in_place(index, instruction.out);
   }
 
-  bool seen_by_any(const Content& rows, int key_unit) const {
-    const Range keys = layout_.key_units.range(key_unit);
-    bool seen = false;
-    rows.each_run([&](const CellRun& run) {
-      for (std::uint32_t unit = run.unit; unit < run.unit + run.units && !seen; ++unit) {
-        seen = layout_.bands().cover(layout_.query_positions(static_cast<int>(unit)), keys) != Cover::empty;
-      }
-    });
-    return seen;
+  void combine(int index, std::size_t at) {
+    const Instruction& instruction = programs_[index].instructions[at];
+    for (const SlotId slot : {instruction.in[0], instruction.out}) {
+      if (!check_present(index, at, slot, false)) return;
+    }
+    Rank& rank = ranks_[index];
+    const Coverage& result = rank.holdings[instruction.in[0]].covered;
+    const auto again = rank.holdings[instruction.out].covered.combine(result, programs_[index].runs_of(instruction), sees());
+    if (again) return problem(index, at, "combines unit " + std::to_string(*again) + " for the second time");
+    write_in_place(index, instruction.out);
+  }
+
+  /// What overlaps the slot is gone, what it holds stays.
+  void write_in_place(int index, SlotId slot) {
+    overwrite(index, slot);
+    ranks_[index].holdings[slot].valid = true;
+  }
+
+  Coverage::Sees sees() const {
+    return [this](std::uint32_t query_unit, int key_unit) {
+      const Range queries = layout_.query_positions(static_cast<int>(query_unit));
+      return layout_.bands().cover(queries, layout_.key_units.range(key_unit)) != Cover::empty;
+    };
   }
 
   void finish(int index, std::size_t at) {
     const Instruction& instruction = programs_[index].instructions[at];
     if (!check_present(index, at, instruction.in[0], false)) return;
     Rank& rank = ranks_[index];
-    const Holding& partial = rank.holdings[instruction.in[0]];
-    const int heads = layout_.problem.key_heads;
+    const Coverage& covered = rank.holdings[instruction.in[0]].covered;
+    const int heads = layout_.problem.key_heads, group = layout_.problem.group();
     for (const CellRun& run : programs_[index].runs_of(instruction)) {
       for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
-        const auto seen = key_units_seen(layout_.bands(), layout_.query_positions(static_cast<int>(unit)), layout_.key_units);
         for (int head = run.head; head < run.head + run.heads; ++head) {
-          for (const int key : seen) {
-            if (partial.covered[static_cast<std::size_t>(key) * heads + head]) continue;
+          const Range queries = layout_.query_positions(static_cast<int>(unit));
+          for (const int key : key_units_seen(layout_.bands(), queries, layout_.key_units, Heads{heads, group}.queries_of(head))) {
+            if (covered.covers({unit, static_cast<std::uint16_t>(head)}, key)) continue;
             return problem(index, at, "finishes query unit " + std::to_string(unit) + " without key unit " + std::to_string(key));
           }
           if (rank.finished[static_cast<std::size_t>(unit) * heads + head]++) {

@@ -13,17 +13,26 @@ struct Signature {
   Role in[2];
 };
 
-Signature signature_of(const Instruction& instruction) {
+bool travels(Role role) {
+  return role == Role::query || role == Role::key_value || role == Role::result;
+}
+
+/// slot: the role of the slot that a message is of, or that rows are finished from.
+Signature signature_of(const Instruction& instruction, Role slot) {
   switch (instruction.op) {
     case Op::send:
+      return {false, Role::rows, 1, {travels(slot) ? slot : Role::key_value, Role::rows}};
+    case Op::receive:
+      return {true, travels(slot) ? slot : Role::key_value, 0, {}};
     case Op::expose:
       return {false, Role::rows, 1, {Role::key_value, Role::rows}};
-    case Op::receive:
     case Op::borrow:
     case Op::release:
       return {true, Role::key_value, 0, {}};
     case Op::attend:
       return {true, Role::partial, 2, {Role::query, Role::key_value}};
+    case Op::combine:
+      return {true, Role::partial, 1, {Role::result, Role::rows}};
     case Op::apply:
       break;
   }
@@ -34,8 +43,10 @@ Signature signature_of(const Instruction& instruction) {
       return {true, Role::key_value, 2, {Role::rows, Role::rows}};
     case Function::clear_partial:
       return {true, Role::partial, 0, {}};
+    case Function::settle:
+      return {true, Role::result, 1, {Role::partial, Role::rows}};
     case Function::finish:
-      return {true, Role::rows, 1, {Role::partial, Role::rows}};
+      return {true, Role::rows, 1, {slot == Role::result ? slot : Role::partial, Role::rows}};
     case Function::none:
       break;
   }
@@ -46,7 +57,9 @@ Signature signature_of(const Instruction& instruction) {
 std::string malformed_instruction(const Layout& layout, const Program& program, const Instruction& instruction,
                                   std::span<const int> nodes) {
   if (instruction.op == Op::apply && instruction.function == Function::none) return "applies nothing";
-  const Signature signature = signature_of(instruction);
+  const SlotId named = instruction.op == Op::receive ? instruction.out : instruction.in[0];
+  const Role named_role = named < program.slots.size() ? program.slots[named].role : Role::rows;
+  const Signature signature = signature_of(instruction, named_role);
   const auto fits = [&](SlotId slot, bool wanted, Role role) {
     return wanted ? slot < program.slots.size() && program.slots[slot].role == role : slot == kNoSlot;
   };
@@ -66,14 +79,17 @@ std::string malformed_instruction(const Layout& layout, const Program& program, 
     return "names places that do not exist";
   }
 
-  const bool keys = transfer || instruction.op == Op::attend || instruction.function == Function::pack_key_value;
+  const bool message = instruction.op == Op::send || instruction.op == Op::receive;
+  const bool keys = message ? named_role == Role::key_value
+                            : loan || instruction.op == Op::attend || instruction.function == Function::pack_key_value;
   const auto units = static_cast<std::uint32_t>(keys ? layout.key_units.count() : layout.query_units.count());
   const auto heads = layout.problem.key_heads;
   for (const CellRun& run : program.runs_of(instruction)) {
     if (run.units == 0 || run.heads == 0 || run.unit >= units || run.units > units - run.unit || run.head + run.heads > heads) {
       return "names cells that do not exist";
     }
-    if (instruction.op != Op::apply) continue;
+    const bool of_rows = instruction.function != Function::clear_partial && instruction.function != Function::settle;
+    if (instruction.op != Op::apply || !of_rows) continue;
     for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
       if (!(keys ? layout.keys : layout.queries).holds(program.rank, static_cast<int>(unit))) return "uses rows of another rank";
     }

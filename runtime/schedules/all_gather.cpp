@@ -52,12 +52,24 @@ class AllGather {
   Program build(int rank) const;
 
  private:
-  /// Units of the owner that the rank sees, within the slice.
+  /// Cells of the owner within the slice that satisfy a condition: of all its heads together, or head by head where that tells them
+  /// apart.
+  template <class Wanted>
+  std::vector<CellRun> runs_where(int owner, const Slice& slice, Wanted&& wanted) const {
+    std::vector<CellRun> all;
+    const int heads = layout_.needs.by_unit() ? slice.heads : 1;
+    for (int head = slice.head; head < slice.head + slice.heads; head += heads) {
+      std::vector<int> units = key_units_[owner];
+      std::erase_if(units, [&](int unit) { return unit < slice.first_unit || unit >= slice.end_unit || !wanted(unit, head); });
+      const auto runs = runs_of_units(units, heads, head);
+      all.insert(all.end(), runs.begin(), runs.end());
+    }
+    return all;
+  }
+
+  /// Those that the rank sees.
   std::vector<CellRun> runs(int owner, int rank, const Slice& slice) const {
-    std::vector<int> units = key_units_[owner];
-    std::erase_if(units,
-                  [&](int unit) { return unit < slice.first_unit || unit >= slice.end_unit || !layout_.needs.needs(rank, unit); });
-    return runs_of_units(units, slice.heads, slice.head);
+    return runs_where(owner, slice, [&](int unit, int head) { return layout_.needs.needs(rank, unit, head); });
   }
 
   bool owns_some(int rank, int slice) const { return std::binary_search(owners_[slice].begin(), owners_[slice].end(), rank); }
@@ -79,7 +91,8 @@ class AllGather {
     std::vector<CellRun> all;
     for (const Slice& slice : slices_) {
       if (slice.first_unit > 0) continue;  // a head's pieces follow each other anyway
-      const auto of_slice = runs_of_units(key_units_[rank], slice.heads, slice.head);
+      const Slice whole{0, layout_.key_units.count(), slice.head, slice.heads};
+      const auto of_slice = runs_where(rank, whole, [](int, int) { return true; });
       all.insert(all.end(), of_slice.begin(), of_slice.end());
     }
     return all;

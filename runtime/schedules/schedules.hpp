@@ -7,7 +7,10 @@
 
 namespace gyre {
 
-/// strategy: not automatic. The layout must outlive the schedule.
-Schedule make_schedule(Strategy strategy, const Layout& layout, const Options& options);
+/// strategy: resolved (strategy.hpp). The layout must outlive the schedule.
+Schedule make_schedule(StrategyChoice strategy, const Layout& layout, const Options& options);
+
+/// Bytes that come to the program's rank in a call, received or borrowed.
+std::int64_t arriving_bytes(const Program& program, const Layout& layout);
 
 }  // namespace gyre

@@ -36,6 +36,16 @@ Report uneven() {
 
 }  // namespace
 
+TEST_CASE("the page says what the mask saves on the way, where something could travel") {
+  Report report = uneven();
+  CHECK_FALSE(says(to_text(report), "saved"));
+  report.arriving_bytes = 3'000'000, report.dense_bytes = 12'000'000;
+  CHECK(says(to_text(report), "saved      9 MB of 12 MB (75%)"));
+  const auto json = nlohmann::json::parse(to_json(report));
+  CHECK(json["bytes_arriving"] == 3'000'000);
+  CHECK(json["bytes_dense"] == 12'000'000);
+}
+
 TEST_CASE("the page names the rank that computes longest, the mean, and the imbalance between them") {
   const std::string page = to_text(uneven());
   CHECK(says(page, "computing  1.500 s on rank 1, 1.167 s on the mean rank (imbalance 28.6%)"));

@@ -78,7 +78,9 @@ TEST_CASE("trace events are of the format: numbers for process and thread, micro
 
 TEST_CASE("stretches of one row never overlap, though transfers do") {
   const Layout layout = ring_of_three();
-  const Program program = make_schedule(Strategy::ring, layout, Options())(0);
+  Options options;
+  options.prefetch = 2;
+  const Program program = make_schedule(Strategy::ring, layout, options)(0);
   std::map<std::int64_t, double> end;
   std::set<std::int64_t> transfers;
   for (const Json& event : trace_of(program, layout, busy(program))) {

@@ -3,6 +3,7 @@
 #include "expression.hpp"
 #include "partition/mask.hpp"
 #include "support/catch.hpp"
+#include "support/drawn_blocks.hpp"
 
 using gyre::Mask;
 using gyre::Needs;
@@ -52,6 +53,57 @@ TEST_CASE("work, units seen and needs agree with pair by pair for random masks a
   }
 }
 
+namespace {
+
+/// A table per query head, so that heads see different keys.
+Mask drawn_tables(std::mt19937_64& random, std::int64_t block, std::int64_t rows, std::int64_t columns, std::int64_t heads) {
+  const gyre::test::DrawnBlocks drawn{random() % 1000, static_cast<int>(heads), rows, columns};
+  return Mask::blocks(gyre::test::drawn_table(drawn.name(), block), drawn.name()) & Mask::causal();
+}
+
+}  // namespace
+
+TEST_CASE("needs of keys and of queries tell heads apart where masks or placements do") {
+  std::mt19937_64 random(43);
+  for (int round = 0; round < 200; ++round) {
+    const std::int64_t tokens = draw(random, 1, 30);
+    const gyre::Heads heads{static_cast<int>(draw(random, 1, 3)), static_cast<int>(draw(random, 1, 2))};
+    const std::int64_t block = draw(random, 1, 8), blocks = (tokens + block - 1) / block;
+    const Mask mask = round % 2 == 0 ? Mask::causal() : drawn_tables(random, block, blocks, blocks, heads.count * heads.group);
+    const gyre::Bands bands = mask.bands_at(0);
+    const Units queries(tokens, draw(random, 1, 9)), keys(tokens, draw(random, 1, 9));
+    const int ranks = static_cast<int>(draw(random, 1, 4));
+    std::vector<std::int32_t> owners(static_cast<std::size_t>(queries.count()) * heads.count);
+    for (auto& owner : owners) owner = static_cast<std::int32_t>(draw(random, 0, ranks - 1));
+    const Placement attending(ranks, owners, heads.count), keys_at = Placement::striped(keys, ranks);
+    const Needs of_keys(bands, queries, keys, 0, attending, heads);
+    const Needs of_queries = Needs::of_queries(bands, queries, keys, 0, keys_at, heads);
+    const auto sees = [&](int query_unit, int key_unit, int head) {
+      bool seen = false;
+      for (std::int64_t i = queries.range(query_unit).begin; i < queries.range(query_unit).end; ++i)
+        for (std::int64_t j = keys.range(key_unit).begin; j < keys.range(key_unit).end; ++j)
+          for (std::int64_t h = heads.queries_of(head).begin; h < heads.queries_of(head).end; ++h)
+            seen = seen || bands.visible(i, j, static_cast<int>(h));
+      return seen;
+    };
+    for (int rank = 0; rank < ranks; ++rank) {
+      for (int head = 0; head < heads.count; ++head) {
+        for (int key = 0; key < keys.count(); ++key) {
+          bool needed = false;
+          for (int query = 0; query < queries.count(); ++query)
+            needed = needed || (attending.owner(query, head) == rank && sees(query, key, head));
+          REQUIRE(of_keys.needs(rank, key, head) == needed);
+        }
+        for (int query = 0; query < queries.count(); ++query) {
+          bool needed = false;
+          for (int key = 0; key < keys.count(); ++key) needed = needed || (keys_at.owner(key) == rank && sees(query, key, head));
+          REQUIRE(of_queries.needs(rank, query, head) == needed);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("replicated queries are work and a need of every rank") {
   const Units units(20, 10);
   const Placement everywhere(3, {Placement::kEveryRank, 1});
@@ -81,9 +133,9 @@ TEST_CASE("axes without tokens have no work and need nothing") {
   CHECK_FALSE(needs.needs(1, 1));
 }
 
-TEST_CASE("a placement of other units, or by head, is refused") {
+TEST_CASE("a placement of other units is refused, and by heads where units are counted whole") {
   const Units units(20, 10);
   CHECK_THROWS_WITH(gyre::work_by_rank(Placement::contiguous(units, 2), {1, 2, 3}), Catch::Contains("2 units is used for 3"));
   CHECK_THROWS_WITH(Needs(Mask::full().bands(), units, units, 0, Placement(1, {0})), Catch::Contains("1 units is used for 2"));
-  CHECK_THROWS_WITH(Needs(Mask::full().bands(), units, units, 0, Placement(2, {0, 1, 0, 1}, 2)), Catch::Contains("whole"));
+  CHECK_THROWS_WITH(gyre::work_by_rank(Placement(2, {0, 1, 0, 1}, 2), {1, 2}), Catch::Contains("whole"));
 }

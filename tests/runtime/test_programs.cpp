@@ -88,69 +88,6 @@ TEST_CASE("thousands of short documents beside a mask that sees far lay out in a
   }
 }
 
-TEST_CASE("a full ring of P ranks moves every key cell P - 1 times and no further") {
-  for (const int ranks : {1, 2, 3, 5, 8}) {
-    const Layout layout(self_attention(64 * 16, "full"), {}, ranks);
-    const Verdict verdict = verify(layout, ring_programs(layout));
-    REQUIRE(first_problem(verdict) == "");
-    const std::int64_t all_keys =
-        layout.run_bytes(Role::key_value, CellRun{0, static_cast<std::uint32_t>(layout.key_units.count()), 0, 1});
-    CHECK(verdict.bytes_sent == static_cast<std::uint64_t>(all_keys) * (ranks - 1));
-  }
-}
-
-TEST_CASE("a causal contiguous ring sends nothing to ranks that come before the keys") {
-  Options options;
-  options.partition = PartitionChoice::parse("contiguous");
-  const Layout layout(self_attention(4096, "causal"), options, 4);
-  const auto programs = ring_programs(layout);
-  CHECK(count(programs[0], Op::receive) == 0);
-  CHECK(count(programs[3], Op::receive) == 3);
-  CHECK(count(programs[3], Op::send) == 0);
-}
-
-TEST_CASE("bytes of a window grow with the number of borders between ranks, and attends not at all") {
-  Options options;
-  options.partition = PartitionChoice::parse("contiguous");
-  options.unit_tokens = 128;
-  for (const int ranks : {4, 8, 32}) {
-    const Layout layout(self_attention(1024 * ranks, "window(500)"), options, ranks);
-    const auto programs = ring_programs(layout);
-    const Verdict verdict = verify(layout, programs);
-    REQUIRE(first_problem(verdict) == "");
-    const std::int64_t reached = 4 * layout.cell_bytes(Role::key_value, 0);  // 500 tokens back: 4 units
-    CHECK(verdict.bytes_sent == static_cast<std::uint64_t>(reached) * (ranks - 1));
-    for (const Program& program : programs) {
-      CHECK(count(program, Op::send) <= 1);
-      CHECK(count(program, Op::attend) <= 2);
-    }
-  }
-}
-
-TEST_CASE("all_gather brings every key cell once to each rank that sees it, in slots of about two shares") {
-  for (const int ranks : {2, 3, 8, 64}) {
-    for (const int heads : {1, 8}) {
-      INFO(ranks << " ranks, " << heads << " heads");
-      Problem problem = self_attention(64 * 64 * 16, "full");
-      problem.query_heads = problem.key_heads = heads;
-      Options options;
-      options.partition = PartitionChoice::parse("contiguous");
-      options.unit_tokens = 64;
-      const Layout layout(problem, options, ranks);
-      const auto programs = programs_of(layout, all_gather_schedule(layout, 1));
-      const Verdict verdict = verify(layout, programs);
-      REQUIRE(first_problem(verdict) == "");
-      const std::int64_t all_keys = layout.run_bytes(
-          Role::key_value, CellRun{0, static_cast<std::uint32_t>(layout.key_units.count()), 0, static_cast<std::uint16_t>(heads)});
-      CHECK(verdict.bytes_sent == static_cast<std::uint64_t>(all_keys) * (ranks - 1));
-      const std::int64_t rows = layout.run_bytes(Role::query, runs_of_units(layout.query_units_of(0), heads)) +
-                                layout.run_bytes(Role::partial, runs_of_units(layout.query_units_of(0), heads));
-      const std::int64_t share = all_keys / ranks + layout.cell_bytes(Role::key_value, 0) * heads;
-      CHECK(programs[0].arena_bytes - rows <= (1 + 2 * 2) * share + 2 * all_keys / heads / ranks);
-    }
-  }
-}
-
 TEST_CASE("inside one node nothing is sent, and what is borrowed is what is attended") {
   for (const Strategy strategy : {Strategy::ring, Strategy::all_gather}) {
     const int ranks = 6;
@@ -185,8 +122,10 @@ namespace {
 struct ManyRanks {
   const char* mask;
   const char* partition;
-  Strategy strategy = Strategy::ring;
+  StrategyChoice strategy = Strategy::ring;
   int ranks_per_node = 1;
+  std::int64_t query_tokens = 1 << 20;
+  int heads = 1;
 };
 
 void prove_1024_ranks(const ManyRanks& c) {
@@ -194,7 +133,10 @@ void prove_1024_ranks(const ManyRanks& c) {
   Options options;
   options.partition = PartitionChoice::parse(c.partition);
   options.unit_tokens = 512;
-  const Layout layout(self_attention(1 << 20, c.mask), options, 1024);
+  Problem problem = self_attention(1 << 20, c.mask);
+  problem.query_tokens = c.query_tokens;
+  problem.query_heads = problem.key_heads = c.heads;
+  const Layout layout(problem, options, 1024);
   const auto nodes = nodes_of(1024, c.ranks_per_node);
   const auto programs = programs_of(layout, borrow_inside_nodes(make_schedule(c.strategy, layout, options), layout, nodes));
   const Verdict verdict = verify(layout, programs, nodes);
@@ -208,14 +150,24 @@ TEST_CASE("programs of 1,024 ranks are proven in one process", "[slow]") {
   prove_1024_ranks({"causal", "zigzag"});
   prove_1024_ranks({"window(4096) | sinks(4)", "contiguous", Strategy::ring, 8});
   prove_1024_ranks({"window(65536)", "contiguous", Strategy::all_gather, 8});
+  prove_1024_ranks({"causal", "zigzag", {Strategy::double_ring, 8}});
+  prove_1024_ranks({"window(65536)", "contiguous", {Strategy::double_ring, 32}, 8});
+  prove_1024_ranks({"causal", "zigzag", Strategy::bidirectional_ring});
+  prove_1024_ranks({"window(65536)", "contiguous", {Strategy::hybrid, 8}, 8, 1 << 20, 8});
+  prove_1024_ranks({"causal", "contiguous", Strategy::pass_query, 1, 4096});
+  prove_1024_ranks({"causal", "contiguous", Strategy::tree, 1, 16});
 }
 
 TEST_CASE("programs of 1,024 ranks that all exchange with all are proven in one process", "[.long]") {
   for (const int ranks_per_node : {1, 8}) {
-    for (const Strategy strategy : {Strategy::ring, Strategy::all_gather}) {
+    for (const StrategyChoice strategy :
+         {StrategyChoice(Strategy::ring), StrategyChoice(Strategy::all_gather), StrategyChoice(Strategy::bidirectional_ring),
+          StrategyChoice(Strategy::double_ring, 16), StrategyChoice(Strategy::ulysses), StrategyChoice(Strategy::hybrid, 32),
+          StrategyChoice(Strategy::pass_query)}) {
       prove_1024_ranks({"full", "contiguous", strategy, ranks_per_node});
       prove_1024_ranks({"causal", "zigzag", strategy, ranks_per_node});
     }
+    prove_1024_ranks({"full", "contiguous", Strategy::tree, ranks_per_node, 2048});
   }
 }
 

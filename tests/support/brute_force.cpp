@@ -372,12 +372,12 @@ class Machine {
   }
 
   void attend(Rank& rank, const Program& program, const Instruction& instruction) {
-    const auto& queries = rank.content.at(instruction.in[0]);
     const auto& partials = rank.content.at(instruction.out);
-    std::set<std::pair<std::uint32_t, int>> rows, accumulated;
-    for (const Cell& cell : queries) rows.emplace(cell.unit, cell.head);
-    for (const Cell& cell : partials) accumulated.emplace(cell.unit, cell.head);
-    if (rows != accumulated) throw Wrong("rows differ");
+    std::vector<Cell> queries;
+    for (const Cell& partial : partials) {
+      const CellRun row{.unit = partial.unit, .units = 1, .head = static_cast<std::uint16_t>(partial.head), .heads = 1};
+      queries.push_back(find(rank, program, instruction.in[0], {&row, 1}, false).front());
+    }
     const auto keys = find(rank, program, instruction.in[1], program.runs_of(instruction), false);
     std::map<int, std::uint32_t> last;  // by head
     for (const Cell& key : keys) {
@@ -394,11 +394,37 @@ class Machine {
     }
   }
 
+  void combine(Rank& rank, const Program& program, const Instruction& instruction) {
+    const auto runs = program.runs_of(instruction);
+    const auto results = find(rank, program, instruction.in[0], runs, false);
+    const auto partials = find(rank, program, instruction.out, runs, false);
+    for (std::size_t k = 0; k < results.size(); ++k) {
+      require(rank, Role::result, results[k]);
+      require(rank, Role::partial, partials[k]);
+      Covered& covered = *rank.memory[partials[k].first_line].covered;
+      for (const auto& [key, times] : *rank.memory[results[k].first_line].covered) covered[key] += times;
+    }
+  }
+
+  void settle(Rank& rank, const Program& program, const Instruction& instruction) {
+    const auto runs = program.runs_of(instruction);
+    const auto partials = find(rank, program, instruction.in[0], runs, false);
+    const auto results = cells_of(program, instruction.out, runs);
+    for (std::size_t k = 0; k < results.size(); ++k) {
+      require(rank, Role::partial, partials[k]);
+      const Covered covered = *rank.memory[partials[k].first_line].covered;
+      write(rank, Role::result, results[k]);
+      *rank.memory[results[k].first_line].covered = covered;
+    }
+  }
+
   void apply(int index, Rank& rank, const Program& program, const Instruction& instruction) {
+    if (instruction.op == Op::combine) return combine(rank, program, instruction);
+    if (instruction.function == Function::settle) return settle(rank, program, instruction);
     const auto runs = program.runs_of(instruction);
     if (instruction.function == Function::finish) {
       for (const Cell& cell : find(rank, program, instruction.in[0], runs, false)) {
-        require(rank, Role::partial, cell);
+        require(rank, program.slots.at(instruction.in[0]).role == Role::result ? Role::result : Role::partial, cell);
         judge(cell, *rank.memory[cell.first_line].covered);
         if (!rank.finished.insert({cell.unit, cell.head}).second) throw Wrong("finished twice");
       }
@@ -407,7 +433,8 @@ class Machine {
     const Role role = program.slots.at(instruction.out).role;
     for (const Cell& cell : cells_of(program, instruction.out, runs)) {
       const Placement& placement = role == Role::key_value ? layout_.keys : layout_.queries;
-      if (placement.owner(static_cast<int>(cell.unit)) != index) throw Wrong("packs rows of another rank");
+      const bool foreign = placement.owner(static_cast<int>(cell.unit)) != index;
+      if (foreign && instruction.function != Function::clear_partial) throw Wrong("packs rows of another rank");
       write(rank, role, cell);
     }
   }

@@ -100,6 +100,17 @@ PartitionChoice random_partition(Random& random, const Problem& problem, int ran
 
 }  // namespace
 
+StrategyChoice random_strategy(Random& random, int ranks) {
+  constexpr Strategy kAny[] = {
+      Strategy::ring,   Strategy::bidirectional_ring, Strategy::all_gather, Strategy::pass_query, Strategy::ulysses, Strategy::tree,
+      Strategy::hybrid, Strategy::double_ring};
+  const Strategy kind = kAny[draw(random, 0, ranks > 0 ? 7 : 5)];
+  if (kind != Strategy::hybrid && kind != Strategy::double_ring) return kind;
+  int group = 0;
+  while (group == 0 || ranks % group != 0) group = static_cast<int>(draw(random, 1, ranks));
+  return {kind, group};
+}
+
 Job random_job(Random& random, int ranks) {
   Job job;
   Problem& problem = job.problem;
@@ -119,7 +130,7 @@ Job random_job(Random& random, int ranks) {
   job.options.partition = random_partition(random, problem, ranks);
   job.options.unit_tokens = draw(random, 0, 3) == 0 ? 0 : draw(random, 1, 40);
   job.options.threads = static_cast<int>(draw(random, 1, 2));
-  job.options.strategy = draw(random, 0, 2) == 0 ? Strategy::all_gather : Strategy::ring;
+  job.options.strategy = random_strategy(random, ranks);
   job.options.prefetch = static_cast<int>(draw(random, 1, 4));
   job.options.integrity = draw(random, 0, 3) == 0 ? Integrity::checked : Integrity::unchecked;
   job.text = std::to_string(problem.query_tokens) + " queries, " + std::to_string(problem.key_tokens) + " keys, heads " +

@@ -25,8 +25,11 @@ struct Job {
   Options options;
   std::string text;  // for INFO
 };
-/// ranks: that layouts of the caller's own may use; 0 for none of those.
+/// ranks: that layouts of the caller's own and groups of strategies may use; 0 for none of those.
 Job random_job(Random& random, int ranks = 0);
+
+/// Any strategy, resolved; of those without groups if `ranks` is 0.
+StrategyChoice random_strategy(Random& random, int ranks);
 
 /// All ranks' rows. Values are normal with the given size.
 struct Tensors {

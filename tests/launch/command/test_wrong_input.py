@@ -33,7 +33,8 @@ class WrongInput(CommandTest):
 
     def test_masks_and_choices_that_do_not_parse(self):
         for option, value in (("--mask", "causal &"), ("--mask", "blocks(b.npy,4)"), ("--mask", "window(-1)"), ("--mask", "documents(4,4)"),
-                              ("--partition", "diagonal"), ("--strategy", "tree"), ("--isa", "sse9"), ("--unit", "100000"),
+                              ("--partition", "diagonal"), ("--strategy", "spiral"), ("--strategy", "hybrid"), ("--strategy", "hybrid(64)"),
+                              ("--strategy", "double_ring(7)"), ("--isa", "sse9"), ("--unit", "100000"),
                               ("--device", "cuda"), ("--dtype", "fp8"), ("--softcap", "0"), ("--softcap", "-2"), ("--query-offset", "99999999999999999")):  # fmt: skip
             self.refuse_everywhere("--synthetic", 9, option, value)
 

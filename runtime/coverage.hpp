@@ -1,0 +1,54 @@
+// What rows have accumulated, as the verifier knows it: for every query cell of a partial or result, the key units whose cells of
+// the same head were attended. Rows with the same history share one set.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "partition/placement.hpp"
+
+namespace gyre {
+
+class Coverage {
+ public:
+  using RowCell = std::pair<std::uint32_t, std::uint16_t>;  // (query unit, head)
+  /// Whether rows of a query unit see a key unit: tiles that are empty may be attended any number of times.
+  using Sees = std::function<bool(std::uint32_t query_unit, int key_unit)>;
+
+  Coverage() = default;
+  /// Nothing, for each of these cells.
+  Coverage(std::span<const CellRun> rows, int key_units);
+
+  bool has(RowCell row) const { return find(row) != nullptr; }
+  /// All rows attend these key cells, each of its head. Returns a key unit that a row attends for the second time.
+  std::optional<int> attend(std::span<const CellRun> keys, const Sees& sees);
+  /// What some of the rows have: they must all be there.
+  Coverage of(std::span<const CellRun> rows) const;
+  /// Adds what these rows have in `other`; both must have them. Returns a key unit that a row would have twice.
+  std::optional<int> combine(const Coverage& other, std::span<const CellRun> rows, const Sees& sees);
+  bool covers(RowCell row, int key_unit) const;
+
+  template <class Visit>
+  void each_row(Visit&& visit) const {
+    for (const Group& group : groups_)
+      for (const RowCell& row : group.rows) visit(row);
+  }
+
+ private:
+  struct Group {
+    std::vector<RowCell> rows;   // of one head, ascending
+    std::vector<bool> attended;  // [key unit]
+  };
+  const Group* find(RowCell row) const;
+  /// Makes the rows of a group that satisfy a condition a group of their own.
+  template <class Wanted>
+  void split(std::size_t group, Wanted&& wanted);
+
+  std::vector<Group> groups_;
+};
+
+}  // namespace gyre

@@ -1,0 +1,28 @@
+#include "runtime/schedules/bidirectional_ring.hpp"
+
+#include <memory>
+#include <vector>
+
+#include "runtime/schedules/circulate.hpp"
+
+namespace gyre {
+
+Schedule bidirectional_ring_schedule(const Layout& layout, int prefetch) {
+  auto circulation = std::make_shared<Circulation>(layout, layout.queries);
+  const int heads = layout.problem.key_heads;
+  const bool by_heads = heads % 2 == 0;
+  for (const int way : {0, 1}) {
+    auto units = circulation->units_by_owner();
+    for (auto& list : units) {
+      if (by_heads) continue;
+      const auto middle = list.begin() + (std::ssize(list) + 1) / 2;
+      way == 0 ? list.erase(middle, list.end()) : list.erase(list.begin(), middle);
+    }
+    const Range half = by_heads ? Range{way * heads / 2, (way + 1) * heads / 2} : Range{0, heads};
+    circulation->ways.emplace_back(ring_route(layout.ranks, way == 0 ? 1 : -1, prefetch), std::move(units), half,
+                                   circulation->needs, 2 * way);
+  }
+  return [circulation](int rank) { return circulate(*circulation, rank); };
+}
+
+}  // namespace gyre

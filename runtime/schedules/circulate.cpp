@@ -1,0 +1,264 @@
+#include "runtime/schedules/circulate.hpp"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "runtime/schedules/turns.hpp"
+
+namespace gyre {
+namespace {
+
+constexpr std::uint8_t kVisits = 14, kReturns = 15;  // lanes of queries and of results; keys use those below
+
+using Runs = std::vector<CellRun>;
+
+/// A rank's part in a circulation, built instruction by instruction.
+class Circle {
+ public:
+  Circle(const Circulation& all, int rank) : all_(all), layout_(all.layout), rank_(rank), builder_(rank) {}
+  Program build() &&;
+
+ private:
+  struct Arrived {  // the cells of one way in one step
+    Arrival arrival;
+    int slot = -1;  // of in_
+  };
+  struct Rows {  // some query cells and what they accumulate
+    Runs runs;
+    SlotId query = kNoSlot, partial = kNoSlot;
+  };
+
+  int steps() const { return all_.ways.front().steps(); }
+  int last_step() const;
+  bool has_visitors() const { return !visitors_.runs.empty(); }
+  std::int64_t bytes(Role role, const Runs& runs) const { return layout_.run_bytes(role, runs); }
+  Runs cells(int owner, int attender) const;
+  void sort_queries();
+  void plan_arrivals();
+  void make_slots();
+  void add(Instruction instruction, int step, const Runs& runs) {
+    instruction.stage = static_cast<std::uint32_t>(std::max(0, step));
+    builder_.add(instruction, runs);
+  }
+  void ask(int step);
+  void ask_for_results(int step);
+  void pass_on(int step);
+  void send_queries_away();
+  void attend(const Rows& rows, int step);
+  void send_results_home(int step);
+  void finish();
+
+  const Circulation& all_;
+  const Layout& layout_;
+  int rank_;
+  ProgramBuilder builder_;
+  Rows mine_, visitors_;             // own rows attended here, others' rows
+  std::map<int, Runs> from_, away_;  // visitors by owner; own rows that are attended elsewhere, by whom
+  Runs own_keys_;
+  std::vector<std::vector<Arrived>> arrived_;  // [way][step]
+  struct Asked {
+    int way, step;
+  };
+  std::map<int, std::vector<Asked>> asked_;  // by the step in which they are asked for, the first before anything is packed
+  std::vector<ProgramBuilder::DividedSlot> in_;
+  std::map<int, SlotId> visiting_, settled_, home_;  // by peer: query parts, results that go home, results that come home
+  SlotId user_[3] = {}, out_ = kNoSlot, own_ = kNoSlot, sent_away_ = kNoSlot;
+};
+
+/// Query cells of an owner that another rank attends.
+Runs Circle::cells(int owner, int attender) const {
+  const Placement& attending = all_.attending;
+  const int heads = layout_.problem.key_heads;
+  const std::vector<int> units = layout_.query_units_of(owner);
+  if (attending.by_unit()) {
+    std::vector<int> kept = units;
+    std::erase_if(kept, [&](int unit) { return attending.owner(unit) != attender; });
+    return runs_of_units(kept, heads);
+  }
+  Runs all;
+  for (int head = 0; head < heads; ++head) {
+    std::vector<int> kept = units;
+    std::erase_if(kept, [&](int unit) { return attending.owner(unit, head) != attender; });
+    const Runs runs = runs_of_units(kept, 1, head);
+    all.insert(all.end(), runs.begin(), runs.end());
+  }
+  return all;
+}
+
+void Circle::sort_queries() {
+  mine_.runs = cells(rank_, rank_);
+  if (all_.attending == layout_.queries) return;
+  for (int hops = 1; hops < layout_.ranks; ++hops) {
+    const int next = (rank_ + hops) % layout_.ranks, previous = (rank_ - hops + layout_.ranks) % layout_.ranks;
+    if (Runs runs = cells(rank_, next); !runs.empty()) away_.emplace(next, std::move(runs));
+    if (Runs runs = cells(previous, rank_); !runs.empty()) from_.emplace(previous, std::move(runs));
+  }
+  for (const auto& [owner, runs] : from_) visitors_.runs.insert(visitors_.runs.end(), runs.begin(), runs.end());
+}
+
+/// Each arrival gets a slot for as long as it is read.
+void Circle::plan_arrivals() {
+  arrived_.resize(all_.ways.size());
+  for (int way = 0; way < std::ssize(all_.ways); ++way) {
+    arrived_[way].resize(steps());
+    for (int step = 1; step < steps(); ++step) {
+      arrived_[way][step].arrival = all_.ways[way].arriving(rank_, step);
+      if (!arrived_[way][step].arrival.empty()) asked_[all_.ways[way].posted(step)].push_back({way, step});
+    }
+  }
+  Turns turns;
+  for (const auto& [begin, list] : asked_) {
+    for (const auto [way, step] : list) {
+      Arrived& arrived = arrived_[way][step];
+      arrived.slot = turns.take({begin, all_.ways[way].kept_until(step), bytes(Role::key_value, arrived.arrival.passed.runs),
+                                 bytes(Role::key_value, arrived.arrival.detour.runs)});
+    }
+  }
+  for (const Turns::Slot& slot : turns.slots) {
+    const std::int64_t parts[] = {slot.passed_bytes, slot.detour_bytes};
+    in_.push_back(builder_.divided_slot(Role::key_value, parts));
+  }
+}
+
+void Circle::make_slots() {
+  for (SlotId& slot : user_) slot = builder_.user_slot(true);
+  out_ = builder_.user_slot(false);
+  for (const Travel& way : all_.ways) {
+    const Runs home = way.home(rank_);
+    own_keys_.insert(own_keys_.end(), home.begin(), home.end());
+  }
+  mine_.query = builder_.arena_slot(Role::query, bytes(Role::query, mine_.runs));
+  own_ = builder_.arena_slot(Role::key_value, bytes(Role::key_value, own_keys_));
+  mine_.partial = builder_.arena_slot(Role::partial, bytes(Role::partial, mine_.runs));
+  plan_arrivals();
+  Runs all_away;
+  for (const auto& [peer, runs] : away_) {
+    all_away.insert(all_away.end(), runs.begin(), runs.end());
+    home_[peer] = builder_.arena_slot(Role::result, bytes(Role::result, runs));
+  }
+  if (!away_.empty()) sent_away_ = builder_.arena_slot(Role::query, bytes(Role::query, all_away));
+  if (!has_visitors()) return;
+  std::vector<std::int64_t> parts;
+  for (const auto& [owner, runs] : from_) parts.push_back(bytes(Role::query, runs));
+  const auto queries = builder_.divided_slot(Role::query, parts);
+  visitors_.query = queries.whole;
+  visitors_.partial = builder_.arena_slot(Role::partial, bytes(Role::partial, visitors_.runs));
+  std::size_t part = 0;
+  for (const auto& [owner, runs] : from_) {
+    visiting_[owner] = queries.parts[part++];
+    settled_[owner] = builder_.arena_slot(Role::result, bytes(Role::result, runs));
+  }
+}
+
+void Circle::send_queries_away() {
+  for (const auto& [owner, runs] : from_)
+    add({.op = Op::receive, .lane = kVisits, .out = visiting_[owner], .peer = owner}, 0, runs);
+  if (away_.empty()) return;
+  Runs all;
+  for (const auto& [peer, runs] : away_) all.insert(all.end(), runs.begin(), runs.end());
+  add({.function = Function::pack_query, .out = sent_away_, .in = {user_[0], kNoSlot}}, 0, all);
+  for (const auto& [peer, runs] : away_) add({.op = Op::send, .lane = kVisits, .in = {sent_away_, kNoSlot}, .peer = peer}, 0, runs);
+}
+
+void Circle::ask(int step) {
+  const auto found = asked_.find(step);
+  if (found == asked_.end()) return;
+  for (const auto [way, theirs] : found->second) {
+    const auto& [arrival, slot] = arrived_[way][theirs];
+    const auto& parts = in_[slot].parts;
+    for (const auto& [parcel, part] : {std::pair(&arrival.passed, parts[0]), std::pair(&arrival.detour, parts[1])}) {
+      if (parcel->runs.empty()) continue;
+      add({.op = Op::receive, .lane = parcel->lane, .out = part, .peer = parcel->peer}, theirs, parcel->runs);
+    }
+  }
+}
+
+void Circle::pass_on(int step) {
+  for (std::size_t way = 0; way < all_.ways.size(); ++way) {
+    for (const auto& [held_since, parcel] : all_.ways[way].leaving(rank_, step)) {
+      const SlotId from = held_since == 0 ? own_ : in_[arrived_[way][held_since].slot].whole;
+      add({.op = Op::send, .lane = parcel.lane, .in = {from, kNoSlot}, .peer = parcel.peer}, step, parcel.runs);
+    }
+  }
+}
+
+/// All keys that are here in this step, way by way.
+void Circle::attend(const Rows& rows, int step) {
+  if (rows.runs.empty()) return;
+  for (std::size_t way = 0; way < all_.ways.size(); ++way) {
+    const Runs keys = all_.ways[way].present(rank_, step);
+    if (keys.empty()) continue;
+    const SlotId from = step == 0 ? own_ : in_[arrived_[way][step].slot].whole;
+    add({.op = Op::attend, .out = rows.partial, .in = {rows.query, from}}, step, keys);
+  }
+}
+
+/// The last step in which there is something to attend.
+int Circle::last_step() const {
+  for (int step = steps() - 1; step > 0; --step) {
+    for (const auto& arrived : arrived_)
+      if (arrived[step].slot >= 0) return step;
+  }
+  return 0;
+}
+
+void Circle::ask_for_results(int step) {
+  for (const auto& [peer, runs] : away_) add({.op = Op::receive, .lane = kReturns, .out = home_[peer], .peer = peer}, step, runs);
+}
+
+void Circle::send_results_home(int step) {
+  for (const auto& [owner, runs] : from_) {
+    add({.function = Function::settle, .out = settled_[owner], .in = {visitors_.partial, kNoSlot}}, step, runs);
+    add({.op = Op::send, .lane = kReturns, .in = {settled_[owner], kNoSlot}, .peer = owner}, step, runs);
+  }
+}
+
+void Circle::finish() {
+  const int step = steps() - 1;
+  if (!mine_.runs.empty()) add({.function = Function::finish, .out = out_, .in = {mine_.partial, kNoSlot}}, step, mine_.runs);
+  for (const auto& [peer, runs] : away_) add({.function = Function::finish, .out = out_, .in = {home_[peer], kNoSlot}}, step, runs);
+}
+
+Program Circle::build() && {
+  sort_queries();
+  make_slots();
+  for (int step = -kMostPrefetch; step < 0; ++step) ask(step);
+  send_queries_away();
+  add({.function = Function::pack_key_value, .out = own_, .in = {user_[1], user_[2]}}, 0, own_keys_);
+  ask(0);
+  pass_on(0);
+  add({.function = Function::pack_query, .out = mine_.query, .in = {user_[0], kNoSlot}}, 0, mine_.runs);
+  add({.function = Function::clear_partial, .out = mine_.partial}, 0, mine_.runs);
+  if (has_visitors()) add({.function = Function::clear_partial, .out = visitors_.partial}, 0, visitors_.runs);
+  const int last = last_step();
+  for (int step = 0; step < steps(); ++step) {
+    if (step > 0) ask(step), pass_on(step);
+    if (step == last) ask_for_results(step);
+    if (step < last) attend(mine_, step);
+    attend(visitors_, step);
+    if (step == last) send_results_home(step), attend(mine_, step);
+  }
+  finish();
+  return std::move(builder_).take();
+}
+
+}  // namespace
+
+Circulation::Circulation(const Layout& a_layout, Placement attended_at)
+    : layout(a_layout),
+      attending(std::move(attended_at)),
+      needs(layout.bands(), layout.query_units, layout.key_units, layout.problem.first_query_position(), attending,
+            {layout.problem.key_heads, layout.problem.group()}) {}
+
+std::vector<std::vector<int>> Circulation::units_by_owner() const {
+  std::vector<std::vector<int>> units;
+  for (int rank = 0; rank < layout.ranks; ++rank) units.push_back(layout.key_units_of(rank));
+  return units;
+}
+
+Program circulate(const Circulation& circulation, int rank) {
+  return Circle(circulation, rank).build();
+}
+
+}  // namespace gyre

@@ -1,0 +1,36 @@
+// Schedules in which keys come to queries: ring, bidirectional ring, double ring, Ulysses, hybrid.
+//
+// They differ in two things alone: where queries are attended (where their rows are, or at whom their head is), and by which routes
+// the keys travel. Queries that are attended elsewhere go there first, and their results come home at the end:
+//
+//   pack queries and keys, send queries away -> in every step: ask for later keys, pass keys on, attend those that are here
+//                                            -> settle what visitors have accumulated, send it home, finish
+//
+// Own queries go first in the first step, while visitors arrive, and last in the last one, while their results travel.
+#pragma once
+
+#include <vector>
+
+#include "runtime/layout.hpp"
+#include "runtime/program.hpp"
+#include "runtime/schedules/travel.hpp"
+
+namespace gyre {
+
+struct Circulation {
+  const Layout& layout;      // must outlive this
+  Placement attending;       // of query cells, by (unit, head) or by unit
+  Needs needs;               // of key cells, where queries are attended
+  std::vector<Travel> ways;  // of key cells: each travels on one of them; as many steps on all
+
+  /// attending: the layout's own placement of queries, or another one of all heads.
+  Circulation(const Layout& layout, Placement attending);
+  Circulation(const Circulation&) = delete;  // ways refer to needs
+
+  /// Key units by owner: what a route starts with.
+  std::vector<std::vector<int>> units_by_owner() const;
+};
+
+Program circulate(const Circulation& circulation, int rank);
+
+}  // namespace gyre

@@ -1,0 +1,40 @@
+#include "runtime/schedules/double_ring.hpp"
+
+#include <algorithm>
+#include <memory>
+
+#include "runtime/schedules/circulate.hpp"
+
+namespace gyre {
+namespace {
+
+Route double_ring_route(int ranks, int inner, int ahead) {
+  const int nodes = ranks / inner;
+  const auto shifted = [=](int rank, int step, int direction) {
+    const auto around = [](int index, int size) { return (index % size + size) % size; };
+    return around(rank / inner + direction * (step / inner), nodes) * inner +
+           around(rank % inner + direction * (step % inner), inner);
+  };
+  Route route{.steps = ranks,
+              .holder = [=](int origin, int step) { return shifted(origin, step, 1); },
+              .origin = [=](int rank, int step) { return shifted(rank, step, -1); },
+              .from = {},
+              .posted = {}};
+  for (int step = 0; step < ranks; ++step) {
+    const bool outer = step % inner == 0;
+    route.from.push_back(std::max(0, outer ? step - inner : step - 1));
+    route.posted.push_back(outer ? step - std::max(inner, ahead) : step - ahead);
+  }
+  return route;
+}
+
+}  // namespace
+
+Schedule double_ring_schedule(const Layout& layout, int inner, int prefetch) {
+  auto circulation = std::make_shared<Circulation>(layout, layout.queries);
+  circulation->ways.emplace_back(double_ring_route(layout.ranks, inner, prefetch), circulation->units_by_owner(),
+                                 Range{0, layout.problem.key_heads}, circulation->needs);
+  return [circulation](int rank) { return circulate(*circulation, rank); };
+}
+
+}  // namespace gyre
