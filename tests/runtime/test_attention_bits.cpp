@@ -37,6 +37,49 @@ TEST_CASE("delays, reordering, threads, prefetch, and which ranks share memory n
   }
 }
 
+namespace {
+
+/// Every strategy at 8 ranks, each job with one result whatever is held back for how long.
+void run_delayed(std::uint64_t seeds) {
+  constexpr int kRanks = 8;
+  const StrategyChoice strategies[] = {
+      Strategy::ring,    Strategy::bidirectional_ring, {Strategy::double_ring, 4}, Strategy::all_gather,
+      Strategy::ulysses, {Strategy::hybrid, 2},        Strategy::pass_query,       Strategy::tree};
+  Random random(5);
+  for (const StrategyChoice strategy : strategies) {
+    Job job;
+    job.problem.query_tokens = job.problem.key_tokens = 150;
+    job.problem.query_heads = 6, job.problem.key_heads = 3;
+    job.problem.head_dim = job.problem.value_dim = 8;
+    job.problem.mask = Mask::causal();
+    job.options.unit_tokens = 7;
+    job.options.strategy = strategy;
+    const Tensors tensors = random_tensors(job.problem, 3, 1.5);
+    const Result expected = run_loopback_job(job, tensors, kRanks);
+    CHECK(compare(job.problem, tensors, expected).share_of_bound <= 1);
+    for (std::uint64_t seed = 0; seed < seeds; ++seed) {
+      INFO(to_string(strategy) << ", seed " << seed);
+      Result delayed(job.problem);
+      const auto run_slowly = [&](Transport& transport) {
+        const auto slow = faulty_transport(transport, {.seed = seed * kRanks + transport.rank(), .longest_delay = 20});
+        run_rank(*slow, job, tensors, delayed, 2);
+      };
+      run_loopback(kRanks, run_slowly, static_cast<int>(draw(random, 1, kRanks)));
+      REQUIRE(delayed == expected);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("at 8 ranks no strategy changes a bit under 50 seeds of delays and reorderings") {
+  run_delayed(50);
+}
+
+TEST_CASE("at 8 ranks no strategy changes a bit under 1,000 seeds of delays and reorderings", "[.long]") {
+  run_delayed(1000);
+}
+
 TEST_CASE("where queries are placed changes no bit as long as key units are attended in the same order") {
   // All keys on one rank: whoever owns a query attends them in one go, ascending.
   Job job;
