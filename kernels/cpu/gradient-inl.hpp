@@ -28,8 +28,8 @@
 // total.) An invisible pair has P = dS = 0 exactly.
 //
 // Chains of 64 and not of 32, as in the forward pass, are what a block has: registers hold 16 chains and no sums of theirs, so that
-// every end of a chain is 16 stores, of two cycles each. Where all addends are equal a chain of 64 is off by 5 units in the last
-// place, of the 12 and more that the rounding of weights takes of a gradient's bound (reference.hpp) anyway.
+// every end of a chain is 16 stores, of two cycles each. Where all addends are equal a chain of 64 is off by up to 8 units in the
+// last place (of 32: by 4), of the 12 and more that a gradient's bound (reference.hpp) has.
 //
 // Cost per (key, row): 3 head_dim + 2 value_dim multiply-adds and about 13 operations, 7 of them multiply-adds; per (key, block)
 // and dim an addition, a load and a store beside 64 multiply-adds, and per (key, query cell) and dim 7 additions, 3 loads and 2

@@ -142,6 +142,19 @@ TEST_CASE("four thousand units of equal gradients stay within the bounds, which 
   check(keys, equal);
 }
 
+TEST_CASE("gradients of rows whose products are all equal stay within the bounds, where every rounding of a chain errs alike") {
+  for (const float size : {0.1F, 1.0F, 4.0F}) {
+    for (const float query : {1.1F, 1.37F, 1.73F, 1.9F}) {
+      check({.head_dim = 64, .query_tokens = 64, .key_tokens = 64, .query_unit = 64, .key_unit = 64, .mask = "full", .size = 1},
+            [&](Operand operand, std::int64_t token, int, int, float) {
+              if (operand == Operand::query) return size * query;
+              if (operand == Operand::key) return size * (1.0F + 0.01F * static_cast<float>(token));
+              return operand == Operand::value ? 1.3F + 0.02F * static_cast<float>(token) : query;
+            });
+    }
+  }
+}
+
 TEST_CASE("rows and keys that see nothing have gradients of zero, not NaN") {
   for (const KernelTable* kernels : available_kernels()) {
     // Rows 0..19 stand before the first key; keys 60.. behind the last row.
