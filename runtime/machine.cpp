@@ -1,0 +1,185 @@
+#include "runtime/machine.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <stdexcept>
+
+namespace gyre {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Field {
+  const char* section;
+  const char* name;
+  double& (*of)(Machine&);
+  double least, most;
+};
+
+constexpr double kLeastRate = 1, kMostRate = 1e21, kMostSeconds = 1e3;
+
+constexpr Field rate(const char* section, const char* name, double& (*of)(Machine&), double least = kLeastRate) {
+  return {section, name, of, least, kMostRate};
+}
+constexpr Field seconds(const char* section, const char* name, double& (*of)(Machine&)) {
+  return {section, name, of, 0, kMostSeconds};
+}
+
+constexpr Field kFields[] = {
+    rate("kernels", "f32_flops_per_second", [](Machine& m) -> double& { return m.kernels.flops_per_second[0]; }),
+    rate("kernels", "bf16_flops_per_second", [](Machine& m) -> double& { return m.kernels.flops_per_second[1]; }),
+    rate("kernels", "f16_flops_per_second", [](Machine& m) -> double& { return m.kernels.flops_per_second[2]; }),
+    seconds("kernels", "attend_seconds", [](Machine& m) -> double& { return m.kernels.attend_seconds; }),
+    seconds("kernels", "row_unit_seconds", [](Machine& m) -> double& { return m.kernels.row_unit_seconds; }),
+    rate("kernels", "memory_bytes_per_second", [](Machine& m) -> double& { return m.kernels.memory_bytes_per_second; }),
+    rate("kernels", "packing_bytes_per_second", [](Machine& m) -> double& { return m.kernels.packing_bytes_per_second; }),
+    seconds("shared_memory", "loan_seconds", [](Machine& m) -> double& { return m.loan_seconds; }),
+    seconds("node", "latency_seconds", [](Machine& m) -> double& { return m.node.latency_seconds; }),
+    rate("node", "bytes_per_second", [](Machine& m) -> double& { return m.node.bytes_per_second; }),
+    seconds("node", "message_seconds", [](Machine& m) -> double& { return m.node.message_seconds; }),
+    rate(
+        "node", "processor_bytes_per_second", [](Machine& m) -> double& { return m.node.processor_bytes_per_second; }, 0),
+    seconds("network", "latency_seconds", [](Machine& m) -> double& { return m.network.latency_seconds; }),
+    rate("network", "bytes_per_second", [](Machine& m) -> double& { return m.network.bytes_per_second; }),
+    seconds("network", "message_seconds", [](Machine& m) -> double& { return m.network.message_seconds; }),
+    rate(
+        "network", "processor_bytes_per_second", [](Machine& m) -> double& { return m.network.processor_bytes_per_second; }, 0),
+    rate("network", "link_bytes_per_second", [](Machine& m) -> double& { return m.link_bytes_per_second; }),
+    rate(
+        "memory", "bytes_per_rank", [](Machine& m) -> double& { return m.memory_bytes_per_rank; }, 0),
+};
+constexpr int kMostLinks = 1024;
+
+[[noreturn]] void refuse(const std::string& text) {
+  throw std::invalid_argument("machine: " + text);
+}
+
+/// What a message shows of a text that may be anything.
+std::string shown(std::string text) {
+  if (text.size() > 60) text = text.substr(0, 57) + "...";
+  for (char& character : text)
+    if (static_cast<unsigned char>(character) < ' ' || static_cast<unsigned char>(character) > '~') character = '?';
+  return "'" + text + "'";
+}
+
+/// Lists and objects by their kind alone: they may be nested as deep as a file is long.
+std::string shown(const Json& value) {
+  if (!value.is_primitive()) return std::string("an ") + value.type_name();
+  return shown(value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, Json::error_handler_t::replace));
+}
+
+/// The number or the truth of a field, which may stand with its source.
+const Json& value_of(const std::string& name, const Json& given) {
+  if (!given.is_object()) return given;
+  for (const auto& [key, value] : given.items()) {
+    if (key != "value" && key != "source") refuse(name + " has " + shown(key) + "; a number stands alone, or as value and source");
+    if (key == "source" && !value.is_string()) refuse(name + " has the source " + shown(value) + "; make it a text");
+  }
+  if (!given.contains("value")) refuse(name + " has no value; give one");
+  return given["value"];
+}
+
+double number_of(const std::string& name, const Json& given, double least, double most) {
+  const Json& value = value_of(name, given);
+  const double number = value.is_number() ? value.get<double>() : std::nan("");
+  if (!(number >= least && number <= most)) {
+    std::ostringstream limits;
+    limits << least << " to " << most;
+    refuse(name + " is " + shown(value) + "; give a number from " + limits.str());
+  }
+  return number;
+}
+
+void read_field(const std::string& section, const std::string& name, const Json& given, Machine& machine) {
+  const std::string full = section + "." + name;
+  for (const Field& field : kFields) {
+    if (section != field.section || name != field.name) continue;
+    field.of(machine) = number_of(full, given, field.least, field.most);
+    return;
+  }
+  if (full == "network.links_per_node") {
+    const double links = number_of(full, given, 1, kMostLinks);
+    if (links != std::floor(links)) refuse(full + " is " + shown(value_of(full, given)) + "; give a whole number");
+    machine.links_per_node = static_cast<int>(links);
+    return;
+  }
+  if (full == "shared_memory.is_shared") {
+    const Json& value = value_of(full, given);
+    if (!value.is_boolean()) refuse(full + " is " + shown(value) + "; give true or false");
+    machine.shares_memory = value.get<bool>();
+    return;
+  }
+  refuse("there is no field " + shown(full) + "; launch/machines has files with all there are");
+}
+
+}  // namespace
+
+Machine Machine::with_threads(int threads) const {
+  Machine faster = *this;
+  for (double& rate : faster.kernels.flops_per_second) rate *= threads;
+  faster.kernels.row_unit_seconds /= threads;
+  faster.kernels.packing_bytes_per_second *= threads;
+  return faster;
+}
+
+Machine default_machine() {
+  return {
+      .name = "zen4-vm",
+      .kernels = {.flops_per_second = {85e9, 155e9, 80e9},
+                  .attend_seconds = 2e-5,
+                  .row_unit_seconds = 4e-9,
+                  .memory_bytes_per_second = 38e9,
+                  .packing_bytes_per_second = 2.5e9},
+      .shares_memory = true,
+      .loan_seconds = 1e-6,
+      .node = {.latency_seconds = 1e-6, .bytes_per_second = 5e9, .message_seconds = 1e-6, .processor_bytes_per_second = 5e9},
+      .network = {.latency_seconds = 2e-5, .bytes_per_second = 1.25e9, .message_seconds = 2e-6, .processor_bytes_per_second = 2e9},
+      .links_per_node = 1,
+      .link_bytes_per_second = 1.25e9,
+      .memory_bytes_per_rank = 0};
+}
+
+Machine parse_machine(std::string_view text) {
+  const Json json = Json::parse(text.begin(), text.end(), nullptr, false);
+  if (json.is_discarded()) refuse("the text is not JSON; see launch/machines for examples");
+  if (!json.is_object()) refuse("the text is no JSON object; see launch/machines for examples");
+  Machine machine = default_machine();
+  machine.name = "unnamed";
+  for (const auto& [section, fields] : json.items()) {
+    if (section == "name" || section == "note") {
+      if (!fields.is_string()) refuse(section + " is " + shown(fields) + "; make it a text");
+      if (section == "name") machine.name = fields.get<std::string>();
+      continue;
+    }
+    if (!fields.is_object())
+      refuse(shown(section) + " is no section; use kernels, shared_memory, node, network and memory, with fields in each");
+    for (const auto& [name, given] : fields.items()) read_field(section, name, given, machine);
+  }
+  return machine;
+}
+
+Machine read_machine(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::invalid_argument("machine file '" + path + "' cannot be read; give one that can, or none");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  try {
+    return parse_machine(text);
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(path + ": " + error.what());
+  }
+}
+
+std::string to_json(const Machine& machine) {
+  Json json = {{"name", machine.name}};
+  Machine copy = machine;
+  for (const Field& field : kFields) json[field.section][field.name] = field.of(copy);
+  json["network"]["links_per_node"] = machine.links_per_node;
+  json["shared_memory"]["is_shared"] = machine.shares_memory;
+  return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace gyre
