@@ -332,7 +332,10 @@ TEST_CASE("a backward pass says how much of it is done: its units of keys one af
   for (int again = 0; again < 2; ++again) {
     int polls = 0;
     bool right = true;
-    pass.run(team, [&] { right = right && pass.work_done() == polls++ / 10 * 64.0 * 640; });
+    pass.run(team, [&] {
+      const int units = polls++ / 10;
+      right = right && pass.work_done() == units * 64.0 * 640;
+    });
     CHECK(right);
     CHECK(pass.work_done() == pass.work());
   }
