@@ -1,0 +1,120 @@
+"""The command on several hosts: network namespaces with a cable each (support/rig).
+
+    test_hosts.py GYRE [CLASS]
+"""
+
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path += [str(HERE.parent / "support" / "rig"), str(HERE / "command")]
+
+from hosts import Hosts, Unavailable  # noqa: E402
+from tensor_files import load  # noqa: E402
+
+GYRE = os.path.abspath(sys.argv[1])
+STRATEGIES = ("ring", "bidirectional_ring", "double_ring", "all_gather", "ulysses", "hybrid(2)", "pass_query", "tree")
+
+
+class OnHosts(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory(prefix="gyre-on-hosts-")
+        self.addCleanup(scratch.cleanup)
+        self.folder = scratch.name
+
+    def raise_hosts(self, count, gbit_per_second=None):
+        hosts = Hosts(count, gbit_per_second)
+        self.addCleanup(hosts.close)
+        return hosts
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def gyre(self, hosts, ranks, *arguments):
+        """Its report."""
+        done = hosts.run([*hosts.mpirun(ranks), GYRE, "run", "--report", self.path("report.json"), *arguments])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(self.path("report.json")) as file:
+            return json.load(file)
+
+
+class TwoHosts(OnHosts):
+    def test_topology_tells_hosts_apart(self):
+        hosts = self.raise_hosts(2)
+        done = hosts.run([*hosts.mpirun(4), GYRE, "topo", "--json", "-"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        told = json.loads(done.stdout)
+        self.assertEqual([node["host"] for node in told["nodes"]], ["node0", "node1"])
+        self.assertEqual([rank["host"] for rank in told["ranks"]], ["node0", "node0", "node1", "node1"])
+
+    def test_what_the_report_says_was_sent_passes_the_interfaces_and_little_else_does(self):
+        """Two runs that differ in calls alone: what is left is of calls. Between the bytes of cells and 4% more: headers are 66 bytes of
+        at least 1,448 (less where segments pass a virtual cable whole), acknowledgements as many, of every other segment."""
+        hosts = self.raise_hosts(2)
+        job = ("--synthetic", "2048", "--heads", "8", "--head-dim", "64", "--mask", "full", "--threads", "1")
+
+        def run(calls):
+            before = hosts.counters()
+            report = self.gyre(hosts, 2, *job, "--repeat", calls)
+            after = hosts.counters()
+            return report, [{way: new[way] - old[way] for way in new} for new, old in zip(after, before)]
+
+        report, few = run("1")
+        _, many = run("5")
+        cells = report["per_rank"]["bytes_sent"]
+        self.assertEqual(sum(cells), report["bytes_sent"])
+        for host in (0, 1):
+            for way, mine in (("sent", host), ("received", 1 - host)):
+                of_a_call = (many[host][way] - few[host][way]) / 4
+                self.assertGreaterEqual(of_a_call, cells[mine], (host, way))
+                self.assertLessEqual(of_a_call, 1.04 * cells[mine] + 0.04 * cells[1 - mine], (host, way))
+
+
+class Strategies(OnHosts):
+    def test_double_ring_goes_round_inside_hosts(self):
+        hosts = self.raise_hosts(2)
+        for ranks, inner in ((4, 2), (2, 1)):
+            report = self.gyre(hosts, ranks, "--synthetic", "600", "--strategy", "double_ring", "--mask", "causal", "--check", "5")
+            self.assertEqual((report["nodes"], report["strategy"]), (2, f"double_ring({inner})"))
+
+    def test_every_strategy_is_right_on_2_hosts(self):
+        self.every_strategy(2)
+
+    def test_every_strategy_is_right_on_4_hosts(self):
+        self.every_strategy(4)
+
+    def every_strategy(self, count):
+        hosts = self.raise_hosts(count)
+        job = ("--synthetic", "301", "--heads", "4", "--kv-heads", "2", "--head-dim", "16", "--mask", "causal", "--unit", "16", "--threads", "1")
+
+        def run(ranks, *more):
+            report = self.gyre(hosts, ranks, *job, "--out", self.path("out.npy"), "--lse", self.path("lse.npy"), "--check", "20", *more)
+            return report, load(self.path("out.npy"))[1], load(self.path("lse.npy"))[1]
+
+        _, out, lse = run(1)
+        largest = max(map(abs, out))
+        for strategy in STRATEGIES:
+            with self.subTest(strategy=strategy):
+                report, mine, my_lse = run(count, "--strategy", strategy)
+                self.assertEqual(report["nodes"], count)
+                self.assertGreater(report["bytes_sent"], 0)
+                self.assertEqual(report["bytes_borrowed"], 0)
+                self.assertLessEqual(max(abs(a - b) for a, b in zip(mine, out)), 2e-6 * largest)
+                self.assertLessEqual(max(abs(a - b) for a, b in zip(my_lse, lse)), 1e-5)
+
+
+def main():
+    try:
+        Hosts(1).close()
+    except Unavailable as reason:
+        print(f"skipped: {reason}")
+        return
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]])
+
+
+if __name__ == "__main__":
+    main()
