@@ -7,7 +7,8 @@ namespace gyre {
 namespace {
 
 bool contains(std::span<const CellRun> runs, Coverage::RowCell cell) {
-  const auto [unit, head] = cell;
+  const std::uint32_t unit = cell.first;
+  const std::uint16_t head = cell.second;
   return std::any_of(runs.begin(), runs.end(), [&](const CellRun& run) {
     return unit >= run.unit && unit < run.unit + run.units && head >= run.head && head < run.head + run.heads;
   });

@@ -209,6 +209,18 @@ std::vector<int> Layout::key_units_of(int rank) const {
   return units_held(keys, rank);
 }
 
+std::vector<std::vector<int>> units_by_rank(const Placement& placement) {
+  std::vector<std::vector<int>> units(placement.ranks());
+  for (int unit = 0; unit < placement.units(); ++unit) {
+    if (const int owner = placement.owner(unit); owner != Placement::kEveryRank) {
+      units[owner].push_back(unit);
+    } else {
+      for (auto& list : units) list.push_back(unit);
+    }
+  }
+  return units;
+}
+
 std::vector<CellRun> runs_of_units(std::span<const int> units, int heads, int first_head) {
   std::vector<CellRun> runs;
   for (const int unit : units) {

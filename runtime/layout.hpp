@@ -75,6 +75,9 @@ struct Layout {
   std::vector<std::int64_t> query_begin_, key_begin_, partial_begin_, result_begin_;
 };
 
+/// Units of every rank, ascending.
+std::vector<std::vector<int>> units_by_rank(const Placement& placement);
+
 /// Units as maximal runs of that many heads from `first_head` on.
 std::vector<CellRun> runs_of_units(std::span<const int> units, int heads, int first_head = 0);
 

@@ -53,6 +53,16 @@ int ranks_of_a_node(std::span<const int> nodes) {
   return count;
 }
 
+[[noreturn]] void refuse_number(const std::string& text, const std::string& name, bool takes_one) {
+  std::string message = "strategy '" + text + "' ";
+  if (takes_one) {
+    message += "lacks its number of ranks; give " + name + "(4), for instance";
+  } else {
+    message += "has a number, and " + name + " takes none; leave it out";
+  }
+  throw std::invalid_argument(message);
+}
+
 }  // namespace
 
 StrategyChoice parse_strategy(const std::string& text) {
@@ -61,10 +71,9 @@ StrategyChoice parse_strategy(const std::string& text) {
   for (const auto& [kind, its_name] : kNames) {
     if (name != its_name) continue;
     if (rest.empty() && kind != Strategy::hybrid) return kind;
-    if (!takes_group(kind))
-      throw std::invalid_argument("strategy '" + text + "' has a number, and " + name + " takes none; leave it out");
-    if (const int group = group_in(rest); group > 0) return {kind, group};
-    throw std::invalid_argument("strategy '" + text + "' lacks its number of ranks; give " + name + "(4), for instance");
+    const int group = group_in(rest);
+    if (takes_group(kind) && group > 0) return {kind, group};
+    refuse_number(text, name, takes_group(kind));
   }
   throw std::invalid_argument("strategy '" + text + "' is unknown; " + kAll);
 }

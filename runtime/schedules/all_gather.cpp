@@ -39,8 +39,8 @@ struct Parcel {
 /// Who fetches what from whom. Made once for all ranks.
 class AllGather {
  public:
-  AllGather(const Layout& layout, int prefetch) : layout_(layout), prefetch_(prefetch), slices_(slices_of(layout)) {
-    for (int rank = 0; rank < layout.ranks; ++rank) key_units_.push_back(layout.key_units_of(rank));
+  AllGather(const Layout& layout, int prefetch)
+      : layout_(layout), prefetch_(prefetch), slices_(slices_of(layout)), key_units_(units_by_rank(layout.keys)) {
     for (const Slice& slice : slices_) {
       std::vector<int>& owners = owners_.emplace_back();
       for (int unit = slice.first_unit; unit < slice.end_unit; ++unit) owners.push_back(layout.keys.owner(unit));

@@ -12,7 +12,7 @@ Schedule bidirectional_ring_schedule(const Layout& layout, int prefetch) {
   const int heads = layout.problem.key_heads;
   const bool by_heads = heads % 2 == 0;
   for (const int way : {0, 1}) {
-    auto units = circulation->units_by_owner();
+    auto units = units_by_rank(layout.keys);
     for (auto& list : units) {
       if (by_heads) continue;
       const auto middle = list.begin() + (std::ssize(list) + 1) / 2;

@@ -70,7 +70,7 @@ class Circle {
 Runs Circle::cells(int owner, int attender) const {
   const Placement& attending = all_.attending;
   const int heads = layout_.problem.key_heads;
-  const std::vector<int> units = layout_.query_units_of(owner);
+  const std::vector<int>& units = all_.query_units[owner];
   if (attending.by_unit()) {
     std::vector<int> kept = units;
     std::erase_if(kept, [&](int unit) { return attending.owner(unit) != attender; });
@@ -249,13 +249,8 @@ Circulation::Circulation(const Layout& a_layout, Placement attended_at)
     : layout(a_layout),
       attending(std::move(attended_at)),
       needs(layout.bands(), layout.query_units, layout.key_units, layout.problem.first_query_position(), attending,
-            {layout.problem.key_heads, layout.problem.group()}) {}
-
-std::vector<std::vector<int>> Circulation::units_by_owner() const {
-  std::vector<std::vector<int>> units;
-  for (int rank = 0; rank < layout.ranks; ++rank) units.push_back(layout.key_units_of(rank));
-  return units;
-}
+            {layout.problem.key_heads, layout.problem.group()}),
+      query_units(units_by_rank(layout.queries)) {}
 
 Program circulate(const Circulation& circulation, int rank) {
   return Circle(circulation, rank).build();

@@ -18,17 +18,15 @@
 namespace gyre {
 
 struct Circulation {
-  const Layout& layout;      // must outlive this
-  Placement attending;       // of query cells, by (unit, head) or by unit
-  Needs needs;               // of key cells, where queries are attended
-  std::vector<Travel> ways;  // of key cells: each travels on one of them; as many steps on all
+  const Layout& layout;                       // must outlive this
+  Placement attending;                        // of query cells, by (unit, head) or by unit
+  Needs needs;                                // of key cells, where queries are attended
+  std::vector<std::vector<int>> query_units;  // [rank]
+  std::vector<Travel> ways;                   // of key cells: each travels on one of them; as many steps on all
 
   /// attending: the layout's own placement of queries, or another one of all heads.
   Circulation(const Layout& layout, Placement attending);
   Circulation(const Circulation&) = delete;  // ways refer to needs
-
-  /// Key units by owner: what a route starts with.
-  std::vector<std::vector<int>> units_by_owner() const;
 };
 
 Program circulate(const Circulation& circulation, int rank);

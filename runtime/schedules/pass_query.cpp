@@ -19,20 +19,14 @@ struct PassQuery {
   const Layout& layout;
   Needs needs;  // of query cells
   Travel way;
-  std::vector<std::vector<int>> key_units;
 
   PassQuery(const Layout& a_layout, int prefetch)
       : layout(a_layout),
         needs(Needs::of_queries(layout.bands(), layout.query_units, layout.key_units, layout.problem.first_query_position(),
                                 layout.keys, {layout.problem.key_heads, layout.problem.group()})),
-        way(ring_route(layout.ranks, 1, prefetch), query_units(layout), {0, layout.problem.key_heads}, needs) {}
+        way(ring_route(layout.ranks, 1, prefetch), units_by_rank(layout.queries), {0, layout.problem.key_heads}, needs) {}
   PassQuery(const PassQuery&) = delete;  // way refers to needs
 
-  static std::vector<std::vector<int>> query_units(const Layout& layout) {
-    std::vector<std::vector<int>> units;
-    for (int rank = 0; rank < layout.ranks; ++rank) units.push_back(layout.query_units_of(rank));
-    return units;
-  }
   Program build(int rank) const;
 };
 

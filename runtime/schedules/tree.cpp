@@ -38,7 +38,7 @@ class Tree {
   explicit Tree(const Layout& layout)
       : layout_(layout),
         needs_(needs_of_branches(layout)),
-        way_(tree_route(layout.ranks), query_units(layout), {0, layout.problem.key_heads}, needs_) {}
+        way_(tree_route(layout.ranks), units_by_rank(layout.queries), {0, layout.problem.key_heads}, needs_) {}
   Tree(const Tree&) = delete;  // way_ refers to needs_
   Program build(int rank) const;
 
@@ -59,12 +59,6 @@ class Tree {
     }
     return needs;
   }
-  static std::vector<std::vector<int>> query_units(const Layout& layout) {
-    std::vector<std::vector<int>> units;
-    for (int rank = 0; rank < layout.ranks; ++rank) units.push_back(layout.query_units_of(rank));
-    return units;
-  }
-
   int wrapped(int rank) const { return (rank % layout_.ranks + layout_.ranks) % layout_.ranks; }
   /// Cells that a rank has in steps [begin, end).
   Runs rows(int rank, int begin, int end) const {
