@@ -7,6 +7,7 @@
 //   kKeys    keys that the register block of the scores is high
 //   kRows    value channels that the register block of the products is high
 //   kPair    elements in a 32-bit word of what is multiplied: `multiply` adds their products, `words` rounds fp32 to them
+//   add_product  sum = multiply(a, b, sum), in a register block that takes all registers
 //   evens, odds  of each piece of four lanes the two even (odd) ones of a, then those of b
 //   halves       two rows of kChannels floats in one vector that holds both
 //   store_words  neighbouring lanes, rounded to words
@@ -63,6 +64,7 @@ struct Avx512 {
   GYRE_INLINE Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
   GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) { return fma(a, b, c); }
+  GYRE_INLINE void add_product(Vector a, Vector b, Vector& sum) { sum = multiply(a, b, sum); }
   GYRE_INLINE Vector words(const Vector (&x)[kPair]) { return x[0]; }
   GYRE_INLINE Vector round(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   GYRE_INLINE Vector scale(Vector x, Vector exponent) { return _mm512_scalef_ps(x, exponent); }
@@ -106,6 +108,7 @@ struct Avx512Bf16 : Avx512 {
   GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) {
     return _mm512_dpbf16_ps(c, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));
   }
+  GYRE_INLINE void add_product(Vector a, Vector b, Vector& sum) { sum = multiply(a, b, sum); }
   /// Rounds two vectors to words.
   GYRE_INLINE Vector words(const Vector (&x)[kPair]) {
     alignas(64) static const std::uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
@@ -150,6 +153,9 @@ struct Avx2 {
   GYRE_INLINE Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
   GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) { return fma(a, b, c); }
+  /// Never into the register of a or b: the compiler would do so, and have sums change places from turn to turn of a loop by way of
+  /// memory, where they take all registers but those of a and b.
+  GYRE_INLINE void add_product(Vector a, Vector b, Vector& sum) { asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b)); }
   GYRE_INLINE Vector words(const Vector (&x)[kPair]) { return x[0]; }
   GYRE_INLINE Vector round(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   GYRE_INLINE Mask lanes(std::uint64_t bits) {
@@ -220,6 +226,7 @@ struct Portable {
   GYRE_INLINE Vector max(Vector a, Vector b) { return a > b ? a : b; }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
   GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) { return fma(a, b, c); }
+  GYRE_INLINE void add_product(Vector a, Vector b, Vector& sum) { sum = multiply(a, b, sum); }
   GYRE_INLINE Vector words(const Vector (&x)[kPair]) { return x[0]; }
   GYRE_INLINE Mask lanes(std::uint64_t bits) {
     const Mask bit{1, 2, 4, 8};
