@@ -1,0 +1,75 @@
+// Bytes on their way, and the links that they share.
+//
+// A flow passes the port of its sender and that of its receiver and, between nodes, the links of both nodes, each of which has
+// directions of its own. Every link divides what it has equally among the flows on it, and a flow runs at the least of its shares.
+// Sharing, and not first come first served, because that is what TCP and InfiniBand do between peers; what one rank sends another
+// goes in order, as over one connection (simulate.cpp). What a flow cannot use of its share is not given to the others: with the
+// regular traffic of schedules the links of all flows are equally full.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <queue>
+#include <span>
+#include <vector>
+
+#include "runtime/machine.hpp"
+
+namespace gyre {
+
+class Flows {
+ public:
+  /// nodes: of every rank, from 0. Both must outlive this.
+  Flows(const Machine& machine, std::span<const int> nodes);
+
+  bool between_nodes(int from, int to) const { return nodes_[from] != nodes_[to]; }
+  const LinkModel& model(int from, int to) const { return between_nodes(from, to) ? machine_.network : machine_.node; }
+
+  /// Returns its number, which is free again once it has been taken.
+  std::uint32_t start(int from, int to, std::int64_t bytes, double now);
+
+  static constexpr double kNever = std::numeric_limits<double>::infinity();
+  /// When the next flow has passed, if no other starts; kNever if there is none.
+  double next_end();
+  /// That flow, which leaves its links at next_end().
+  std::uint32_t take();
+
+ private:
+  static constexpr std::uint32_t kNoLink = 0xffffffff;
+  struct Link {
+    double bytes_per_second = 0;
+    std::vector<std::uint32_t> flows;
+  };
+  struct Flow {
+    std::array<std::uint32_t, 4> links{};
+    double left_bytes = 0, bytes_per_second = 0, since = 0;
+    std::uint32_t version = 0;
+  };
+  struct End {
+    double time;
+    std::uint64_t order;
+    std::uint32_t flow, version;
+    bool operator>(const End& other) const { return time != other.time ? time > other.time : order > other.order; }
+  };
+  enum class Port : std::uint8_t { node_out, node_in, network_out, network_in };
+  std::uint32_t port(Port which, int rank) const {
+    return static_cast<std::uint32_t>(which) * ranks_ + static_cast<std::uint32_t>(rank);
+  }
+  std::uint32_t node_link(int direction, int node) const {
+    return 4 * ranks_ + 2 * static_cast<std::uint32_t>(node) + static_cast<std::uint32_t>(direction);
+  }
+  void share_again(const Flow& changed, double now);
+  double share_of(const Flow& flow) const;
+
+  const Machine& machine_;
+  std::span<const int> nodes_;
+  std::uint32_t ranks_;
+  std::vector<Link> links_;
+  std::vector<Flow> flows_;
+  std::vector<std::uint32_t> free_;
+  std::priority_queue<End, std::vector<End>, std::greater<>> ends_;
+  std::uint64_t order_ = 0;
+};
+
+}  // namespace gyre

@@ -1,0 +1,173 @@
+// Predicted times against what can be worked out by hand, and against what no schedule can beat.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "runtime/borrowing.hpp"
+#include "runtime/schedules/schedules.hpp"
+#include "runtime/simulate.hpp"
+#include "support/catch.hpp"
+#include "support/problems.hpp"
+
+using namespace gyre;
+using namespace gyre::test;
+
+namespace {
+
+/// Nothing costs anything but arithmetic, at 1 GFLOP/s, and bytes between nodes, at 1 GB/s.
+Machine bare_machine() {
+  constexpr double kFree = 1e20;
+  Machine machine;
+  machine.kernels = {.flops_per_second = {1e9, 1e9, 1e9},
+                     .attend_seconds = 0,
+                     .row_unit_seconds = 0,
+                     .memory_bytes_per_second = kFree,
+                     .packing_bytes_per_second = kFree};
+  machine.node.bytes_per_second = kFree;
+  machine.network.bytes_per_second = machine.link_bytes_per_second = 1e9;
+  return machine;
+}
+
+Problem self_attention(std::int64_t tokens, const char* mask = "full", int heads = 1) {
+  Problem problem;
+  problem.query_tokens = problem.key_tokens = tokens;
+  problem.query_heads = problem.key_heads = heads;
+  problem.head_dim = problem.value_dim = 16;
+  problem.mask = Mask::parse(mask);
+  return problem;
+}
+
+std::vector<int> nodes_of(int ranks, int ranks_per_node) {
+  std::vector<int> nodes(ranks);
+  for (int rank = 0; rank < ranks; ++rank) nodes[rank] = rank / ranks_per_node;
+  return nodes;
+}
+
+Simulation run(const Layout& layout, StrategyChoice strategy, std::span<const int> nodes, const Machine& machine,
+               const Options& options = {}) {
+  PairCounts counts(layout);
+  return simulate(make_schedule(resolve(strategy, nodes), layout, options), nodes, machine, counts);
+}
+
+Options prefetching(int stages) {
+  Options options;
+  options.prefetch = stages;
+  return options;
+}
+
+double attend_seconds(const Layout& layout) {  // of all ranks, at 1 GFLOP/s
+  return layout.problem.visible_pairs() * 2 * (layout.problem.head_dim + layout.problem.value_dim) / 1e9;
+}
+
+}  // namespace
+
+TEST_CASE("a ring of two ranks takes its attends, or the wire and the last of them") {
+  const Layout layout(self_attention(1024), {}, 2);
+  const double tile = attend_seconds(layout) / 4;
+  const auto nodes = nodes_of(2, 1);
+  Machine machine = bare_machine();
+  CHECK(run(layout, Strategy::ring, nodes, machine).seconds() == Approx(2 * tile));
+
+  const auto bytes = layout.run_bytes(Role::key_value, runs_of_units(layout.key_units_of(0), 1));
+  machine.network.bytes_per_second = static_cast<double>(bytes) / (3 * tile);
+  machine.network.latency_seconds = tile / 4;
+  const Simulation slow = run(layout, Strategy::ring, nodes, machine);
+  CHECK(slow.seconds() == Approx(3.25 * tile + tile));
+  CHECK(slow.exposed_communication_seconds() == Approx(2.25 * tile));
+  CHECK(slow.ranks[1].waiting_seconds == Approx(2.25 * tile));
+  CHECK(slow.ranks[0].bytes_sent == bytes);
+  CHECK(slow.ranks[0].bytes_between_nodes == bytes);
+}
+
+TEST_CASE("flows share a node's links equally, and links in one direction are not those of the other") {
+  const Layout layout(self_attention(4096), {}, 4);
+  Machine machine = bare_machine();
+  machine.kernels.flops_per_second.fill(1e20);
+  machine.network.bytes_per_second = machine.link_bytes_per_second = 1e6;
+  const auto bytes = static_cast<double>(layout.run_bytes(Role::key_value, runs_of_units(layout.key_units_of(0), 1)));
+  // Each rank fetches from both ranks of the other node: four shares pass each node's link in each direction.
+  const auto nodes = nodes_of(4, 2);
+  CHECK(run(layout, Strategy::all_gather, nodes, machine, prefetching(4)).seconds() == Approx(4 * bytes / 1e6));
+  machine.links_per_node = 2;
+  CHECK(run(layout, Strategy::all_gather, nodes, machine, prefetching(4)).seconds() == Approx(2 * bytes / 1e6));
+  machine.links_per_node = 8;  // now the ports of the ranks are what is narrow
+  CHECK(run(layout, Strategy::all_gather, nodes, machine, prefetching(4)).seconds() == Approx(2 * bytes / 1e6));
+}
+
+TEST_CASE("half of the cells each way gain nothing where a port carries one flow as fast as two") {
+  const Layout layout(self_attention(8192), {}, 8);
+  Machine machine = bare_machine();
+  machine.kernels.flops_per_second.fill(1e20);
+  const auto nodes = nodes_of(8, 1);
+  const double one = run(layout, Strategy::ring, nodes, machine).seconds();
+  const auto share = layout.run_bytes(Role::key_value, runs_of_units(layout.key_units_of(0), 1));
+  CHECK(one == Approx(7 * static_cast<double>(share) / 1e9));
+  CHECK(run(layout, Strategy::bidirectional_ring, nodes, machine).seconds() == Approx(one));
+}
+
+TEST_CASE("what transfers take of a processor prolongs computing, and costs nothing while it waits") {
+  const Layout layout(self_attention(1024), {}, 2);
+  const double tile = attend_seconds(layout) / 4;
+  const auto nodes = nodes_of(2, 1);
+  Machine machine = bare_machine();
+  const auto bytes = static_cast<double>(layout.run_bytes(Role::key_value, runs_of_units(layout.key_units_of(0), 1)));
+  machine.network.processor_bytes_per_second = bytes / (tile / 2);
+  machine.network.bytes_per_second = bytes / (tile / 4);  // arrives beside the first attend
+  CHECK(run(layout, Strategy::ring, nodes, machine).seconds() == Approx(2.5 * tile));
+  machine.network.bytes_per_second = bytes / (3 * tile);  // arrives while it waits
+  CHECK(run(layout, Strategy::ring, nodes, machine).seconds() == Approx(4 * tile));
+}
+
+TEST_CASE("inside a node loans cost their flags alone, and nothing is sent") {
+  const Layout layout(self_attention(4096, "causal"), {}, 4);
+  Machine machine = bare_machine();
+  machine.loan_seconds = 1e-9;
+  const std::vector<int> nodes(4, 0);
+  PairCounts counts(layout);
+  const auto schedule = borrow_inside_nodes(make_schedule(Strategy::ring, layout, {}), layout, nodes);
+  const Simulation simulation = simulate(schedule, nodes, machine, counts);
+  double busiest = 0;
+  for (const SimulatedRank& rank : simulation.ranks) {
+    CHECK(rank.bytes_sent == 0);
+    busiest = std::max(busiest, rank.computing_seconds);
+  }
+  CHECK(simulation.seconds() == Approx(busiest).epsilon(1e-4));
+}
+
+TEST_CASE("every strategy pays for every visible pair once, for what its programs send, and never beats compute or wire") {
+  Random random(21);
+  for (int round = 0; round < 150; ++round) {
+    const int ranks = static_cast<int>(draw(random, 1, 9)), per_node = static_cast<int>(draw(random, 1, 4));
+    const Job job = random_job(random, ranks);
+    const StrategyChoice strategy = resolve(random_strategy(random, ranks), nodes_of(ranks, per_node));
+    const auto nodes = nodes_of(ranks, per_node);
+    INFO(job.text << ", " << to_string(strategy) << ", " << ranks << " ranks, " << per_node << " a node");
+    const Layout layout(job.problem, job.options, ranks);
+    Machine machine = bare_machine();
+    machine.network.latency_seconds = 1e-6, machine.network.message_seconds = 1e-7;
+    PairCounts counts(layout);
+    Schedule schedule = make_schedule(strategy, layout, job.options);
+    if (round % 2 == 1) schedule = borrow_inside_nodes(schedule, layout, nodes);
+    const Simulation simulation = simulate(schedule, nodes, machine, counts);
+
+    double computing = 0;
+    std::int64_t arriving = 0, moved = 0;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const SimulatedRank& its = simulation.ranks[rank];
+      computing += its.computing_seconds;
+      arriving += arriving_bytes(schedule(rank), layout);
+      moved += its.bytes_sent + its.bytes_borrowed;
+      const double busy = its.computing_seconds + its.packing_seconds;
+      CHECK(its.seconds >= busy * (1 - 1e-9));
+      CHECK(its.seconds >= static_cast<double>(its.bytes_between_nodes) / 1e9 * (1 - 1e-9));
+      CHECK(its.seconds >= busy + its.waiting_seconds - 1e-9);
+    }
+    // Where heads see different keys, a tile counts with the mean of all heads.
+    if (layout.bands().heads() == 1) CHECK(computing == Approx(attend_seconds(layout)).margin(1e-15));
+    CHECK(moved == arriving);
+    CHECK(run(layout, strategy, nodes, machine, job.options).seconds() ==
+          run(layout, strategy, nodes, machine, job.options).seconds());
+  }
+}
