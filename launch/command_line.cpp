@@ -148,6 +148,14 @@ PartitionChoice::ReadChunks noting_names(const PartitionChoice::ReadChunks& read
   };
 }
 
+/// Nothing is computed, so nothing that depends on it may be asked for.
+std::string replay_of(const Given& given) {
+  for (const char* name : {"out", "lse", "check"})
+    if (given.has("replay") && given.has(name))
+      refuse("--replay computes nothing, and --" + std::string(name) + " wants results; remove one");
+  return given.text("replay");
+}
+
 RunRequest run_request(const Given& given, bool launched, const MaskFiles& files, const PartitionChoice::ReadChunks& read_chunks) {
   if (launched && given.has("ranks")) refuse("--ranks is for runs without mpirun or srun, which say it themselves; remove it");
   require_one_kind_of_input(given);
@@ -172,6 +180,7 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.ranks = given.integer("ranks", 1, kMostRanksInProcess).value_or(1);
   request.repetitions = given.integer("repeat", 1, kMostRepetitions);
   request.measure_overlap = given.has("measure-overlap");
+  request.replay = replay_of(given);
   request.live = live_of(given);
   request.check_rows = given.integer<std::int64_t>("check", 1, kMostTokens).value_or(0);
   request.seed = given.integer<std::uint64_t>("seed", 0).value_or(request.seed);

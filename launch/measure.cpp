@@ -63,8 +63,8 @@ struct Series {
 
 class Caller {
  public:
-  Caller(Transport& transport, Attention& attention, const Operands& operands, LiveLine* live)
-      : transport_(transport), attention_(attention), operands_(operands), live_(live) {}
+  Caller(Transport& transport, Attention& attention, const Operands& operands, const CallPlan& plan)
+      : transport_(transport), attention_(attention), operands_(operands), plan_(plan), live_(plan.live) {}
 
   void call(const std::string& name, Wire wire, Series& into, RecordedCall* record = nullptr) {
     transport_.barrier();
@@ -73,7 +73,8 @@ class Caller {
     if (record != nullptr) record->began_seconds = now_seconds();
     into.mine.push_back(attention_.forward(operands_, {.wire = wire,
                                                        .timeline = record != nullptr ? &record->timeline : nullptr,
-                                                       .progress = live_ != nullptr ? live_->progress() : nullptr}));
+                                                       .progress = live_ != nullptr ? live_->progress() : nullptr,
+                                                       .replay = plan_.replay}));
     into.seconds.push_back(maximum_over_ranks(transport_, into.mine.back().total_seconds));
     into.cpu_seconds += process_cpu_seconds() - cpu_before;
     if (live_ != nullptr) live_->end_call();
@@ -83,6 +84,7 @@ class Caller {
   Transport& transport_;
   Attention& attention_;
   const Operands& operands_;
+  const CallPlan& plan_;
   LiveLine* live_;
 };
 
@@ -111,7 +113,7 @@ int calls_of(const CallPlan& plan) {
 }
 
 Measurement measure_forward(Transport& transport, Attention& attention, const Operands& operands, const CallPlan& plan) {
-  Caller caller(transport, attention, operands, plan.live);
+  Caller caller(transport, attention, operands, plan);
   Series warm_up, live, silent;
   if (plan.warm_up || plan.silent_too) caller.call("warm-up", Wire::live, warm_up);
   const Traffic before = transport.traffic();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "comm/transport.hpp"
@@ -68,6 +69,7 @@ struct CallPlan {
   bool ranks_share_process = false;  // all of them are threads of this process
   RecordedCall* record = nullptr;
   LiveLine* live = nullptr;
+  std::span<const double> replay = {};  // CallOptions::replay, of this rank
 };
 
 /// Calls that a plan makes, all kinds together.

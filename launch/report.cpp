@@ -42,9 +42,10 @@ std::string time_text(const Report& report) {
   if (measured.repetitions > 1)
     text += format("median of %d calls, %s to %s", measured.repetitions, seconds_text(measured.fastest_seconds).c_str(),
                    seconds_text(measured.slowest_seconds).c_str());
-  return text + (report.ranks > 1 ? ", by the slowest rank)\n" : ")\n") +
-         format("  speed      %.4g GFLOP/s a rank, %.1f%% of a multiply-add loop beside it (%.4g)\n", report.gflops_per_rank(),
-                100 * report.peak_fraction(), report.peak_flops / report.ranks / 1e9);
+  text += report.ranks > 1 ? ", by the slowest rank)\n" : ")\n";
+  if (report.replay) return text;
+  return text + format("  speed      %.4g GFLOP/s a rank, %.1f%% of a multiply-add loop beside it (%.4g)\n",
+                       report.gflops_per_rank(), 100 * report.peak_fraction(), report.peak_flops / report.ranks / 1e9);
 }
 
 /// One part of a call: the rank that has most of it beside the mean of all.
@@ -62,6 +63,12 @@ std::string bytes_line(const char* name, const Report& report, std::uint64_t Ran
   std::string text = format("  %-10s %s in a call", name, bytes_text(static_cast<double>(report.measured.sum(bytes))).c_str());
   if (spread.most > 0) text += format(", %s of them by rank %d", bytes_text(spread.most).c_str(), spread.rank);
   return text + "\n";
+}
+
+std::string replay_text(const Report& report) {
+  if (!report.replay) return "";
+  return format("  replay     nothing was computed, only slept as on %s; predicted %s\n", report.replay->machine.c_str(),
+                seconds_text(report.replay->predicted_seconds).c_str());
 }
 
 /// What the mask saves on the way.
@@ -128,6 +135,7 @@ std::string to_text(const Report& report) {
                             report.partition.c_str(), plural(report.ranks, "rank").c_str(), plural(report.nodes, "node").c_str(),
                             plural(report.threads, "thread").c_str(), report.isa.c_str());
   text += problem_text(report.problem) + time_text(report);
+  text += replay_text(report);
   text += part_text("computing", report, &CallTime::computing_seconds);
   text += part_text("packing", report, &CallTime::packing_seconds);
   text += part_text("waiting", report, &CallTime::waiting_seconds);
@@ -196,6 +204,8 @@ std::string to_json(const Report& report) {
       {"silent_cpu_seconds", number_or_null(measured.silent ? std::optional(measured.silent->cpu_seconds) : std::nullopt)},
       {"bytes_sent", measured.sum(&RankFigures::bytes_sent)},
       {"bytes_borrowed", measured.sum(&RankFigures::bytes_borrowed)},
+      {"replay", report.replay ? nlohmann::ordered_json(report.replay->machine) : nlohmann::ordered_json(nullptr)},
+      {"predicted_seconds", number_or_null(report.replay ? std::optional(report.replay->predicted_seconds) : std::nullopt)},
       {"bytes_arriving", report.arriving_bytes},
       {"bytes_dense", report.dense_bytes},
       {"unshared", report.unshared.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(report.unshared)},

@@ -18,6 +18,11 @@ struct Report {
   int ranks = 1, nodes = 1;
   int threads = 1;  // of all ranks together
   Measurement measured;
+  struct Replay {
+    std::string machine;
+    double predicted_seconds = 0;  // by simulation of the same programs
+  };
+  std::optional<Replay> replay;        // nothing was computed
   double peak_flops = 0;               // FLOP/s of all ranks together
   double visible_pairs = 0;            // summed over query heads
   std::uint64_t arriving_bytes = 0;    // that come to all ranks in a call, sent or borrowed

@@ -105,21 +105,31 @@ int live_descriptor(const Transport& transport, LiveWhen when) {
   return transport.rank() == 0 && wanted ? STDERR_FILENO : -1;
 }
 
-/// Runs, with the peak measured before and after: of the two, the one that the run could have had.
+/// Runs, or replays as on a machine, with the peak measured before and after: of the two, the one that the run could have had.
 void measure(Transport& transport, Attention& attention, const Operands& operands, Team& team, const RunRequest& request,
-             LiveLine& live, RecordedCall& record, Report& report) {
+             const std::optional<Machine>& machine, LiveLine& live, RecordedCall& record, Report& report) {
   const KernelTable& kernels = select_kernels(attention.isa());
-  live.phase("timing a multiply-add loop");
-  const double before = measure_peak_flops(transport, team, kernels, request.type);
+  const auto peak = [&]() -> double {
+    if (machine) return 0;
+    live.phase("timing a multiply-add loop");
+    return measure_peak_flops(transport, team, kernels, request.type);
+  };
+  const double before = peak();
+  std::vector<double> replay;
+  if (machine) {
+    replay = attention.replay_of(*machine);
+    if (transport.rank() == 0) report.replay = {machine->name, attention.simulate(*machine).seconds()};
+  }
   const CallPlan plan{.repetitions = request.repetitions.value_or(1),
                       .warm_up = request.repetitions.has_value(),
                       .silent_too = request.measure_overlap,
                       .ranks_share_process = request.ranks == transport.ranks(),
                       .record = request.trace_file.empty() ? nullptr : &record,
-                      .live = &live};
+                      .live = &live,
+                      .replay = replay};
   live.begin_calls(calls_of(plan), report.flops() / report.ranks);
   report.measured = measure_forward(transport, attention, operands, plan);
-  report.peak_flops = std::max(before, measure_peak_flops(transport, team, kernels, request.type));
+  report.peak_flops = std::max(before, peak());
 }
 
 void check(Transport& transport, const Problem& problem, const Attention& attention, const Operands& operands, Team& team,
@@ -168,10 +178,12 @@ int run_command(Transport& transport, const RunRequest& request) {
   transport.heartbeat().set_deadline(request.options.deadline_seconds);
   agree(transport, request.given);
   std::optional<Inputs> inputs;
+  std::optional<Machine> machine;
   Problem problem;
   together_alive(transport, "opening files", [&] {
     inputs.emplace(request);
     problem = inputs->problem(request);
+    if (!request.replay.empty()) machine = request.replay == "default" ? default_machine() : read_machine(request.replay);
   });
   const Topology topology = discover_topology(transport);
   Options options = request.options;
@@ -195,8 +207,8 @@ int run_command(Transport& transport, const RunRequest& request) {
   transport.heartbeat().set_stage({"measuring"});
   Report report = describe(transport, problem, attention, topology, options.threads);
   RecordedCall record;
-  measure(transport, attention, operands, *team, request, live, record, report);
-  if (!sound(transport, problem, attention, *tensors, *team, live)) return kCheckFailed;
+  measure(transport, attention, operands, *team, request, machine, live, record, report);
+  if (!machine && !sound(transport, problem, attention, *tensors, *team, live)) return kCheckFailed;
   live.phase(request.check_rows > 0 ? "checking" : "writing");
   transport.heartbeat().set_stage({"checking"});
   check(transport, problem, attention, operands, *team, request, report);

@@ -101,6 +101,9 @@ Group work() {
               "timed repetitions after a warm-up, " + limits_text(1, kMostRepetitions) + "; the report gives the median")
       .flag("integrity", "checksums behind cells: what arrives damaged ends the job, named")
       .flag("measure-overlap", "also time the same work with communication switched off: what transfers cost")
+      .option("replay", "MACHINE",
+              "sleep as long as computation would take on that machine (a file, or default) and compute nothing: transfers, and "
+              "times of more ranks than there are cores")
       .option("deadline", "SECONDS",
               "end the job when a rank that is waited for has given no sign of life for so long, " +
                   limits_text(0, kLongestDeadlineSeconds) + " (30); 0: never");

@@ -49,6 +49,7 @@ struct RunRequest {
   int ranks = 1;                   // inside this process; without a launcher
   std::optional<int> repetitions;  // nothing: one call without a warm-up
   bool measure_overlap = false;    // also without communication
+  std::string replay;              // a machine file or "default": computation is slept for as long as that would take; empty: not
   std::int64_t check_rows = 0;
   LiveWhen live = LiveWhen::on_a_terminal;
   std::uint64_t seed = 1;

@@ -274,6 +274,20 @@ const char* Attention::isa() const {
 const Program& Attention::program() const {
   return state_->executor->program();
 }
+Simulation Attention::simulate(const Machine& machine) const {
+  const std::span<const int> nodes = state_->transport.nodes();
+  PairCounts counts(state_->layout);
+  if (!state_->unshared.empty()) return gyre::simulate(state_->schedule, nodes, machine, counts);
+  const Schedule shared = borrow_inside_nodes(state_->schedule, state_->layout, {nodes.begin(), nodes.end()});
+  return gyre::simulate(shared, nodes, machine, counts);
+}
+std::vector<double> Attention::replay_of(const Machine& machine) const {
+  PairCounts counts(state_->layout);
+  std::vector<double> seconds;
+  for (const CostedInstruction& instruction : costs_of(state_->executor->program(), machine, counts).instructions)
+    seconds.push_back(instruction.seconds);
+  return seconds;
+}
 std::int64_t Attention::arriving_bytes() const {
   return gyre::arriving_bytes(state_->executor->program(), state_->layout);
 }

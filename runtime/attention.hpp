@@ -16,6 +16,7 @@
 #include "runtime/executor.hpp"
 #include "runtime/layout.hpp"
 #include "runtime/problem.hpp"
+#include "runtime/simulate.hpp"
 
 namespace gyre {
 
@@ -43,6 +44,10 @@ class Attention {
   const char* isa() const;
   const Program& program() const;    // of this rank: what the instructions of a timeline are
   std::int64_t arena_bytes() const;  // of slots: packed queries, own cells, cells in flight, one partial; the shared ones included
+  /// What the programs of all ranks would take on a machine. Local; builds them all.
+  Simulation simulate(const Machine& machine) const;
+  /// What the machine would take for each instruction of program(): a replay's seconds. Local.
+  std::vector<double> replay_of(const Machine& machine) const;
   /// Bytes that come to this rank in a call, and those that would if every query saw every key. Local.
   std::int64_t arriving_bytes() const;
   std::int64_t dense_bytes() const;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -32,6 +33,8 @@ double seconds_since(Clock::time_point start) {
 /// Between polls of the transport from inside the tile loop: often enough for a 4 Gbit/s link, rarely enough to cost nothing
 /// (polling every 50 us slows TCP down, 0.5 to 1 ms hides it).
 constexpr auto kPollInterval = std::chrono::microseconds(500);
+/// Of a rank that waits in a replay: it leaves its core to others, which have as much right to it.
+constexpr auto kReplayedWait = std::chrono::microseconds(20);
 
 constexpr int kLostJob = 3;  // exit status of a job that ends because a rank is lost
 
@@ -78,6 +81,8 @@ struct Executor::State {
   void post_transfer(std::size_t index);
   Ticket post_message(const Instruction& instruction, const Message& message);
   void apply(std::size_t index, const Operands& operands);
+  void compute(std::size_t index, const Operands& operands);
+  void replay(std::size_t index);
   NamedCell place_of(const RowCell& row_cell, int worker);
   void make_spare_cells();
   void seal(const NamedCell& cell, int worker);
@@ -148,6 +153,7 @@ void Executor::State::wait(std::size_t index) {
   Waiting waiting(transport.heartbeat(), program.instructions[index].peer);
   while (!complete(index)) {
     waiting.fruitless();
+    if (!options.replay.empty()) std::this_thread::sleep_for(kReplayedWait);
     if ((options.progress == nullptr && options.timeline == nullptr) || !time_to_poll()) continue;
     look_at_recorded();
     tell_progress();
@@ -252,13 +258,30 @@ void Executor::State::post_transfer(std::size_t index) {
   Transfer& transfer = lowered->transfers[index];
   transfer.posted = Clock::now();
   transfer.in_flight = true;
-  transfer.to_verify = !transfer.sealed.empty();
+  transfer.to_verify = !transfer.sealed.empty() && options.replay.empty();
   if (options.timeline != nullptr) recorded.push_back(index);
   for (Message& message : transfer.messages) {
     message.ticket = post_message(program.instructions[index], message);
     message.in_flight = true;
   }
   time.communicating_seconds += seconds_since(transfer.posted);
+}
+
+void Executor::State::compute(std::size_t index, const Operands& operands) {
+  if (const auto& attend = lowered->attends[index]) {
+    attend->run(team, [&] { poll(); });
+  } else {
+    apply(index, operands);
+  }
+}
+
+/// Sleeps for as long as the computation would take, and is awake as often as a rank that computes.
+void Executor::State::replay(std::size_t index) {
+  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.replay[index]));
+  for (auto now = Clock::now(); now < end; now = Clock::now()) {
+    std::this_thread::sleep_for(std::min<Clock::duration>(end - now, kPollInterval));
+    poll();
+  }
 }
 
 void Executor::State::post(std::size_t index, const Operands& operands) {
@@ -273,16 +296,14 @@ void Executor::State::post(std::size_t index, const Operands& operands) {
       if (options.wire == Wire::live) transport.release(program.instructions[index].peer);
       return;
     case Op::attend:
-      lowered->attends[index]->run(team, [&] { poll(); });
-      work_done += lowered->attends[index]->work();
-      time.computing_seconds += seconds_since(start);
-      break;
     case Op::combine:
     case Op::apply:
-      apply(index, operands);
-      time.packing_seconds += seconds_since(start);
+      options.replay.empty() ? compute(index, operands) : replay(index);
       break;
   }
+  const bool attends = program.instructions[index].op == Op::attend;
+  if (attends) work_done += lowered->attends[index]->work();
+  (attends ? time.computing_seconds : time.packing_seconds) += seconds_since(start);
   record(index, TimelineEvent::Kind::compute, start);
 }
 

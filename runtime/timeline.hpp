@@ -48,11 +48,14 @@ struct Progress {
 /// `live` has to come first; where slots serve several stages, results are wrong.
 enum class Wire : std::uint8_t { live, silent };
 
-/// How one call is run; nothing here changes the result but Wire::silent. Borrowed for the call.
+/// How one call is run; nothing here changes the result but Wire::silent and a replay. Borrowed for the call.
 struct CallOptions {
   Wire wire = Wire::live;                                          // the same on every rank
   Timeline* timeline = nullptr;                                    // null: nothing is recorded
   const std::function<void(const Progress&)>* progress = nullptr;  // called on the calling thread, at most every 0.5 ms
+  /// [instruction]: seconds that the rank sleeps instead of computing; empty: it computes. Transfers take place as ever, of cells
+  /// that nobody packed, so that more ranks than cores can be timed. Of every rank, or of none.
+  std::span<const double> replay = {};
 };
 
 }  // namespace gyre

@@ -30,10 +30,9 @@ Travel::Travel(Route route, std::vector<std::vector<int>> units, Range heads, co
   for (int step = 0; step < route_.steps; ++step) kept_until_[step] = step;
   for (int step = 1; step < route_.steps; ++step) {
     const int from = route_.from[step];
-    const int asked = std::max(0, route_.posted[step]);
     kept_until_[from] = std::max(kept_until_[from], step - 1);
-    sent_in_[asked].push_back(step);
-    if (from > 0 && from != asked) sent_in_[from].push_back(step);
+    sent_in_[0].push_back(step);
+    if (from > 0) sent_in_[from].push_back(step);
   }
   for (auto& steps : sent_in_) std::sort(steps.begin(), steps.end());
 
@@ -119,7 +118,7 @@ std::vector<Travel::Departure> Travel::leaving(int rank, int step) const {
       const int origin = route_.origin(rank, step);
       add(step, route_.holder(origin, theirs), 0, passing(origin, theirs));
     }
-    if (std::max(0, route_.posted[theirs]) != step) continue;
+    if (step > 0) continue;
     const int to = route_.holder(rank, theirs);
     if (from == 0) add(0, to, 0, passing(rank, theirs));
     add(0, to, 1, detouring(rank, theirs));

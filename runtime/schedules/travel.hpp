@@ -68,7 +68,8 @@ class Travel {
     int held_since;  // the step in which the rank got them; 0: its own
     Parcel parcel;
   };
-  /// What a rank sends in a step, in the order in which the others ask.
+  /// What a rank sends in a step, in the order in which the others ask: all of its own cells that go out from home in step 0, where
+  /// they stay as they are, so that nobody who is ahead waits for it; what it passes on in the step in which it came.
   std::vector<Departure> leaving(int rank, int step) const;
 
  private:

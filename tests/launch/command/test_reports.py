@@ -46,6 +46,23 @@ class Reports(CommandTest):
         for parts in zip(ranks["total_seconds"], ranks["computing_seconds"], ranks["packing_seconds"], ranks["waiting_seconds"]):
             self.assertLessEqual(sum(parts[1:]), 1.001 * parts[0])
 
+    def test_a_replay_sleeps_for_as_long_as_the_machine_would_compute_and_has_no_results(self):
+        with open(self.path("slow.json"), "w", encoding="utf-8") as file:
+            json.dump({"name": "a slow one", "kernels": {"attend_seconds": 0.02}}, file)
+        arguments = ("run", "--synthetic", 400, "--ranks", 4, "--heads", 4, "--mask", "causal", "--replay", self.path("slow.json"))
+        for strategy, attends in (("ring", 4), ("ulysses", 4), ("pass_query", 4)):
+            page = self.succeed(*arguments, "--strategy", strategy, "--report", self.path("r.json"))
+            self.assertIn("nothing was computed, only slept as on a slow one", page)
+            with open(self.path("r.json"), encoding="utf-8") as file:
+                report = json.load(file)
+            self.assertEqual(report["replay"], "a slow one")
+            self.assertGreaterEqual(report["seconds"], 0.02 * attends)  # of the rank that attends most
+            self.assertGreaterEqual(report["predicted_seconds"], 0.02 * attends)
+        for option in ("--out", "--lse"):
+            self.refuse(*arguments, option, self.path("o.npy"), saying=("--replay", option))
+        self.refuse("run", "--synthetic", 40, "--replay", self.path("none.json"), saying=("none.json", "cannot be read"))
+        self.refuse("run", "--synthetic", 40, "--replay", self.path("r.json"), saying="r.json")
+
     def test_a_page_that_cannot_be_printed_is_no_success_and_the_results_are_there(self):
         for arguments in (["run", "--synthetic", 20, "--out", self.path("o.npy"), "--report", self.path("r.json")], ["--help"]):
             with open("/dev/full", "w", encoding="utf-8") as full:
