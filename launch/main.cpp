@@ -37,7 +37,11 @@ int run(Transport& transport, const Command& command) {
   if (command.run) return run_command(transport, *command.run);
   if (command.topo) return topo_command(transport, *command.topo);
   together(transport, [&] {
-    if (transport.rank() == 0) print(command.text);
+    if (transport.rank() != 0) return;
+    if (command.plan)
+      while_alive(transport, [&] { plan_command(*command.plan); });
+    else
+      print(command.text);
   });
   return kSuccess;
 }

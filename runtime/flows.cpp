@@ -23,19 +23,29 @@ double Flows::share_of(const Flow& flow) const {
   return least;
 }
 
-/// Of all flows on the links of one that has come or gone.
-void Flows::share_again(const Flow& changed, double now) {
-  for (const std::uint32_t link : changed.links) {
-    if (link == kNoLink) continue;
+void Flows::has_changed(const Flow& flow, double now) {
+  changed_at_ = now;
+  for (const std::uint32_t link : flow.links) {
+    if (link == kNoLink || links_[link].changed) continue;
+    links_[link].changed = true;
+    changed_.push_back(link);
+  }
+}
+
+/// Once for all flows that come and go at the same time: regular schedules have hundreds of them.
+void Flows::share_again() {
+  for (const std::uint32_t link : changed_) {
+    links_[link].changed = false;
     for (const std::uint32_t number : links_[link].flows) {
       Flow& flow = flows_[number];
       const double share = share_of(flow);
       if (share == flow.bytes_per_second) continue;
-      flow.left_bytes = std::max(0.0, flow.left_bytes - flow.bytes_per_second * (now - flow.since));
-      flow.since = now, flow.bytes_per_second = share;
-      ends_.push({now + flow.left_bytes / share, order_++, number, ++flow.version});
+      flow.left_bytes = std::max(0.0, flow.left_bytes - flow.bytes_per_second * (changed_at_ - flow.since));
+      flow.since = changed_at_, flow.bytes_per_second = share;
+      ends_.push({changed_at_ + flow.left_bytes / share, order_++, number, ++flow.version});
     }
   }
+  changed_.clear();
 }
 
 std::uint32_t Flows::start(int from, int to, std::int64_t bytes, double now) {
@@ -53,12 +63,16 @@ std::uint32_t Flows::start(int from, int to, std::int64_t bytes, double now) {
   flow.left_bytes = static_cast<double>(bytes), flow.bytes_per_second = 0, flow.since = now;
   for (const std::uint32_t link : flow.links)
     if (link != kNoLink) links_[link].flows.push_back(number);
-  share_again(flow, now);
+  has_changed(flow, now);
   return number;
 }
 
 double Flows::next_end() {
-  while (!ends_.empty() && ends_.top().version != flows_[ends_.top().flow].version) ends_.pop();
+  drop_stale();
+  if (!changed_.empty() && (ends_.empty() || ends_.top().time > changed_at_)) {
+    share_again();
+    drop_stale();
+  }
   return ends_.empty() ? kNever : ends_.top().time;
 }
 
@@ -70,7 +84,7 @@ std::uint32_t Flows::take() {
   ++flow.version;
   for (const std::uint32_t link : flow.links)
     if (link != kNoLink) std::erase(links_[link].flows, number);
-  share_again(flow, now);
+  has_changed(flow, now);
   free_.push_back(number);
   return number;
 }

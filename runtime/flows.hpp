@@ -40,6 +40,7 @@ class Flows {
   struct Link {
     double bytes_per_second = 0;
     std::vector<std::uint32_t> flows;
+    bool changed = false;
   };
   struct Flow {
     std::array<std::uint32_t, 4> links{};
@@ -59,7 +60,11 @@ class Flows {
   std::uint32_t node_link(int direction, int node) const {
     return 4 * ranks_ + 2 * static_cast<std::uint32_t>(node) + static_cast<std::uint32_t>(direction);
   }
-  void share_again(const Flow& changed, double now);
+  void drop_stale() {
+    while (!ends_.empty() && ends_.top().version != flows_[ends_.top().flow].version) ends_.pop();
+  }
+  void has_changed(const Flow& flow, double now);
+  void share_again();
   double share_of(const Flow& flow) const;
 
   const Machine& machine_;
@@ -70,6 +75,8 @@ class Flows {
   std::vector<std::uint32_t> free_;
   std::priority_queue<End, std::vector<End>, std::greater<>> ends_;
   std::uint64_t order_ = 0;
+  std::vector<std::uint32_t> changed_;  // links that flows have come to or gone from at changed_at_
+  double changed_at_ = 0;
 };
 
 }  // namespace gyre

@@ -26,6 +26,12 @@ std::optional<TopoRequest> parse_topo(const std::vector<std::string>&) {
 std::string topo_help() {
   return "help";
 }
+std::optional<PlanRequest> parse_plan(const std::vector<std::string>&, const MaskFiles&) {
+  return std::nullopt;
+}
+std::string plan_help() {
+  return "help";
+}
 
 namespace {
 

@@ -188,7 +188,7 @@ TEST_CASE("an option has one limit, that of the library, which help tells and up
   CHECK(refusal({"--synthetic", "9", "--softcap", "0"}) == "--softcap is '0'; give a number from 1e-06 to 1e+06");
 }
 
-TEST_CASE("subcommands are required, and those of the contract that are not built are refused by name") {
+TEST_CASE("subcommands are required, and unknown ones refused by name") {
   const auto message = [](const Arguments& arguments) {
     try {
       parse_command_line(arguments, false);
@@ -199,7 +199,8 @@ TEST_CASE("subcommands are required, and those of the contract that are not buil
   };
   CHECK(message({}).starts_with("there is no subcommand"));
   CHECK(message({"--q", "q.npy"}).starts_with("there is no subcommand"));
-  CHECK(message({"plan", "--ranks", "4"}) == "gyre plan is not built yet; use gyre run");
+  CHECK(message({"plan", "--ranks", "4"}) == "--tokens is missing; gyre plan needs --ranks and --tokens");
+  CHECK(message({"plan", "--ranks", "4", "--tokens", "100"}) == "accepted");
   CHECK(message({"topo"}) == "accepted");
   CHECK(message({"jog"}).starts_with("unknown subcommand 'jog'"));
 }

@@ -116,6 +116,8 @@ TEST_CASE("what transfers take of a processor prolongs computing, and costs noth
   machine.network.processor_bytes_per_second = bytes / (tile / 2);
   machine.network.bytes_per_second = bytes / (tile / 4);  // arrives beside the first attend
   CHECK(run(layout, Strategy::ring, nodes, machine).seconds() == Approx(2.5 * tile));
+  machine.network.bytes_per_second = bytes / (1.1 * tile);  // just after it
+  CHECK(run(layout, Strategy::ring, nodes, machine).seconds() == Approx(2.1 * tile));
   machine.network.bytes_per_second = bytes / (3 * tile);  // arrives while it waits
   CHECK(run(layout, Strategy::ring, nodes, machine).seconds() == Approx(4 * tile));
 }

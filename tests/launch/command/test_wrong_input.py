@@ -27,7 +27,7 @@ class WrongInput(CommandTest):
 
     def test_no_subcommand_and_unknown_names(self):
         self.refuse(saying="gyre run")
-        self.refuse("plan", "--ranks", "4", saying="gyre plan is not built yet")
+        self.refuse("jog", "--ranks", "4", saying=("unknown subcommand 'jog'", "gyre plan"))
         self.refuse_everywhere("--synthetic", 9, "--rope", "10000", saying="--rope is not built yet; remove it")
         self.refuse_everywhere("--synthetic", 9, "--querry-offset", "3", saying=("--querry-offset", "--query-offset?"))
 

@@ -1,0 +1,180 @@
+#include "launch/plan_command.hpp"
+
+#include <boost/program_options.hpp>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <utility>
+
+#include "launch/given.hpp"
+#include "launch/run_command.hpp"
+#include "launch/run_options.hpp"
+#include "launch/text.hpp"
+#include "runtime/choose.hpp"
+#include "runtime/io/whole_file.hpp"
+
+namespace gyre {
+namespace {
+
+namespace po = boost::program_options;
+using Json = nlohmann::ordered_json;
+
+constexpr int kMostRanks = 1 << 20;
+constexpr std::size_t kRows = 16;  // of the page
+
+po::options_description describe_options() {
+  po::options_description options("Options of gyre plan");
+  const auto option = [&](const char* name, const char* value, const std::string& text) {
+    options.add_options()(name, po::value<std::string>()->value_name(value), text.c_str());
+  };
+  option("ranks", "P", "ranks of the job, " + limits_text(1, kMostRanks));
+  option("ranks-per-node", "R", "ranks of a node (1)");
+  option("tokens", "N", "queries, and as many keys, " + limits_text(1, static_cast<double>(kMostTokens)));
+  option("heads", "H", "query heads, " + limits_text(1, kMostHeads) + " (8)");
+  option("kv-heads", "G", "key/value heads, a divisor of them (as many)");
+  option("head-dim", "D", limits_text(1, kLargestDim) + " (64)");
+  option("value-dim", "D", "(head dim)");
+  option("mask", "EXPR", "as of gyre run (full)");
+  option("dtype", "TYPE", "f32 (default), bf16 or f16");
+  option("threads", "N", "compute threads of a rank, where the machine's figures are of one (1)");
+  option("prefetch", "N", "as of gyre run (1)");
+  option("machine", "FILE", "JSON: kernels and links; launch/machines has some (the one there called zen4-vm)");
+  option("json", "FILE", "all predictions, best first; -: on standard output, instead of the page");
+  options.add_options()("help", "this text");
+  return options;
+}
+
+Type type_named(const std::string& text) {
+  for (const Type type : {Type::f32, Type::bf16, Type::f16})
+    if (text == to_string(type)) return type;
+  refuse("--dtype is '" + text + "'; use f32, bf16 or f16");
+}
+
+template <class Integer>
+Integer required(const Given& given, const char* name, Integer least, Integer most) {
+  if (!given.has(name)) refuse(std::string("--") + name + " is missing; gyre plan needs --ranks and --tokens");
+  return *given.integer(name, least, most);
+}
+
+std::vector<int> nodes_of(const PlanRequest& request) {
+  std::vector<int> nodes(request.ranks);
+  for (int rank = 0; rank < request.ranks; ++rank) nodes[rank] = rank / request.ranks_per_node;
+  return nodes;
+}
+
+Considered consider_all(const PlanRequest& request) {
+  using Kind = PartitionChoice::Kind;
+  Considered all;
+  for (const Kind kind : {Kind::contiguous, Kind::zigzag, Kind::striped, Kind::balanced, Kind::zigzag_documents}) {
+    if (kind == Kind::zigzag_documents && request.problem.mask.borders().empty()) continue;
+    Options options = request.options;
+    options.partition = PartitionChoice{kind};
+    Predictor predictor(request.problem, options, nodes_of(request), request.machine);
+    Considered found = consider(predictor, request.machine);
+    std::move(found.best_first.begin(), found.best_first.end(), std::back_inserter(all.best_first));
+    std::move(found.left_out.begin(), found.left_out.end(), std::back_inserter(all.left_out));
+  }
+  sort_best_first(all.best_first);
+  return all;
+}
+
+std::string to_json(const std::vector<Prediction>& best_first) {
+  Json list = Json::array();
+  for (const Prediction& prediction : best_first)
+    list.push_back({{"strategy", to_string(prediction.strategy)},
+                    {"partition", prediction.partition.text()},
+                    {"seconds", prediction.seconds},
+                    {"exposed_communication_seconds", prediction.exposed_communication_seconds},
+                    {"computing_seconds", prediction.computing_seconds},
+                    {"packing_seconds", prediction.packing_seconds},
+                    {"bytes_sent_per_rank", prediction.bytes_sent_per_rank},
+                    {"bytes_borrowed_per_rank", prediction.bytes_borrowed_per_rank},
+                    {"bytes_between_nodes", prediction.bytes_between_nodes},
+                    {"messages_per_rank", prediction.messages_per_rank},
+                    {"memory_bytes_per_rank", prediction.memory_bytes_per_rank},
+                    {"simulated_ranks", prediction.simulated_ranks}});
+  if (!list.empty()) list[0]["why"] = reason(best_first);
+  return list.dump(2) + "\n";
+}
+
+std::string row(const Prediction& p) {
+  return format("  %-20s %-16s %10s %10s %10s %10s %10s %10s\n", to_string(p.strategy).c_str(), p.partition.text().c_str(),
+                seconds_text(p.seconds).c_str(), seconds_text(p.exposed_communication_seconds).c_str(),
+                bytes_text(p.bytes_sent_per_rank).c_str(), bytes_text(p.bytes_borrowed_per_rank).c_str(),
+                bytes_text(p.bytes_between_nodes).c_str(), bytes_text(p.memory_bytes_per_rank).c_str());
+}
+
+std::string to_text(const PlanRequest& request, const Considered& all, double seconds) {
+  const Problem& problem = request.problem;
+  const std::string mask = problem.mask.text().size() > 60 ? problem.mask.text().substr(0, 57) + "..." : problem.mask.text();
+  std::string text = format("gyre plan: %s, %d a node, of %s\n", plural(request.ranks, "rank").c_str(), request.ranks_per_node,
+                            request.machine.name.substr(0, 60).c_str()) +
+                     format("  problem    %s, %s (%d key/value), head dim %d, value dim %d, %s\n",
+                            plural(problem.key_tokens, "token").c_str(), plural(problem.query_heads, "head").c_str(),
+                            problem.key_heads, problem.head_dim, problem.value_dim, to_string(problem.type).c_str()) +
+                     format("  mask       %s\n\n", mask.c_str());
+  if (all.best_first.empty()) {
+    text += "  nothing fits\n";
+  } else {
+    text += format("  %-20s %-16s %10s %10s %10s %10s %10s %10s\n", "strategy", "partition", "time", "exposed", "sent/rank",
+                   "borrowed", "node-node", "memory");
+    for (std::size_t index = 0; index < std::min(kRows, all.best_first.size()); ++index) text += row(all.best_first[index]);
+    if (all.best_first.size() > kRows)
+      text += format("  and %d more (--json has all)\n", static_cast<int>(all.best_first.size() - kRows));
+    text += "\n";
+    text += reason(all.best_first);
+    text += "\n";
+  }
+  for (const std::string& left_out : all.left_out) (text += "left out: ") += left_out + "\n";
+  if (!all.best_first.empty() && all.best_first.front().simulated_ranks < request.ranks)
+    text += format("from jobs of at most %s, simulated\n", plural(all.best_first.front().simulated_ranks, "rank").c_str());
+  return text + format("predicted in %s\n", seconds_text(seconds).c_str());
+}
+
+}  // namespace
+
+std::optional<PlanRequest> parse_plan(const std::vector<std::string>& arguments, const MaskFiles& files) {
+  const Given given("plan", describe_options(), arguments);
+  if (given.has("help")) return std::nullopt;
+  PlanRequest request;
+  request.ranks = required(given, "ranks", 1, kMostRanks);
+  request.ranks_per_node = given.integer("ranks-per-node", 1, request.ranks).value_or(1);
+  Problem& problem = request.problem;
+  problem.query_tokens = problem.key_tokens = required(given, "tokens", std::int64_t{1}, kMostTokens);
+  problem.query_heads = given.integer("heads", 1, kMostHeads).value_or(8);
+  problem.key_heads = given.integer("kv-heads", 1, kMostHeads).value_or(problem.query_heads);
+  problem.head_dim = given.integer("head-dim", 1, kLargestDim).value_or(64);
+  problem.value_dim = given.integer("value-dim", 1, kLargestDim).value_or(problem.head_dim);
+  problem.type = type_named(given.text("dtype", "f32"));
+  problem.mask = Mask::parse(given.text("mask", "full"), files);
+  problem.validate();
+  request.options.prefetch = given.integer("prefetch", 1, kMostPrefetch).value_or(1);
+  request.machine = given.has("machine") ? read_machine(given.text("machine")) : default_machine();
+  request.machine = request.machine.with_threads(given.integer("threads", 1, kMostThreads).value_or(1));
+  request.json_file = given.text("json");
+  if (request.json_file == kStandardOutput) request.json_file.clear(), request.printed = Printed::json;
+  return request;
+}
+
+std::string plan_help() {
+  std::ostringstream text;
+  text << describe_options();
+  return text.str();
+}
+
+int plan_command(const PlanRequest& request) {
+  std::optional<WholeFile> file;
+  if (!request.json_file.empty()) file.emplace(request.json_file, 0, true);
+  const auto start = std::chrono::steady_clock::now();
+  const Considered all = consider_all(request);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const std::string json = to_json(all.best_first);
+  if (file) {
+    file->write(0, json);
+    file->publish();
+  }
+  print(request.printed == Printed::json ? json : to_text(request, all, seconds));
+  return kSuccess;
+}
+
+}  // namespace gyre

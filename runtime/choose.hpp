@@ -1,0 +1,36 @@
+// Which strategy does a job soonest, and why.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/layout.hpp"
+#include "runtime/machine.hpp"
+#include "runtime/predict.hpp"
+
+namespace gyre {
+
+/// Predictions of one job, and what was left out: by name, with the reason.
+struct Considered {
+  std::vector<Prediction> best_first;
+  std::vector<std::string> left_out;
+};
+
+/// Every strategy of the predictor. Those that do not fit in machine.memory_bytes_per_rank are left out.
+Considered consider(Predictor& predictor, const Machine& machine);
+void sort_best_first(std::vector<Prediction>& predictions);
+
+/// One sentence: what the first has that the best of another strategy has not. Empty without predictions.
+std::string reason(std::span<const Prediction> best_first);
+
+struct Choice {
+  StrategyChoice strategy;
+  std::string why;
+};
+
+/// For `--strategy auto`, where the placement is settled. What computes without a wait is not risked for little: another strategy
+/// than the ring has to be sooner by a twentieth. A pure function: the same on every rank that has the same arguments.
+Choice choose_strategy(const Layout& layout, const Options& options, std::span<const int> nodes, const Machine& machine);
+
+}  // namespace gyre
