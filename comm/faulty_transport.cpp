@@ -53,6 +53,9 @@ class FaultyTransport final : public Transport {
   void tell(int peer, const Signal& signal) override { inner_.tell(peer, signal); }
   bool hear(Signal& signal) override { return inner_.hear(signal); }
   bool gone(int rank) override { return inner_.gone(rank); }
+  bool silent(int rank) override { return inner_.silent(rank); }
+  void ask_hosts() override { inner_.ask_hosts(); }
+  std::string_view host(int rank) const override { return inner_.host(rank); }
   Heartbeat& heartbeat() override { return inner_.heartbeat(); }
 
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override;

@@ -26,6 +26,7 @@ constexpr Seconds kIntervalWithoutDeadline{60};
 // and SIGKILL.
 constexpr Seconds kListenBeforeStall{0.3};
 constexpr Seconds kListenBeforeEnding{0.2};
+constexpr Seconds kHostsAnswer{0.31};  // as Transport::ask_hosts() says
 // Of a rank that is ended and knows of nobody gone: nodes that do speak first, then one after the other.
 constexpr Seconds kPatienceForWitnesses{0.35};
 constexpr Seconds kPatienceForLowerNodes{0.1};
@@ -35,10 +36,12 @@ constexpr Seconds kLastWordTravels{0.05};
 
 // Who speaks before whom.
 constexpr int kDecided = -1;   // it speaks already
-constexpr int kSawItGone = 0;  // its peer's process is no more
-constexpr int kPeerIsSilent = 1;
-constexpr int kPeerAnswers = 2;
-constexpr int kKnowsNothing = 3;
+constexpr int kSawItGone = 0;  // a process of its own node is no more
+constexpr int kSawItFromAfar = 1;
+constexpr int kHostIsSilent = 2;
+constexpr int kPeerIsSilent = 3;
+constexpr int kPeerAnswers = 4;
+constexpr int kKnowsNothing = 5;
 
 std::string in_seconds(Seconds duration) {
   char text[32];
@@ -139,8 +142,14 @@ void Heartbeat::handle(const Signal& signal, Time now) {
   }
 }
 
+void Heartbeat::before_sending(int peer) {
+  if (is_mate(peer) || !transport_.gone(peer)) return;
+  throw LostPeer(name(peer) + " is gone: its process has ended; " + where(Clock::now()));
+}
+
 /// The newest sign of life that this rank knows: its own, or one that came along its own chain.
 void Heartbeat::answer(int rank, Time now) {
+  if (!is_mate(rank) && transport_.gone(rank)) return;
   Signal sign{.kind = Signal::Kind::alive, .from = transport_.rank(), .origin = transport_.rank(), .number = number_};
   Time life = own_life_;
   if (peer_ >= 0 && origin_ >= 0 && alive_ > own_life_) {
@@ -172,9 +181,10 @@ void Heartbeat::judge(Time now) {
     next_look_ = after(now, std::min(kBetweenLooksAtProcesses, interval()));
     peer_is_gone_ = transport_.gone(peer_);
   }
-  if (peer_is_gone_ && may_speak(kSawItGone, now, kListenBeforeEnding)) {
-    throw LostPeer("rank " + std::to_string(peer_) + " is gone: its process has ended; " + where(now));
+  if (peer_is_gone_ && may_speak(is_mate(peer_) ? kSawItGone : kSawItFromAfar, now, kListenBeforeEnding)) {
+    throw LostPeer(name(peer_) + " is gone: its process has ended; " + where(now));
   }
+  if (peer_is_gone_) return;  // writing to it would end this process
   if (deadline_seconds_ == 0) return;
   if (now >= next_ask_) {
     next_ask_ = after(now, interval());
@@ -183,20 +193,29 @@ void Heartbeat::judge(Time now) {
   const bool silent = now - heard_peer_ > 2.5 * interval();
   if (now - std::max(alive_, own_life_) < Seconds(deadline_seconds_ * (silent ? 1 : 1.25))) return;
   if (!may_speak(silent ? kPeerIsSilent : kPeerAnswers, now, kListenBeforeStall)) return;
-  throw Stall(where(now) +
-              (silent ? "; rank " + std::to_string(peer_) + " does not answer"
-                      : "; rank " + std::to_string(peer_) + " answers, but nothing moves") +
+  throw Stall(where(now) + (silent ? "; " + name(peer_) + " does not answer" : "; " + name(peer_) + " answers, but nothing moves") +
               " (deadline " + in_seconds(deadline_seconds_) + ")");
 }
 
 /// Whoever ends the job from outside kills soon: there is time for a look at who is gone, and for a word.
 void Heartbeat::judge_ending(Time now) {
-  if (ending_since_ == Time{}) ending_since_ = now;
-  int gone = 0;
-  while (gone < transport_.ranks() && !transport_.gone(gone)) ++gone;
-  if (gone < transport_.ranks()) {
-    if (may_speak(kSawItGone, now, kListenBeforeEnding)) {
-      throw LostPeer("rank " + std::to_string(gone) + " is gone: its process has ended; " + where(now));
+  if (ending_since_ == Time{}) {
+    ending_since_ = now;
+    transport_.ask_hosts();
+  }
+  int lost = 0;
+  while (lost < transport_.ranks() && !transport_.gone(lost)) ++lost;
+  if (lost < transport_.ranks()) {
+    if (may_speak(is_mate(lost) ? kSawItGone : kSawItFromAfar, now, kListenBeforeEnding)) {
+      throw LostPeer(name(lost) + " is gone: its process has ended; " + where(now));
+    }
+    return;
+  }
+  if (now - ending_since_ < kHostsAnswer) return;
+  for (lost = 0; lost < transport_.ranks() && !transport_.silent(lost);) ++lost;
+  if (lost < transport_.ranks()) {
+    if (may_speak(kHostIsSilent, now, kListenBeforeEnding)) {
+      throw LostPeer(name(lost) + " is lost: its host does not answer; " + where(now));
     }
     return;
   }
@@ -212,20 +231,40 @@ bool Heartbeat::may_speak(int urgency, Time now, Seconds listening) {
   if (bid_at_ == Time{}) {
     bid_at_ = now;
     bid_urgency_ = urgency;
-    tell_all(urgency, ending_since_ == Time{} ? Audience::everybody : Audience::node);
+    tell_all(urgency, Audience::sound);
   }
   return now - bid_at_ >= listening;
+}
+
+bool Heartbeat::is_mate(int rank) const {
+  const auto nodes = transport_.nodes();
+  return !nodes.empty() && nodes[rank] == nodes[transport_.rank()];
 }
 
 /// Not those who are gone.
 void Heartbeat::tell_all(int urgency, Audience audience) {
   const auto nodes = transport_.nodes();
-  const auto is_mate = [&](int rank) { return !nodes.empty() && nodes[rank] == nodes[transport_.rank()]; };
+  std::vector<bool> gone(transport_.ranks());
+  std::vector<bool> suspect(nodes.empty() ? 1 : transport_.ranks());  // by node
+  bool somebody_is_lost = false;
   for (int rank = 0; rank < transport_.ranks(); ++rank) {
-    if (rank == transport_.rank() || (is_mate(rank) && transport_.gone(rank))) continue;
-    if (audience != Audience::everybody && is_mate(rank) != (audience == Audience::node)) continue;
-    transport_.tell(rank, {.kind = Signal::Kind::last_word, .from = transport_.rank(), .urgency = urgency});
+    gone[rank] = rank != transport_.rank() && transport_.gone(rank);
+    if (!gone[rank] && !transport_.silent(rank)) continue;
+    somebody_is_lost = true;
+    if (!is_mate(rank) && !nodes.empty()) suspect[nodes[rank]] = true;
   }
+  const bool all_are_suspect = ending_since_ != Time{} && !somebody_is_lost;
+  for (int rank = 0; rank < transport_.ranks(); ++rank) {
+    if (rank == transport_.rank() || gone[rank]) continue;
+    const bool doubtful = !is_mate(rank) && (all_are_suspect || (!nodes.empty() && suspect[nodes[rank]]));
+    if (doubtful == (audience == Audience::doubtful))
+      transport_.tell(rank, {.kind = Signal::Kind::last_word, .from = transport_.rank(), .urgency = urgency});
+  }
+}
+
+std::string Heartbeat::name(int rank) const {
+  const std::string_view host = transport_.host(rank);
+  return "rank " + std::to_string(rank) + (host.empty() ? "" : " on " + std::string(host));
 }
 
 bool Heartbeat::take_last_word() {
@@ -235,7 +274,7 @@ bool Heartbeat::take_last_word() {
   if (begin < hushed_until_) return false;
   bid_at_ = begin;
   bid_urgency_ = kDecided;
-  tell_all(kDecided, ending_since_ == Time{} ? Audience::everybody : Audience::node);
+  tell_all(kDecided, Audience::sound);
   for (Time now = begin; now - begin < kLastWordTravels; now = Clock::now()) {
     while (transport_.hear(signal)) handle(signal, now);
   }
@@ -243,15 +282,15 @@ bool Heartbeat::take_last_word() {
 }
 
 void Heartbeat::last_word_is_said() {
-  if (ending_since_ != Time{}) tell_all(kDecided, Audience::other_nodes);
+  tell_all(kDecided, Audience::doubtful);
 }
 
 std::string Heartbeat::where(Time now) const {
   const std::string stage =
       std::string(", stage ") + stage_.name + (stage_.number >= 0 ? (*stage_.name ? " " : "") + std::to_string(stage_.number) : "");
-  const std::string self = "rank " + std::to_string(transport_.rank());
+  const std::string self = name(transport_.rank());
   if (peer_ < 0) return self + " computes" + stage;
-  return self + " waits for rank " + std::to_string(peer_) + stage + ", for " + in_seconds(Seconds(now - started_));
+  return self + " waits for " + name(peer_) + stage + ", for " + in_seconds(Seconds(now - started_));
 }
 
 }  // namespace gyre

@@ -51,13 +51,16 @@ class Heartbeat {
   /// This rank computes. Call it from the tile loop, every few milliseconds; looks for questions at most every other millisecond.
   /// Throws LostPeer when the job is ended from outside.
   void beat();
+  /// Throws LostPeer if a peer of another node is known to be gone: Open MPI has a process that writes to a dead one over TCP
+  /// wait for mpirun, which ends it without a word.
+  void before_sending(int peer);
   /// Something that this rank waited for has arrived.
   void progressed() { progressed_ = true; }
 
   /// Whether this rank is the one that may say why the job ends; if so, the others have been told to be silent. Takes 50 ms.
   bool take_last_word();
-  /// After it is printed. When the job is ended from outside, ranks of other nodes are told only now: Open MPI ends a process that
-  /// writes to a dead one over TCP, and which of them is dead is not known.
+  /// After it is printed. Ranks of other nodes that may be dead are told only now: Open MPI ends a process that writes to a dead
+  /// one over TCP. They are those of a lost rank's node; all, when the job is ended from outside and who is lost is not known.
   void last_word_is_said();
 
  private:
@@ -76,8 +79,10 @@ class Heartbeat {
   void judge(Time now);
   void judge_ending(Time now);
   bool may_speak(int urgency, Time now, std::chrono::duration<double> listening);
-  enum class Audience : std::uint8_t { everybody, node, other_nodes };
+  enum class Audience : std::uint8_t { sound, doubtful };
   void tell_all(int urgency, Audience audience);
+  bool is_mate(int rank) const;
+  std::string name(int rank) const;
   std::chrono::duration<double> interval() const;
   std::string where(Time now) const;
 

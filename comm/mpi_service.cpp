@@ -93,6 +93,7 @@ void MpiService::exchange(Heartbeat& heartbeat, int to, std::span<const std::byt
                 "MPI_Irecv");
     }
     if (const auto part = piece(sent); to != kNobody && (offset == 0 || !part.empty())) {
+      heartbeat.before_sending(to);
       check_mpi(
           MPI_Isend(part.data(), static_cast<int>(part.size()), MPI_BYTE, to, kCollectiveTag, communicator_.get(), &send.handle),
           "MPI_Isend");

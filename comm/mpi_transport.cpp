@@ -14,10 +14,12 @@
 
 #include "comm/communicator.hpp"
 #include "comm/error.hpp"
+#include "comm/hardware.hpp"
 #include "comm/heartbeat.hpp"
 #include "comm/lending.hpp"
 #include "comm/mpi_service.hpp"
 #include "comm/node.hpp"
+#include "comm/presence.hpp"
 #include "comm/ticket_slots.hpp"
 
 namespace gyre {
@@ -63,7 +65,12 @@ class MpiTransport final : public Transport {
 
   void tell(int peer, const Signal& signal) override { service_.tell(peer, signal); }
   bool hear(Signal& signal) override { return service_.hear(signal); }
-  bool gone(int rank) override { return !processes_.empty() && processes_[rank].gone(); }
+  bool gone(int rank) override {
+    return !processes_.empty() && (processes_[rank].gone() || presence_.look(rank) == Presence::Sign::ended);
+  }
+  bool silent(int rank) override { return presence_.look(rank) == Presence::Sign::silent; }
+  void ask_hosts() override { presence_.ask(); }
+  std::string_view host(int rank) const override { return hosts_.empty() ? std::string_view() : hosts_[rank].data(); }
 
   [[noreturn]] void abort(int status, std::string_view message) override;
   Traffic traffic() const override { return traffic_; }
@@ -89,6 +96,8 @@ class MpiTransport final : public Transport {
   Traffic traffic_;
   std::vector<int> nodes_;
   std::vector<ProcessId> processes_;
+  std::vector<HostName> hosts_;  // where there are several nodes
+  Presence presence_;
   std::vector<SharedMemory::Region> counters_;  // of every rank of the node: a LendingPair for each borrower of the node
   Lending lending_;
   unsigned fruitless_ = 0;
@@ -123,6 +132,10 @@ MpiTransport::MpiTransport(Communicator communicator, Communicator service, std:
     std::iota(nodes_.begin(), nodes_.end(), 0);
     connect_mates();
   }
+  if (watcher_of(nodes_, rank_) < 0) return;
+  hosts_.resize(ranks_);
+  all_gather_value(*this, host_name(), std::span(hosts_));
+  presence_ = Presence(*this, nodes_);
 }
 
 /// Every rank owns the counters of what it lends.

@@ -85,8 +85,14 @@ class Transport {
   virtual void tell(int peer, const Signal& signal) = 0;
   /// The next signal that has come in from anybody, if there is one. Never blocks.
   virtual bool hear(Signal& signal) = 0;
-  /// Whether this rank is known to be gone for ever (on the same node: its process is no more). False where it cannot be known.
+  /// Whether this rank is known to be gone for ever: its process is no more. False where it cannot be known.
   virtual bool gone(int rank) = 0;
+  /// Whether the host of this rank is known not to answer. False where it cannot be known.
+  virtual bool silent(int) { return false; }
+  /// Asks hosts for an answer, so that silent() knows more 0.3 seconds later. Never blocks.
+  virtual void ask_hosts() {}
+  /// The name of a rank's host where the ranks are on several nodes, for messages; else empty.
+  virtual std::string_view host(int) const { return {}; }
 
   /// Who waits on this transport shows it here (Waiting), who computes beats.
   virtual Heartbeat& heartbeat();

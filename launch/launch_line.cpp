@@ -1,6 +1,9 @@
 #include "launch/launch_line.hpp"
 
 #include <algorithm>
+#include <utility>
+
+#include "launch/open_mpi_settings.hpp"
 
 namespace gyre {
 namespace {
@@ -36,8 +39,8 @@ LaunchLine launch_line(const NodeCores& node, int ranks, int nodes) {
     }
     line.mpirun.insert(line.mpirun.end(), {"--bind-to", "core"});
   }
-  // The rendezvous request of one direction queues behind one huge fragment of the other unless fragments are small.
-  if (nodes > 1) line.mpirun.insert(line.mpirun.end(), {"--mca", "btl_tcp_rdma_pipeline_frag_size", "262144"});
+  if (nodes > 1)
+    for (std::string& word : open_mpi_words()) line.mpirun.push_back(std::move(word));
 
   const bool crowded = k > node.cores;  // then all ranks get all cores: with -c 1, --overcommit gives them a single one
   const int cores = crowded ? node.cores : line.threads;

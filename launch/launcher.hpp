@@ -1,4 +1,4 @@
-// Was this process started by mpirun or srun? The one place of the house that reads the environment.
+// Was this process started by mpirun or srun? With open_mpi_settings, the one place of the house that reads the environment.
 #pragma once
 
 namespace gyre {

@@ -18,6 +18,7 @@
 #include "launch/command_line.hpp"
 #include "launch/ending.hpp"
 #include "launch/launcher.hpp"
+#include "launch/open_mpi_settings.hpp"
 #include "launch/print.hpp"
 #include "launch/run_command.hpp"
 #include "runtime/io/index_files.hpp"
@@ -81,6 +82,7 @@ int run_on_ranks(Transport& transport, const Launcher& launcher, const std::vect
 
 /// A rank that exits with a status of its own makes mpirun kill the others: first rank 0 has said why.
 int run_launched(const Launcher& launcher, int argc, char** argv) {
+  set_open_mpi();
   const MpiSession session(&argc, &argv);
   const auto transport = mpi_world_transport();
   transport->heartbeat().set_deadline(kDefaultDeadlineSeconds);

@@ -202,7 +202,8 @@ int run_command(Transport& transport, const RunRequest& request) {
     tensors.emplace(*inputs, problem, attention, *team);
   });
   live.erase();
-  if (transport.rank() == 0) warn_of_placement(topology.places, threads);  // now that nothing can be refused any more
+  if (transport.rank() == 0)
+    warn_of_launch(topology, threads, request.options.deadline_seconds);  // now that nothing can be refused any more
   const Operands operands = tensors->operands(problem);
   transport.heartbeat().set_stage({"measuring"});
   Report report = describe(transport, problem, attention, topology, options.threads);

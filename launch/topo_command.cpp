@@ -7,8 +7,10 @@
 #include <sstream>
 
 #include "comm/agreement.hpp"
+#include "comm/heartbeat.hpp"
 #include "launch/given.hpp"
 #include "launch/launch_line.hpp"
+#include "launch/open_mpi_settings.hpp"
 #include "launch/placement_warnings.hpp"
 #include "launch/print.hpp"
 #include "launch/run_command.hpp"
@@ -77,6 +79,8 @@ int topo_command(Transport& transport, const TopoRequest& request) {
                     .threads = gather_threads(transport, topology.default_threads()),
                     .nodes = gather_hardware(transport, topology.places),
                     .root = geteuid() == 0};
+  if (const auto warning = open_mpi_warning(topology.nodes(), transport.heartbeat().deadline_seconds()))
+    report.launch_warnings = {*warning};
   if (request.ranks) {
     report.suggested = {*request.ranks};
   } else if (transport.ranks() > 1) {
@@ -95,8 +99,9 @@ int topo_command(Transport& transport, const TopoRequest& request) {
   return kSuccess;
 }
 
-void warn_of_placement(std::span<const RankPlace> places, std::span<const int> threads) {
-  const std::vector<std::string> warnings = placement_warnings(places, threads);
+void warn_of_launch(const Topology& topology, std::span<const int> threads, double deadline_seconds) {
+  std::vector<std::string> warnings = placement_warnings(topology.places, threads);
+  if (const auto warning = open_mpi_warning(topology.nodes(), deadline_seconds)) warnings.insert(warnings.begin(), *warning);
   if (warnings.empty()) return;
   std::string line = "gyre: warning: " + warnings[0];
   if (warnings.size() > 1) line += " (and " + std::to_string(warnings.size() - 1) + " more: gyre topo shows them)";

@@ -29,7 +29,7 @@ int topo_command(Transport& transport, const TopoRequest& request);
 /// The compute threads of every rank. Collective.
 std::vector<int> gather_threads(Transport& transport, int threads);
 
-/// One line on standard error if something is wrong with where ranks run. Local; rank 0 says it.
-void warn_of_placement(std::span<const RankPlace> places, std::span<const int> threads);
+/// One line on standard error if something is wrong with where ranks run or with what mpirun was told. Local; rank 0 says it.
+void warn_of_launch(const Topology& topology, std::span<const int> threads, double deadline_seconds);
 
 }  // namespace gyre

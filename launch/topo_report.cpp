@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/launch_line.hpp"
+#include "launch/open_mpi_settings.hpp"
 #include "launch/placement_warnings.hpp"
 
 namespace gyre {
@@ -83,11 +84,19 @@ std::vector<LaunchLine> lines_of(const TopoReport& report) {
   return lines;
 }
 
-constexpr const char* kNotes =
-    "Open MPI between hosts over TCP: --mca btl_tcp_rdma_pipeline_frag_size 262144, or the two directions of a link take turns.\n"
-    "mpirun notices a cut link after minutes; after seconds with --mca oob_tcp_keepalive_time 3 --mca oob_tcp_keepalive_intvl 1\n"
-    "--mca oob_tcp_keepalive_probes 3.\n"
-    "More ranks than cores: mpirun lets waiting ranks yield by itself; under srun set OMPI_MCA_mpi_yield_when_idle=1.\n";
+std::string notes() {
+  return "mpirun on several nodes over TCP: " + joined(open_mpi_words()) +
+         "\n(gyre sets the first itself: else the two directions of a link take turns. Without the others mpirun notices a "
+         "cut "
+         "link\nafter 8 minutes, and Gyre after --deadline.)\n"
+         "More ranks than cores: mpirun lets waiting ranks yield by itself; under srun set OMPI_MCA_mpi_yield_when_idle=1.\n";
+}
+
+std::vector<std::string> warnings_of(const TopoReport& report) {
+  std::vector<std::string> warnings = placement_warnings(report.places, report.threads);
+  warnings.insert(warnings.end(), report.launch_warnings.begin(), report.launch_warnings.end());
+  return warnings;
+}
 
 Json hardware_json(const Hardware& hardware) {
   Json caches = Json::array();
@@ -131,17 +140,17 @@ std::string to_text(const TopoReport& report) {
   for (const Hardware& hardware : report.nodes) text += hardware_text(hardware);
   text += "\n";
   for (int rank = 0; rank < static_cast<int>(report.places.size()); ++rank) text += rank_text(report, rank);
-  for (const std::string& warning : placement_warnings(report.places, report.threads)) text += "warning: " + warning + "\n";
+  for (const std::string& warning : warnings_of(report)) text += "warning: " + warning + "\n";
   text += "\n";
   for (const LaunchLine& line : lines_of(report)) text += line_text(report, line);
-  return text + "\n" + kNotes;
+  return text + "\n" + notes();
 }
 
 std::string to_json(const TopoReport& report) {
   Json json{{"nodes", Json::array()}, {"ranks", Json::array()}};
   for (const Hardware& hardware : report.nodes) json["nodes"].push_back(hardware_json(hardware));
   for (int rank = 0; rank < static_cast<int>(report.places.size()); ++rank) json["ranks"].push_back(rank_json(report, rank));
-  json["warnings"] = placement_warnings(report.places, report.threads);
+  json["warnings"] = warnings_of(report);
   json["launch"] = Json::array();
   for (const LaunchLine& line : lines_of(report))
     json["launch"].push_back({{"ranks", line.ranks},

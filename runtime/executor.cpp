@@ -243,6 +243,7 @@ Ticket Executor::State::post_message(const Instruction& instruction, const Messa
   const std::span bytes(message.bytes, message.size);
   switch (instruction.op) {
     case Op::send:
+      transport.heartbeat().before_sending(instruction.peer);
       return transport.send(instruction.peer, instruction.lane, bytes);
     case Op::receive:
       return transport.receive(instruction.peer, instruction.lane, bytes);

@@ -6,8 +6,10 @@
 import json
 import os
 import pathlib
+import signal
 import sys
 import tempfile
+import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -105,6 +107,80 @@ class Strategies(OnHosts):
                 self.assertEqual(report["bytes_borrowed"], 0)
                 self.assertLessEqual(max(abs(a - b) for a, b in zip(mine, out)), 2e-6 * largest)
                 self.assertLessEqual(max(abs(a - b) for a, b in zip(my_lse, lse)), 1e-5)
+
+
+WHERE = r"rank \d on node\d (waits for rank \d on node\d, stage .+, for [0-9.]+ seconds|computes, stage .+)"
+
+
+class Faults(OnHosts):
+    """A job that would go on for long, and what it says when it loses something, all within 10 seconds."""
+
+    def settings(self, hosts):
+        """What gyre topo adds to mpirun's line on such hosts."""
+        done = hosts.run([*hosts.mpirun(hosts.count), GYRE, "topo", "--json", "-"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        words = json.loads(done.stdout)["launch"][0]["mpirun"]
+        return [word for at in range(len(words) - 2) if words[at] == "--mca" for word in words[at : at + 3]]
+
+    def begin(self, hosts, ranks, settings, *options):
+        job = hosts.start([*hosts.mpirun(ranks, *settings), GYRE, "run", "--synthetic", "8192", "--heads", "2", "--threads", "1",
+                           "--repeat", "10000", *options])  # fmt: skip
+        end = time.monotonic() + 30
+        while sum(len(hosts.processes(host, "gyre")) for host in range(hosts.count)) < ranks:
+            self.assertLess(time.monotonic(), end, "the ranks do not begin")
+            time.sleep(0.05)
+        time.sleep(2)
+        self.assertIsNone(job.poll(), "it ended before anything was done to it")
+        return job
+
+    def one_line(self, job, pattern):
+        """That the job says before it ends, in time and with a status that is not 0."""
+        _, error = job.communicate(timeout=10)
+        lines = [line for line in error.splitlines() if line.startswith("gyre: error: ")]
+        self.assertEqual(len(lines), 1, error)
+        self.assertRegex(lines[0], f"^gyre: error: {pattern}$")
+        self.assertNotEqual(job.returncode, 0)
+
+    def lose(self, count, victim, fault, pattern):
+        hosts = self.raise_hosts(count)
+        job = self.begin(hosts, count, self.settings(hosts))
+        fault(hosts, victim)
+        self.one_line(job, pattern)
+
+    def test_a_killed_rank_is_named_by_one_of_another_host(self):
+        for count, victim in ((2, 0), (4, 2)):
+            with self.subTest(hosts=count):
+                self.lose(count, victim, lambda hosts, host: os.kill(hosts.processes(host, "gyre")[0], signal.SIGKILL),
+                          rf"rank {victim} on node{victim} is gone: its process has ended; {WHERE}")  # fmt: skip
+
+    def test_a_killed_rank_with_neighbours_on_its_host_is_named_once(self):
+        hosts = self.raise_hosts(2)
+        job = self.begin(hosts, 4, self.settings(hosts))
+        os.kill(hosts.processes(1, "gyre")[0], signal.SIGKILL)
+        self.one_line(job, rf"rank [23] on node1 is gone: its process has ended; {WHERE}")
+
+    def test_a_host_that_vanishes_is_named(self):
+        for count, victim in ((2, 1), (4, 3)):
+            with self.subTest(hosts=count):
+                self.lose(count, victim, Hosts.vanish, rf"rank {victim} on node{victim} is lost: its host does not answer; {WHERE}")
+
+    def test_a_host_whose_cable_is_cut_is_named(self):
+        for count, victim in ((2, 1), (4, 1)):
+            with self.subTest(hosts=count):
+                self.lose(count, victim, Hosts.cut, rf"rank {victim} on node{victim} is lost: its host does not answer; {WHERE}")
+
+    def test_a_run_that_mpirun_does_not_watch_says_so_once_and_names_a_lost_host_at_the_deadline(self):
+        hosts = self.raise_hosts(2)
+        job = self.begin(hosts, 2, (), "--deadline", "4")
+        hosts.cut(1)
+        lines = []
+        while not lines or not lines[-1].startswith("gyre: error: "):  # mpirun itself ends much later
+            lines.append(job.stderr.readline())
+            self.assertNotEqual(lines[-1], "", lines)
+        self.assertRegex(lines[-1], r"rank 0 on node0 waits for rank 1 on node1, stage .+, for [0-9.]+ seconds; "
+                                    r"rank 1 on node1 does not answer \(deadline 4 seconds\)\n$")  # fmt: skip
+        (warning,) = [line for line in lines if line.startswith("gyre: warning: 2 nodes")]
+        self.assertRegex(warning, r"2 nodes, and mpirun does not watch its links: .* after 4 seconds .*--mca oob_tcp_keepalive_time 3 ")
 
 
 def main():

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "launch/launch_line.hpp"
+#include "launch/open_mpi_settings.hpp"
 #include "launch/placement_warnings.hpp"
 #include "launch/topo_report.hpp"
 #include "support/catch.hpp"
@@ -72,7 +73,11 @@ TEST_CASE("a rank count that NUMA nodes divide gets whole NUMA nodes or equal pa
   REQUIRE(mpirun(kFourNuma, 12) == "mpirun -n 12 --map-by ppr:3:numa:PE=5 --bind-to core");
   REQUIRE(mpirun(kFourNuma, 64) == "mpirun -n 64 --map-by ppr:16:numa:PE=1 --bind-to core");
   REQUIRE(mpirun(kFourNuma, 8, 2) ==
-          "mpirun -n 8 --map-by ppr:1:numa:PE=16 --bind-to core --mca btl_tcp_rdma_pipeline_frag_size 262144");
+          std::string("mpirun -n 8 --map-by ppr:1:numa:PE=16 --bind-to core ") + joined(open_mpi_words()));
+  REQUIRE(joined(open_mpi_words()) ==
+          "--mca btl_tcp_rdma_pipeline_frag_size 262144 "
+          "--mca oob_tcp_keepalive_time 3 "
+          "--mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3");
 }
 
 TEST_CASE("ranks that are dealt a machine's cores in a row never straddle a NUMA border nor want more than there is") {

@@ -131,12 +131,14 @@ class Hosts:
         for process in self.started:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
         for host in self.hosts:
             host.close()
         login = getattr(self, "login", None)
         if login is not None:
             login.close()
+        for process in self.started:  # what mpirun started outside of its group, and has its output open, ends with the hosts
+            if not process.stdout.closed:
+                process.communicate()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # What runs there
@@ -168,16 +170,14 @@ class Hosts:
 
     def processes(self, host, program):
         """Process ids, as this process sees them, of that program (the file's name) on a host."""
-        found, waiting = [], [self.hosts[host].pid]
-        while waiting:
-            pid = waiting.pop()
+        found, namespace = [], os.readlink(f"/proc/{self.hosts[host].pid}/ns/pid")
+        for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                waiting += _children(pid)
                 with open(f"/proc/{pid}/comm") as file:
-                    if file.read().strip() == program[:15]:
-                        found.append(pid)
-            except FileNotFoundError:
-                pass
+                    if file.read().strip() == program[:15] and os.readlink(f"/proc/{pid}/ns/pid") == namespace:
+                        found.append(int(pid))
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it ended meanwhile
         return sorted(found)
 
     # The cables
