@@ -109,6 +109,7 @@ Options options_of(const Given& given, const PartitionChoice::ReadChunks& read_c
   options.prefetch = given.integer("prefetch", 1, kMostPrefetch).value_or(options.prefetch);
   options.sharing = parse_sharing(given.text("shared-memory", "auto"));
   options.unit_tokens = given.integer<std::int64_t>("unit", 1, kLongestUnit).value_or(0);
+  if (given.has("machine")) options.machine = read_machine(given.text("machine"));
   options.isa = given.text("isa");
   options.deadline_seconds = deadline_of(given);
   if (given.has("integrity")) options.integrity = Integrity::checked;

@@ -134,6 +134,7 @@ std::string to_text(const Report& report) {
   std::string text = format("gyre %s: %s, %s placement, %s on %s, %s, %s\n", version(), report.strategy.c_str(),
                             report.partition.c_str(), plural(report.ranks, "rank").c_str(), plural(report.nodes, "node").c_str(),
                             plural(report.threads, "thread").c_str(), report.isa.c_str());
+  if (!report.why.empty()) text += "  strategy   " + report.why + "\n";
   text += problem_text(report.problem) + time_text(report);
   text += replay_text(report);
   text += part_text("computing", report, &CallTime::computing_seconds);
@@ -167,6 +168,7 @@ std::string to_json(const Report& report) {
   nlohmann::ordered_json json = {
       {"version", version()},
       {"strategy", report.strategy},
+      {"strategy_why", report.why.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(report.why)},
       {"partition", report.partition},
       {"ranks", report.ranks},
       {"nodes", report.nodes},

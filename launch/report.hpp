@@ -14,6 +14,7 @@ namespace gyre {
 struct Report {
   Problem problem;
   std::string strategy, partition, isa;
+  std::string why;       // the strategy was chosen; empty where it was given
   std::string unshared;  // why ranks of a node do not read each other's memory; empty if they do
   int ranks = 1, nodes = 1;
   int threads = 1;  // of all ranks together

@@ -81,6 +81,7 @@ Report describe(Transport& transport, const Problem& problem, const Attention& a
   report.strategy = to_string(attention.strategy());
   report.partition = attention.layout().partition.text();
   report.isa = attention.isa();
+  report.why = attention.why();
   report.unshared = attention.unshared();
   report.ranks = transport.ranks();
   report.nodes = topology.nodes();

@@ -88,6 +88,7 @@ Group work() {
       .option("strategy", "NAME",
               "ring, bidirectional_ring, double_ring, double_ring(INNER), all_gather, ulysses, hybrid(U), pass_query, tree or auto "
               "(default)")
+      .option("machine", "FILE", "JSON, as of gyre plan: by which auto chooses (launch/machines/zen4-vm)")
       .option("prefetch", "N",
               "stages whose cells may be arriving while one is attended, " + limits_text(1, kMostPrefetch) + " (1)")
       .option("shared-memory", "auto|off", "ranks of a node read each other's cells where they lie (auto)")

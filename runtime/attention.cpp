@@ -17,6 +17,7 @@
 #include "comm/agreement.hpp"
 #include "comm/heartbeat.hpp"
 #include "runtime/borrowing.hpp"
+#include "runtime/choose.hpp"
 #include "runtime/schedules/schedules.hpp"
 
 namespace gyre {
@@ -61,6 +62,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
     digits << std::setprecision(std::numeric_limits<double>::max_digits10) << value;
     return digits.str();
   };
+  const std::string machine = to_json(options.machine);
   return {{"version", version()},
           {"query tokens", text(problem.query_tokens)},
           {"key tokens", text(problem.key_tokens)},
@@ -78,6 +80,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"partition", options.partition.text()},
           {"partition's chunks", text(hash_of(options.partition))},
           {"strategy", to_string(options.strategy)},
+          {"machine", text(XXH3_64bits(machine.data(), machine.size()))},
           {"unit", text(options.unit_tokens)},
           {"prefetch", text(options.prefetch)},
           {"deadline", text(options.deadline_seconds)},
@@ -139,10 +142,10 @@ void require_shape(const char* name, const auto& rows, std::int64_t tokens, int 
 
 struct Attention::State {
   Transport& transport;
-  StrategyChoice strategy;
   Options options;
   const KernelTable& kernels;
   Layout layout;
+  Choice choice;  // resolved
   Team team;
   std::vector<Range> query_rows, key_rows;
   std::int64_t query_tokens, key_tokens;
@@ -154,17 +157,18 @@ struct Attention::State {
 
   State(Transport& a_transport, const Problem& problem, const Options& given, const KernelTable& a_kernels)
       : transport(a_transport),
-        strategy(resolve(given.strategy, transport.nodes())),
         options(given),
         kernels(a_kernels),
         layout(problem, options, transport.ranks()),
+        choice(options.strategy.kind == Strategy::automatic ? choose_strategy(layout, options, transport.nodes(), options.machine)
+                                                            : Choice{resolve(options.strategy, transport.nodes()), ""}),
         team(options.threads),
         query_rows(rows_of(layout.query_units, layout.queries, transport.rank())),
         key_rows(rows_of(layout.key_units, layout.keys, transport.rank())),
         query_tokens(token_count(query_rows)),
         key_tokens(token_count(key_rows)),
         refused(transport.ranks()),
-        schedule(make_schedule(strategy, layout, options)) {
+        schedule(make_schedule(choice.strategy, layout, options)) {
     const std::span<const int> nodes = transport.nodes();
     if (options.sharing == Sharing::off) unshared = "switched off";
     program = unshared.empty() ? borrow_inside_nodes(schedule, layout, {nodes.begin(), nodes.end()})(transport.rank())
@@ -266,7 +270,10 @@ const Layout& Attention::layout() const {
   return state_->layout;
 }
 StrategyChoice Attention::strategy() const {
-  return state_->strategy;
+  return state_->choice.strategy;
+}
+const std::string& Attention::why() const {
+  return state_->choice.why;
 }
 const char* Attention::isa() const {
   return state_->kernels.name;
@@ -293,7 +300,7 @@ std::int64_t Attention::arriving_bytes() const {
 }
 std::int64_t Attention::dense_bytes() const {
   const Layout dense = state_->layout.without_mask();
-  return gyre::arriving_bytes(make_schedule(state_->strategy, dense, state_->options)(state_->transport.rank()), dense);
+  return gyre::arriving_bytes(make_schedule(state_->choice.strategy, dense, state_->options)(state_->transport.rank()), dense);
 }
 const std::string& Attention::unshared() const {
   return state_->unshared;

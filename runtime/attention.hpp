@@ -41,6 +41,7 @@ class Attention {
 
   const Layout& layout() const;     // the strategy's sharding, with `automatic` resolved
   StrategyChoice strategy() const;  // resolved
+  const std::string& why() const;   // it was chosen; empty where it was given
   const char* isa() const;
   const Program& program() const;    // of this rank: what the instructions of a timeline are
   std::int64_t arena_bytes() const;  // of slots: packed queries, own cells, cells in flight, one partial; the shared ones included

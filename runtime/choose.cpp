@@ -60,6 +60,12 @@ bool fits(const Prediction& prediction, const Machine& machine) {
   return machine.memory_bytes_per_rank == 0 || prediction.memory_bytes_per_rank <= machine.memory_bytes_per_rank;
 }
 
+/// Whether a node has more ranks than that.
+bool wide(std::span<const int> nodes, int most) {
+  std::vector<int> ranks(nodes.size());  // [node]
+  return std::any_of(nodes.begin(), nodes.end(), [&](int node) { return ++ranks[node] > most; });
+}
+
 }  // namespace
 
 Considered consider(Predictor& predictor, const Machine& machine) {
@@ -103,9 +109,14 @@ std::string reason(std::span<const Prediction> best_first) {
 Choice choose_strategy(const Layout& layout, const Options& options, std::span<const int> nodes, const Machine& machine) {
   constexpr double kWorthIt = 0.95;
   if (layout.ranks == 1) return {Strategy::ring, "a single rank has nobody to exchange with"};
-  Options settled = options;
+  constexpr Effort kEffort{.most_whole = 16, .least_projected = 4, .most_projected = 32};
+  if (layout.ranks > kEffort.most_whole && wide(nodes, kEffort.most_on_a_node))
+    return {Strategy::ring, "ring: many ranks on nodes of more than " + std::to_string(kEffort.most_on_a_node) +
+                                " are not modelled for a choice; gyre plan does, or give a strategy"};
+  Options settled;
   settled.partition = layout.partition;
-  Predictor predictor(layout.problem, settled, {nodes.begin(), nodes.end()}, machine);
+  settled.unit_tokens = options.unit_tokens;
+  Predictor predictor(layout.problem, settled, {nodes.begin(), nodes.end()}, machine, kEffort);
   std::vector<Prediction> all = consider(predictor, machine).best_first;
   const auto ring = std::find_if(all.begin(), all.end(), [](const Prediction& p) { return p.strategy == Strategy::ring; });
   if (ring != all.end() && all.front().seconds > kWorthIt * ring->seconds) std::rotate(all.begin(), ring, ring + 1);

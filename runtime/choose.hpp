@@ -29,8 +29,10 @@ struct Choice {
   std::string why;
 };
 
-/// For `--strategy auto`, where the placement is settled. What computes without a wait is not risked for little: another strategy
-/// than the ring has to be sooner by a twentieth. A pure function: the same on every rank that has the same arguments.
+/// For `--strategy auto`, where the placement is settled. Another strategy than the ring has to be sooner by a twentieth: less is
+/// within what predictions are worth. A pure function, the same on every rank that has the same arguments; and so that no bit of a
+/// result depends on them, threads, prefetch, sharing and integrity do not count. A few milliseconds for jobs of few ranks.
+/// More than 16 ranks on nodes of more than 8 take the ring: too many to be simulated in passing.
 Choice choose_strategy(const Layout& layout, const Options& options, std::span<const int> nodes, const Machine& machine);
 
 }  // namespace gyre

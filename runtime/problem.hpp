@@ -10,6 +10,7 @@
 #include "kernels/cell.hpp"
 #include "partition/mask.hpp"
 #include "partition/placement.hpp"
+#include "runtime/machine.hpp"
 #include "runtime/strategy.hpp"
 
 namespace gyre {
@@ -62,6 +63,7 @@ struct Options {
   double deadline_seconds = 600;         // without a sign of life from a rank that is waited for; 0: none (comm/heartbeat.hpp)
   int prefetch = 1;                      // stages whose cells may be arriving while one is attended, 1 to kMostPrefetch
   Sharing sharing = Sharing::automatic;  // it changes no bit of the result
+  Machine machine = default_machine();   // by which an automatic strategy is chosen; of any other it changes nothing
   Integrity integrity = Integrity::unchecked;  // checksums behind cells, compared where they arrive
 
   /// Throws std::invalid_argument naming value, limit and remedy.

@@ -33,9 +33,9 @@ struct Posted {
 using Channel = std::tuple<int, int, int>;  // from, to, lane
 
 /// All ranks of two calls, run symbolically to the end or until nothing moves.
-class Machine {
+class SymbolicMachine {
  public:
-  Machine(const Layout& layout, std::span<const Program> programs, Verdict& verdict)
+  SymbolicMachine(const Layout& layout, std::span<const Program> programs, Verdict& verdict)
       : layout_(layout), programs_(programs), verdict_(verdict), ranks_(programs.size()) {
     for (std::size_t rank = 0; rank < programs.size(); ++rank) {
       ranks_[rank].scoreboard.emplace(programs[rank]);
@@ -406,7 +406,7 @@ Verdict verify(const Layout& layout, std::span<const Program> programs, std::spa
       verdict.problems.push_back("rank " + std::to_string(rank) + ": " + what);
     }
   }
-  if (verdict.problems.empty()) Machine(layout, programs, verdict).run();
+  if (verdict.problems.empty()) SymbolicMachine(layout, programs, verdict).run();
   return verdict;
 }
 

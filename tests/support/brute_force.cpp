@@ -40,9 +40,9 @@ struct Cell {
   std::int64_t lines;
 };
 
-class Machine {
+class BruteMachine {
  public:
-  Machine(const Layout& layout, std::span<const Program> programs, std::uint64_t seed, std::span<const int> nodes)
+  BruteMachine(const Layout& layout, std::span<const Program> programs, std::uint64_t seed, std::span<const int> nodes)
       : layout_(layout), programs_(programs), nodes_(nodes), random_(seed), ranks_(programs.size()) {
     for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
       ranks_[rank].memory.resize(window_line(programs[rank]) + programs[rank].window_bytes / kLine + 1);
@@ -476,7 +476,7 @@ class Machine {
 
 std::string brute_force(const Layout& layout, std::span<const Program> programs, std::uint64_t seed, std::span<const int> nodes) {
   try {
-    Machine(layout, programs, seed, nodes).run();
+    BruteMachine(layout, programs, seed, nodes).run();
   } catch (const std::exception& wrong) {
     return wrong.what();
   }

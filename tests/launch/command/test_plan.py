@@ -65,6 +65,15 @@ class Plans(CommandTest):
         self.assertLess(plans[0]["simulated_ranks"], 2048)
         self.assertGreater(len(plans), 20)
 
+    def test_a_run_says_which_strategy_it_chose_and_why(self):
+        run = ("run", "--ranks", 2, "--synthetic", 500, "--report", "-")
+        report = json.loads(self.succeed(*run))
+        self.assertEqual(report["strategy"], "ring")
+        self.assertTrue(report["strategy_why"].startswith("ring, "), report["strategy_why"])
+        self.assertIn(report["strategy_why"], self.succeed(*run[:-2], "--strategy", "auto"))
+        self.assertIsNone(json.loads(self.succeed(*run, "--strategy", "tree"))["strategy_why"])
+        self.refuse(*run[:-2], "--machine", "/nonexistent", saying="cannot be read")
+
     def test_wrong_input_is_refused_with_value_limit_and_remedy(self):
         self.refuse("plan", saying="--ranks is missing")
         self.refuse("plan", "--ranks", 4, saying="--tokens is missing")

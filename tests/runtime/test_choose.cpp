@@ -1,0 +1,101 @@
+// What is chosen, why, and what is never chosen.
+#include <string>
+#include <vector>
+
+#include "runtime/choose.hpp"
+#include "support/catch.hpp"
+#include "support/problems.hpp"
+
+using namespace gyre;
+using namespace gyre::test;
+
+namespace {
+
+const std::string kMachines = GYRE_MACHINES;
+
+Problem problem_of(std::int64_t queries, std::int64_t keys, int heads, int key_heads) {
+  Problem problem;
+  problem.query_tokens = queries, problem.key_tokens = keys;
+  problem.query_heads = heads, problem.key_heads = key_heads;
+  problem.head_dim = problem.value_dim = 128;
+  problem.type = Type::bf16;
+  return problem;
+}
+
+std::vector<int> nodes_of(int ranks, int ranks_per_node) {
+  std::vector<int> nodes(ranks);
+  for (int rank = 0; rank < ranks; ++rank) nodes[rank] = rank / ranks_per_node;
+  return nodes;
+}
+
+Choice choose(const Problem& problem, int ranks, int ranks_per_node, const Machine& machine, const Options& options = {}) {
+  const Layout layout(problem, options, ranks);
+  return choose_strategy(layout, options, nodes_of(ranks, ranks_per_node), machine);
+}
+
+}  // namespace
+
+TEST_CASE("ranks that share memory take the ring, which sends nothing there") {
+  const Choice choice = choose(problem_of(16384, 16384, 8, 8), 4, 4, default_machine());
+  CHECK(choice.strategy == Strategy::ring);
+  CHECK(choice.why.starts_with("ring, contiguous: "));
+}
+
+TEST_CASE("rings inside of nodes are chosen where a node has one link to the others") {
+  Machine machine = read_machine(kMachines + "/h100-infiniband.json");
+  machine.links_per_node = 1;
+  const Choice choice = choose(problem_of(131072, 131072, 8, 8), 16, 8, machine);
+  CHECK(choice.strategy == StrategyChoice(Strategy::double_ring, 8));
+  CHECK(choice.why.starts_with("double_ring(8), contiguous: "));
+}
+
+TEST_CASE("many ranks of one large node take the ring without a simulation") {
+  const Choice choice = choose(problem_of(8192, 8192, 2, 2), 64, 64, default_machine());
+  CHECK(choice.strategy == Strategy::ring);
+  CHECK(choice.why.starts_with("ring: many ranks on nodes of more than 8"));
+}
+
+TEST_CASE("a query over keys that lie elsewhere goes to them") {
+  const Choice choice = choose(problem_of(1, 1 << 20, 8, 8), 8, 1, default_machine());
+  CHECK((choice.strategy == Strategy::tree || choice.strategy == Strategy::pass_query));
+}
+
+TEST_CASE("the ring is not left for less than a twentieth") {
+  Random random(5);
+  for (int round = 0; round < 60; ++round) {
+    const int ranks = static_cast<int>(draw(random, 2, 9)), per_node = static_cast<int>(draw(random, 1, 4));
+    const Job job = random_job(random, ranks);
+    INFO(job.text << ", " << ranks << " ranks, " << per_node << " a node");
+    const Layout layout(job.problem, job.options, ranks);
+    const auto nodes = nodes_of(ranks, per_node);
+    const Choice choice = choose_strategy(layout, job.options, nodes, default_machine());
+    Options settled;
+    settled.partition = layout.partition;
+    settled.unit_tokens = job.options.unit_tokens;
+    Predictor predictor(job.problem, settled, nodes, default_machine());
+    const double ring = predictor.predict(Strategy::ring).seconds, chosen = predictor.predict(choice.strategy).seconds;
+    CHECK((choice.strategy == Strategy::ring || chosen <= 0.95 * ring));
+    if (choice.strategy == Strategy::ring) continue;
+    for (const StrategyChoice other : predictor.candidates()) CHECK(chosen <= predictor.predict(other).seconds);
+  }
+}
+
+TEST_CASE("threads, prefetch, sharing and integrity do not change what is chosen, since they change no bit") {
+  const Problem problem = problem_of(8192, 8192, 16, 4);
+  Options others;
+  others.threads = 7, others.prefetch = 3, others.sharing = Sharing::off, others.integrity = Integrity::checked;
+  const Choice a = choose(problem, 8, 2, default_machine()), b = choose(problem, 8, 2, default_machine(), others);
+  CHECK(a.strategy == b.strategy);
+  CHECK(a.why == b.why);
+}
+
+TEST_CASE("what does not fit in a rank's memory is left out by name") {
+  Machine machine = default_machine();
+  machine.memory_bytes_per_rank = 40e6;
+  Predictor predictor(problem_of(65536, 65536, 8, 2), {}, nodes_of(8, 2), machine);
+  const Considered considered = consider(predictor, machine);
+  for (const Prediction& prediction : considered.best_first) CHECK(prediction.memory_bytes_per_rank <= 40e6);
+  REQUIRE(!considered.left_out.empty());
+  CHECK(considered.left_out.back().starts_with("tree, "));
+  CHECK(considered.left_out.back().ends_with("and has 40 MB"));
+}
