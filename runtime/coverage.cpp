@@ -31,6 +31,13 @@ Coverage::Coverage(std::span<const CellRun> rows, int key_units) {
   }
 }
 
+bool Coverage::Group::add(int key_unit, const Sees& sees) {
+  const bool again =
+      attended[key_unit] && std::any_of(rows.begin(), rows.end(), [&](const RowCell& row) { return sees(row.first, key_unit); });
+  attended[key_unit] = true;
+  return !again;
+}
+
 const Coverage::Group* Coverage::find(RowCell row) const {
   for (const Group& group : groups_) {
     if (std::binary_search(group.rows.begin(), group.rows.end(), row)) return &group;
@@ -49,11 +56,7 @@ std::optional<int> Coverage::attend(std::span<const CellRun> keys, const Sees& s
     for (const CellRun& run : keys) {
       if (head < run.head || head >= run.head + run.heads) continue;
       for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
-        const auto key = static_cast<int>(unit);
-        const bool again = group.attended[unit] && std::any_of(group.rows.begin(), group.rows.end(),
-                                                               [&](const RowCell& row) { return sees(row.first, key); });
-        if (again) return key;
-        group.attended[unit] = true;
+        if (!group.add(static_cast<int>(unit), sees)) return static_cast<int>(unit);
       }
     }
   }
@@ -86,12 +89,7 @@ std::optional<int> Coverage::combine(const Coverage& other, std::span<const Cell
     for (Group& group : groups_) {
       if (!std::binary_search(theirs.rows.begin(), theirs.rows.end(), group.rows.front())) continue;
       for (std::size_t unit = 0; unit < group.attended.size(); ++unit) {
-        if (!theirs.attended[unit]) continue;
-        const auto key = static_cast<int>(unit);
-        const bool again = group.attended[unit] && std::any_of(group.rows.begin(), group.rows.end(),
-                                                               [&](const RowCell& row) { return sees(row.first, key); });
-        if (again) return key;
-        group.attended[unit] = true;
+        if (theirs.attended[unit] && !group.add(static_cast<int>(unit), sees)) return static_cast<int>(unit);
       }
     }
   }

@@ -42,6 +42,8 @@ class Coverage {
   struct Group {
     std::vector<RowCell> rows;   // of one head, ascending
     std::vector<bool> attended;  // [key unit]
+    /// False if a row that sees the unit has it already.
+    bool add(int key_unit, const Sees& sees);
   };
   const Group* find(RowCell row) const;
   /// Makes the rows of a group that satisfy a condition a group of their own.

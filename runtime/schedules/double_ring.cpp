@@ -9,17 +9,7 @@ namespace gyre {
 namespace {
 
 Route double_ring_route(int ranks, int inner, int ahead) {
-  const int nodes = ranks / inner;
-  const auto shifted = [=](int rank, int step, int direction) {
-    const auto around = [](int index, int size) { return (index % size + size) % size; };
-    return around(rank / inner + direction * (step / inner), nodes) * inner +
-           around(rank % inner + direction * (step % inner), inner);
-  };
-  Route route{.steps = ranks,
-              .holder = [=](int origin, int step) { return shifted(origin, step, 1); },
-              .origin = [=](int rank, int step) { return shifted(rank, step, -1); },
-              .from = {},
-              .posted = {}};
+  Route route = grid_route(ranks, inner, [=](int step) { return Shift{step / inner, step % inner}; });
   for (int step = 0; step < ranks; ++step) {
     const bool outer = step % inner == 0;
     route.from.push_back(std::max(0, outer ? step - inner : step - 1));

@@ -12,16 +12,7 @@ namespace {
 
 Route hybrid_route(int ranks, int group, int ahead) {
   const int groups = ranks / group;
-  const auto shifted = [=](int rank, int step, int direction) {
-    const auto around = [](int index, int size) { return (index % size + size) % size; };
-    return around(rank / group + direction * (step % groups), groups) * group +
-           around(rank % group - direction * (step / groups), group);
-  };
-  Route route{.steps = ranks,
-              .holder = [=](int origin, int step) { return shifted(origin, step, 1); },
-              .origin = [=](int rank, int step) { return shifted(rank, step, -1); },
-              .from = {},
-              .posted = {}};
+  Route route = grid_route(ranks, group, [=](int step) { return Shift{step % groups, -(step / groups)}; });
   for (int step = 0; step < ranks; ++step) {
     route.from.push_back(step % groups == 0 ? 0 : step - 1);
     route.posted.push_back(step - ahead);

@@ -5,13 +5,18 @@
 
 namespace gyre {
 
+Route grid_route(int ranks, int columns, const std::function<Shift(int step)>& shift) {
+  const auto moved = [=](int rank, int rows_on, int columns_on) {
+    const auto around = [](int index, int size) { return (index % size + size) % size; };
+    return around(rank / columns + rows_on, ranks / columns) * columns + around(rank % columns + columns_on, columns);
+  };
+  const auto holder = [=](int origin, int step) { return moved(origin, shift(step).rows, shift(step).columns); };
+  const auto origin = [=](int rank, int step) { return moved(rank, -shift(step).rows, -shift(step).columns); };
+  return {.steps = ranks, .holder = holder, .origin = origin, .from = {}, .posted = {}};
+}
+
 Route ring_route(int ranks, int direction, int ahead) {
-  const auto around = [ranks](int rank) { return (rank % ranks + ranks) % ranks; };
-  Route route{.steps = ranks,
-              .holder = [=](int origin, int step) { return around(origin + direction * step); },
-              .origin = [=](int rank, int step) { return around(rank - direction * step); },
-              .from = {},
-              .posted = {}};
+  Route route = grid_route(ranks, ranks, [=](int step) { return Shift{.columns = direction * step}; });
   for (int step = 0; step < ranks; ++step) {
     route.from.push_back(std::max(0, step - 1));
     route.posted.push_back(step - ahead);

@@ -28,6 +28,14 @@ struct Route {
       posted;  // [step]: the step in which they are asked for, which is the sooner the more memory there is; may be < 0
 };
 
+/// How far from home cells stop in a step, where ranks are a grid: rank r stands in row r / columns, column r % columns. Both go
+/// round.
+struct Shift {
+  int rows = 0, columns = 0;
+};
+/// columns: a divisor of the ranks. `from` and `posted` are left to the caller.
+Route grid_route(int ranks, int columns, const std::function<Shift(int step)>& shift);
+
 /// Rank r's cells stop at r + s (direction 1) or r - s (direction -1), coming from next door. ahead: see Route::posted.
 Route ring_route(int ranks, int direction, int ahead);
 
