@@ -144,14 +144,25 @@ int Predictor::smallest_job(int group) const {
   return all <= effort_.most_whole || 4 * ranks >= all ? 0 : ranks;
 }
 
-Prediction Predictor::simulate_on(int ranks, StrategyChoice strategy) {
+Predictor::Job Predictor::job_of(int ranks, StrategyChoice strategy) {
   Scene& on = scene(ranks);
   Schedule schedule = make_schedule(strategy, on.layout, options_);
   if (machine_.shares_memory && options_.sharing != Sharing::off && ranks_per_node_ > 1)
     schedule = borrow_inside_nodes(std::move(schedule), on.layout, on.nodes);
-  const Simulation simulation = simulate(schedule, on.nodes, machine_, on.counts);
+  return {on.layout, on.nodes, machine_, std::move(schedule), on.counts};
+}
+
+Predictor::Job Predictor::job(StrategyChoice strategy) {
+  const auto all = static_cast<int>(nodes_.size());
+  const int ranks = smallest_job(strategy.group > 0 && strategy.group < all ? strategy.group : 1);
+  return job_of(ranks == 0 ? all : ranks, strategy);
+}
+
+Prediction Predictor::simulate_on(int ranks, StrategyChoice strategy) {
+  const Job job = job_of(ranks, strategy);
+  const Simulation simulation = job.simulate();
   Prediction prediction{.strategy = strategy,
-                        .partition = on.layout.partition,
+                        .partition = job.layout.partition,
                         .seconds = simulation.seconds(),
                         .exposed_communication_seconds = simulation.exposed_communication_seconds(),
                         .simulated_ranks = ranks};

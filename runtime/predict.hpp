@@ -20,6 +20,7 @@
 
 #include "runtime/machine.hpp"
 #include "runtime/problem.hpp"
+#include "runtime/simulate.hpp"
 #include "runtime/strategy.hpp"
 
 namespace gyre {
@@ -58,6 +59,17 @@ class Predictor {
   /// strategy: resolved. Throws std::invalid_argument where it cannot be done.
   Prediction predict(StrategyChoice strategy);
 
+  /// What is simulated of a strategy: the job itself, or the least of the smaller ones. It lives as long as the predictor.
+  struct Job {
+    const Layout& layout;
+    std::span<const int> nodes;
+    const Machine& machine;  // its links may be shares of a larger node's
+    Schedule schedule;
+    PairCounts& counts;
+    Simulation simulate(const Watch& watch = {}) const { return gyre::simulate(schedule, nodes, machine, counts, watch); }
+  };
+  Job job(StrategyChoice strategy);
+
   /// Every strategy that can be done, with the groups that are worth a thought: groups of ranks of one node, or of as many ranks as
   /// there are key/value heads, and what divides them. Resolved.
   std::vector<StrategyChoice> candidates() const;
@@ -66,6 +78,7 @@ class Predictor {
   struct Scene;
   void take_smaller_nodes();
   Scene& scene(int ranks);
+  Job job_of(int ranks, StrategyChoice strategy);
   Prediction simulate_on(int ranks, StrategyChoice strategy);
   double pairs_per_rank(int ranks) const;
   int smallest_job(int group) const;

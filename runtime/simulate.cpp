@@ -14,11 +14,12 @@ namespace {
 
 class Simulator {
  public:
-  Simulator(const Schedule& schedule, std::span<const int> nodes, const Machine& machine, PairCounts& counts)
-      : machine_(machine), nodes_(nodes), flows_(machine, nodes), ranks_(nodes.size()) {
+  Simulator(const Schedule& schedule, std::span<const int> nodes, const Machine& machine, PairCounts& counts, const Watch& watch)
+      : machine_(machine), nodes_(nodes), watch_(watch), flows_(machine, nodes), ranks_(nodes.size()) {
     for (int rank = 0; rank < std::ssize(nodes); ++rank) {
       ranks_[rank].program = costs_of(schedule(rank), machine, counts);
       ranks_[rank].complete.resize(ranks_[rank].program.instructions.size());
+      if (watch_) ranks_[rank].posted.resize(ranks_[rank].program.instructions.size());
       ranks_[rank].result.memory_bytes = ranks_[rank].program.memory_bytes;
     }
   }
@@ -29,6 +30,7 @@ class Simulator {
   struct Rank {
     CostedProgram program;
     std::vector<std::uint8_t> complete;  // [instruction]
+    std::vector<double> posted;          // [instruction] when; empty if nobody watches
     std::size_t next = 0;                // instruction; all are posted, and the rank waits for the rest, at the end
     std::size_t looked_at = 0;           // sources of the next one, or at the end instructions, that are known to be complete
     bool computes = false, waits = false;
@@ -44,6 +46,7 @@ class Simulator {
     int from, to;
     std::uint32_t send, receive;
     std::int64_t bytes;
+    double began = 0;
   };
   /// Sends and receives of a lane, or exposes and borrows, that wait for their other half; and loans that wait to be given back.
   struct Lane {
@@ -67,8 +70,11 @@ class Simulator {
            static_cast<std::uint64_t>(lane);
   }
   void schedule_event(double time, Event::Kind kind, Posted what) { events_.push({time, order_++, kind, what}); }
-  void advance(int rank);
+  void advance(int rank, std::uint32_t completed = 0);
   bool ready(Rank& rank) const;
+  void tell(int rank, std::uint32_t index, TimelineEvent::Kind kind, double begin, double end) const {
+    if (watch_) watch_(rank, {index, kind, begin, end});
+  }
   void post(int rank);
   void offer(int rank, std::uint32_t index);
   void want(int rank, std::uint32_t index);
@@ -83,6 +89,7 @@ class Simulator {
 
   const Machine& machine_;
   std::span<const int> nodes_;
+  const Watch& watch_;
   Flows flows_;
   std::vector<Rank> ranks_;
   std::unordered_map<std::uint64_t, Lane> lanes_;
@@ -104,8 +111,8 @@ bool Simulator::ready(Rank& rank) const {
   return true;
 }
 
-/// Posts what can be posted. A rank that computes is called again when it has.
-void Simulator::advance(int number) {
+/// Posts what can be posted, now that an instruction is complete. A rank that computes is called again when it has.
+void Simulator::advance(int number, std::uint32_t completed) {
   Rank& rank = ranks_[number];
   while (!rank.computes) {
     if (!ready(rank)) {
@@ -115,6 +122,7 @@ void Simulator::advance(int number) {
     if (rank.waits) {
       rank.waits = false;
       rank.result.waiting_seconds += now_ - rank.since;
+      tell(number, completed, TimelineEvent::Kind::wait, rank.since, now_);
       rank.taken_seconds = std::max(0.0, rank.taken_seconds - (now_ - rank.since));
     }
     if (rank.next == rank.program.instructions.size()) {
@@ -130,6 +138,7 @@ void Simulator::post(int number) {
   const auto index = static_cast<std::uint32_t>(rank.next++);
   rank.looked_at = 0;
   const CostedInstruction& instruction = rank.program.instructions[index];
+  if (watch_) rank.posted[index] = now_;
   switch (instruction.op) {
     case Op::send:
     case Op::expose:
@@ -205,11 +214,13 @@ void Simulator::begin(Connection& connection, const Transfer& transfer) {
   const std::uint32_t flow = flows_.start(transfer.from, transfer.to, transfer.bytes, now_);
   if (flow >= flowing_.size()) flowing_.resize(flow + 1);
   flowing_[flow] = transfer;
+  flowing_[flow].began = now_;
 }
 
 /// The last byte has left: it still takes the latency, and the next message follows.
 void Simulator::arrive(const Transfer& transfer) {
   const LinkModel& model = flows_.model(transfer.from, transfer.to);
+  tell(transfer.to, transfer.receive, TimelineEvent::Kind::flow, transfer.began, now_ + model.latency_seconds);
   schedule_event(now_ + model.latency_seconds, Event::Kind::completed, {transfer.from, transfer.send});
   schedule_event(now_ + model.latency_seconds, Event::Kind::completed, {transfer.to, transfer.receive});
   if (model.processor_bytes_per_second > 0)
@@ -223,8 +234,12 @@ void Simulator::arrive(const Transfer& transfer) {
 }
 
 void Simulator::complete(int number, std::uint32_t index) {
-  ranks_[number].complete[index] = 1;
-  advance(number);
+  Rank& rank = ranks_[number];
+  rank.complete[index] = 1;
+  const bool travelled = rank.program.instructions[index].peer >= 0;
+  if (watch_)
+    tell(number, index, travelled ? TimelineEvent::Kind::transfer : TimelineEvent::Kind::compute, rank.posted[index], now_);
+  advance(number, index);
 }
 
 Simulation Simulator::run() {
@@ -272,8 +287,9 @@ double Simulation::exposed_communication_seconds() const {
   return std::max(0.0, seconds() - busiest);
 }
 
-Simulation simulate(const Schedule& schedule, std::span<const int> nodes, const Machine& machine, PairCounts& counts) {
-  return Simulator(schedule, nodes, machine, counts).run();
+Simulation simulate(const Schedule& schedule, std::span<const int> nodes, const Machine& machine, PairCounts& counts,
+                    const Watch& watch) {
+  return Simulator(schedule, nodes, machine, counts, watch).run();
 }
 
 }  // namespace gyre

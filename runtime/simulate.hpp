@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "runtime/layout.hpp"
 #include "runtime/machine.hpp"
 #include "runtime/program.hpp"
+#include "runtime/timeline.hpp"
 
 namespace gyre {
 
@@ -41,8 +43,12 @@ struct Simulation {
   double exposed_communication_seconds() const;  // less what that would take if transfers were complete at once
 };
 
+/// Told of the stretches of time of every rank, as they end; in seconds since all ranks began.
+using Watch = std::function<void(int rank, const TimelineEvent&)>;
+
 /// Throws std::logic_error if ranks wait for each other for ever, which verified programs do not. nodes: of every rank, from 0.
 /// counts: over the layout that the schedule was made for; may serve several schedules.
-Simulation simulate(const Schedule& schedule, std::span<const int> nodes, const Machine& machine, PairCounts& counts);
+Simulation simulate(const Schedule& schedule, std::span<const int> nodes, const Machine& machine, PairCounts& counts,
+                    const Watch& watch = {});
 
 }  // namespace gyre

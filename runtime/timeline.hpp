@@ -14,6 +14,7 @@ struct TimelineEvent {
     compute,   // attend or apply, from its start to its end
     transfer,  // send, receive, expose or borrow: from posting until it was seen to be complete
     wait,      // thread 0 had nothing to do until this instruction was complete
+    flow,      // of a receive: from the first byte on the wire until the last one is there; only simulations know
   };
   std::uint32_t instruction = 0;
   Kind kind = Kind::compute;

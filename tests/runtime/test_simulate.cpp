@@ -138,6 +138,46 @@ TEST_CASE("inside a node loans cost their flags alone, and nothing is sent") {
   CHECK(simulation.seconds() == Approx(busiest).epsilon(1e-4));
 }
 
+TEST_CASE("what a watcher is told adds up to what the simulation says") {
+  Machine machine = bare_machine();
+  machine.network.latency_seconds = 1e-5;
+  machine.kernels.packing_bytes_per_second = 1e9;
+  machine.loan_seconds = 0;
+  const Layout layout(self_attention(2048, "causal", 4), prefetching(1), 8);
+  const std::vector<int> nodes = nodes_of(8, 2);
+  for (const StrategyChoice strategy : {StrategyChoice(Strategy::ring), StrategyChoice(Strategy::all_gather),
+                                        StrategyChoice(Strategy::ulysses), StrategyChoice(Strategy::tree)}) {
+    CAPTURE(to_string(strategy));
+    using Kind = TimelineEvent::Kind;
+    std::vector<double> reached(8, 0.0), computed(8, 0.0), waited(8, 0.0);
+    std::vector<std::int64_t> transfers(8, 0), flows(8, 0);
+    PairCounts counts(layout);
+    const Schedule schedule = borrow_inside_nodes(make_schedule(resolve(strategy, nodes), layout, Options()), layout, nodes);
+    const Simulation all = simulate(schedule, nodes, machine, counts, [&](int rank, const TimelineEvent& event) {
+      REQUIRE(event.end_seconds >= event.begin_seconds);
+      if (event.kind == Kind::transfer) ++transfers[rank];
+      if (event.kind == Kind::flow) ++flows[rank];
+      if (event.kind == Kind::flow || event.kind == Kind::transfer) return;
+      REQUIRE(std::abs(event.begin_seconds - reached[rank]) < 1e-12);  // a rank computes or waits, without a gap
+      reached[rank] = event.end_seconds;
+      (event.kind == Kind::wait ? waited : computed)[rank] += event.end_seconds - event.begin_seconds;
+    });
+    for (int rank = 0; rank < 8; ++rank) {
+      const SimulatedRank& its = all.ranks[rank];
+      CHECK(std::abs(reached[rank] - its.seconds) < 1e-9);
+      CHECK(std::abs(waited[rank] - its.waiting_seconds) < 1e-9);
+      CHECK(std::abs(computed[rank] - its.computing_seconds - its.packing_seconds) < 1e-9);
+      const Program program = schedule(rank);
+      const auto count = [&](std::initializer_list<Op> ops) {
+        return std::count_if(program.instructions.begin(), program.instructions.end(),
+                             [&](const Instruction& one) { return std::find(ops.begin(), ops.end(), one.op) != ops.end(); });
+      };
+      CHECK(flows[rank] == count({Op::receive}));
+      CHECK(transfers[rank] == count({Op::send, Op::receive, Op::expose, Op::borrow}));
+    }
+  }
+}
+
 TEST_CASE("every strategy pays for every visible pair once, for what its programs send, and never beats compute or wire") {
   Random random(21);
   for (int round = 0; round < 150; ++round) {
