@@ -6,6 +6,7 @@
 #include <sstream>
 #include <utility>
 
+#include "launch/draw_program.hpp"
 #include "launch/given.hpp"
 #include "launch/run_command.hpp"
 #include "launch/run_options.hpp"
@@ -36,10 +37,13 @@ po::options_description describe_options() {
   option("value-dim", "D", "(head dim)");
   option("mask", "EXPR", "as of gyre run (full)");
   option("dtype", "TYPE", "f32 (default), bf16 or f16");
+  option("strategy", "NAME", "this one alone, as of gyre run (auto: every one)");
+  option("partition", "NAME", "this placement alone, as of gyre run, but for layouts of files (auto: every one)");
   option("threads", "N", "compute threads of a rank, where the machine's figures are of one (1)");
   option("prefetch", "N", "as of gyre run (1)");
   option("machine", "FILE", "JSON: kernels and links; launch/machines has some (the one there called zen4-vm)");
   option("json", "FILE", "all predictions, best first; -: on standard output, instead of the page");
+  option("draw", "FILE.svg", "a picture of the best: whose keys every rank attends, when, and what is on the wire");
   options.add_options()("help", "this text");
   return options;
 }
@@ -62,15 +66,27 @@ std::vector<int> nodes_of(const PlanRequest& request) {
   return nodes;
 }
 
-Considered consider_all(const PlanRequest& request) {
+Predictor predictor_of(const PlanRequest& request, const PartitionChoice& partition) {
+  Options options = request.options;
+  options.partition = partition;
+  return Predictor(request.problem, options, nodes_of(request), request.machine);
+}
+
+std::vector<PartitionChoice> partitions_of(const PlanRequest& request) {
   using Kind = PartitionChoice::Kind;
+  if (request.options.partition.kind != Kind::automatic) return {request.options.partition};
+  std::vector<PartitionChoice> all{{Kind::contiguous}, {Kind::zigzag}, {Kind::striped}, {Kind::balanced}};
+  if (!request.problem.mask.borders().empty()) all.push_back({Kind::zigzag_documents});
+  return all;
+}
+
+Considered consider_all(const PlanRequest& request) {
+  const StrategyChoice asked = request.options.strategy;
   Considered all;
-  for (const Kind kind : {Kind::contiguous, Kind::zigzag, Kind::striped, Kind::balanced, Kind::zigzag_documents}) {
-    if (kind == Kind::zigzag_documents && request.problem.mask.borders().empty()) continue;
-    Options options = request.options;
-    options.partition = PartitionChoice{kind};
-    Predictor predictor(request.problem, options, nodes_of(request), request.machine);
-    Considered found = consider(predictor, request.machine);
+  for (const PartitionChoice& partition : partitions_of(request)) {
+    Predictor predictor = predictor_of(request, partition);
+    Considered found = asked.kind == Strategy::automatic ? consider(predictor, request.machine)
+                                                         : consider(predictor, request.machine, std::span(&asked, 1));
     std::move(found.best_first.begin(), found.best_first.end(), std::back_inserter(all.best_first));
     std::move(found.left_out.begin(), found.left_out.end(), std::back_inserter(all.left_out));
   }
@@ -78,7 +94,12 @@ Considered consider_all(const PlanRequest& request) {
   return all;
 }
 
-std::string to_json(const std::vector<Prediction>& best_first) {
+/// Why the first is best, where there was a choice.
+std::string why(const PlanRequest& request, const std::vector<Prediction>& best_first) {
+  return request.options.strategy.kind == Strategy::automatic ? reason(best_first) : "";
+}
+
+std::string to_json(const PlanRequest& request, const std::vector<Prediction>& best_first) {
   Json list = Json::array();
   for (const Prediction& prediction : best_first)
     list.push_back({{"strategy", to_string(prediction.strategy)},
@@ -93,8 +114,25 @@ std::string to_json(const std::vector<Prediction>& best_first) {
                     {"messages_per_rank", prediction.messages_per_rank},
                     {"memory_bytes_per_rank", prediction.memory_bytes_per_rank},
                     {"simulated_ranks", prediction.simulated_ranks}});
-  if (!list.empty()) list[0]["why"] = reason(best_first);
+  const std::string because = why(request, best_first);
+  if (!because.empty()) list[0]["why"] = because;
   return list.dump(2) + "\n";
+}
+
+std::string machine_text(const PlanRequest& request) {
+  return format("%s, %d a node, of %s", plural(request.ranks, "rank").c_str(), request.ranks_per_node,
+                request.machine.name.substr(0, 60).c_str());
+}
+
+std::string problem_text(const Problem& problem) {
+  return format("%s token%s, %s (%d key/value), head dim %d, value dim %d, %s", grouped_text(problem.key_tokens).c_str(),
+                problem.key_tokens == 1 ? "" : "s", plural(problem.query_heads, "head").c_str(), problem.key_heads,
+                problem.head_dim, problem.value_dim, to_string(problem.type).c_str());
+}
+
+std::string mask_text(const Problem& problem) {
+  const std::string text = problem.mask.text();
+  return text.size() > 60 ? text.substr(0, 57) + "..." : text;
 }
 
 std::string row(const Prediction& p) {
@@ -105,14 +143,8 @@ std::string row(const Prediction& p) {
 }
 
 std::string to_text(const PlanRequest& request, const Considered& all, double seconds) {
-  const Problem& problem = request.problem;
-  const std::string mask = problem.mask.text().size() > 60 ? problem.mask.text().substr(0, 57) + "..." : problem.mask.text();
-  std::string text = format("gyre plan: %s, %d a node, of %s\n", plural(request.ranks, "rank").c_str(), request.ranks_per_node,
-                            request.machine.name.substr(0, 60).c_str()) +
-                     format("  problem    %s, %s (%d key/value), head dim %d, value dim %d, %s\n",
-                            plural(problem.key_tokens, "token").c_str(), plural(problem.query_heads, "head").c_str(),
-                            problem.key_heads, problem.head_dim, problem.value_dim, to_string(problem.type).c_str()) +
-                     format("  mask       %s\n\n", mask.c_str());
+  std::string text = "gyre plan: " + machine_text(request) + "\n  problem    " + problem_text(request.problem) + "\n  mask       " +
+                     mask_text(request.problem) + "\n\n";
   if (all.best_first.empty()) {
     text += "  nothing fits\n";
   } else {
@@ -121,14 +153,21 @@ std::string to_text(const PlanRequest& request, const Considered& all, double se
     for (std::size_t index = 0; index < std::min(kRows, all.best_first.size()); ++index) text += row(all.best_first[index]);
     if (all.best_first.size() > kRows)
       text += format("  and %d more (--json has all)\n", static_cast<int>(all.best_first.size() - kRows));
-    text += "\n";
-    text += reason(all.best_first);
-    text += "\n";
+    const std::string because = why(request, all.best_first);
+    text += because.empty() ? "\n" : "\n" + because + "\n";
   }
   for (const std::string& left_out : all.left_out) (text += "left out: ") += left_out + "\n";
   if (!all.best_first.empty() && all.best_first.front().simulated_ranks < request.ranks)
     text += format("from jobs of at most %s, simulated\n", plural(all.best_first.front().simulated_ranks, "rank").c_str());
   return text + format("predicted in %s\n", seconds_text(seconds).c_str());
+}
+
+std::string draw_file(const Given& given) {
+  constexpr std::string_view kEnding = ".svg";
+  std::string file = given.text("draw");
+  if (given.has("draw") && !file.ends_with(kEnding)) refuse("--draw is '" + file + "'; give a name that ends in .svg");
+  if (given.has("draw") && file == given.text("json")) refuse("--draw and --json are both '" + file + "'; give each its own file");
+  return file;
 }
 
 }  // namespace
@@ -151,10 +190,36 @@ std::optional<PlanRequest> parse_plan(const std::vector<std::string>& arguments,
   request.options.prefetch = given.integer("prefetch", 1, kMostPrefetch).value_or(1);
   request.machine = given.has("machine") ? read_machine(given.text("machine")) : default_machine();
   request.machine = request.machine.with_threads(given.integer("threads", 1, kMostThreads).value_or(1));
+  request.options.strategy = parse_strategy(given.text("strategy", "auto"));
+  if (request.options.strategy.kind != Strategy::automatic)
+    request.options.strategy = resolve(request.options.strategy, nodes_of(request));
+  request.options.partition = PartitionChoice::parse(given.text("partition", "auto"));
+  request.draw_file = draw_file(given);
   request.json_file = given.text("json");
   if (request.json_file == kStandardOutput) request.json_file.clear(), request.printed = Printed::json;
   return request;
 }
+
+namespace {
+
+/// The best as a picture.
+std::string picture(const PlanRequest& request, const Considered& all) {
+  if (all.best_first.empty())
+    refuse("--draw has nothing to draw: no strategy can be done (" + (all.left_out.empty() ? "" : all.left_out.front()) + ")");
+  const Prediction& best = all.best_first.front();
+  Predictor predictor = predictor_of(request, best.partition);
+  const DrawnProgram drawn = drawn_program(predictor.job(best.strategy));
+  PictureText text{
+      .title = to_string(best.strategy) + ", " + best.partition.text() + ": " + seconds_text(best.seconds) + " predicted",
+      .lines = {machine_text(request), problem_text(request.problem) + ", mask " + mask_text(request.problem)}};
+  if (std::ssize(drawn.nodes) < request.ranks)
+    text.lines.push_back(format("Drawn is a job of %s like it, with as many tokens a rank, which takes ",
+                                plural(std::ssize(drawn.nodes), "rank").c_str()) +
+                         seconds_text(drawn.seconds));
+  return draw_program(drawn, text);
+}
+
+}  // namespace
 
 std::string plan_help() {
   std::ostringstream text;
@@ -163,16 +228,17 @@ std::string plan_help() {
 }
 
 int plan_command(const PlanRequest& request) {
-  std::optional<WholeFile> file;
+  std::optional<WholeFile> file, drawing;
   if (!request.json_file.empty()) file.emplace(request.json_file, 0, true);
+  if (!request.draw_file.empty()) drawing.emplace(request.draw_file, 0, true);
   const auto start = std::chrono::steady_clock::now();
   const Considered all = consider_all(request);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const std::string json = to_json(all.best_first);
-  if (file) {
-    file->write(0, json);
-    file->publish();
-  }
+  const std::string json = to_json(request, all.best_first);
+  if (drawing) drawing->write(0, picture(request, all));
+  if (file) file->write(0, json);
+  for (auto* whole : {&file, &drawing})
+    if (*whole) (*whole)->publish();
   print(request.printed == Printed::json ? json : to_text(request, all, seconds));
   return kSuccess;
 }

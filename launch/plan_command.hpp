@@ -15,9 +15,9 @@ struct PlanRequest {
   int ranks = 1;
   int ranks_per_node = 1;
   Problem problem;
-  Options options;  // of which partition and strategy are what is asked
+  Options options;  // automatic partition and strategy: every one
   Machine machine;
-  std::string json_file;  // empty: not wanted
+  std::string json_file, draw_file;  // empty: not wanted
   Printed printed = Printed::page;
 };
 

@@ -27,6 +27,13 @@ std::string duration_text(double seconds) {
   return format("%lld h %lld min", whole / 3600, whole / 60 % 60);
 }
 
+std::string grouped_text(std::int64_t count) {
+  std::string digits = std::to_string(count);
+  for (std::ptrdiff_t place = std::ssize(digits) - 3; place > (count < 0 ? 1 : 0); place -= 3)
+    digits.insert(static_cast<std::size_t>(place), ",");
+  return digits;
+}
+
 std::string plural(std::int64_t count, const std::string& word) {
   return std::to_string(count) + " " + word + (count == 1 ? "" : "s");
 }

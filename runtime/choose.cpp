@@ -69,8 +69,12 @@ bool wide(std::span<const int> nodes, int most) {
 }  // namespace
 
 Considered consider(Predictor& predictor, const Machine& machine) {
+  return consider(predictor, machine, predictor.candidates());
+}
+
+Considered consider(Predictor& predictor, const Machine& machine, std::span<const StrategyChoice> strategies) {
   Considered considered;
-  for (const StrategyChoice strategy : predictor.candidates()) {
+  for (const StrategyChoice strategy : strategies) {
     Prediction prediction;
     try {
       prediction = predictor.predict(strategy);

@@ -19,6 +19,8 @@ struct Considered {
 
 /// Every strategy of the predictor. Those that do not fit in machine.memory_bytes_per_rank are left out.
 Considered consider(Predictor& predictor, const Machine& machine);
+/// These alone, resolved.
+Considered consider(Predictor& predictor, const Machine& machine, std::span<const StrategyChoice> strategies);
 void sort_best_first(std::vector<Prediction>& predictions);
 
 /// One sentence: what the first has that the best of another strategy has not. Empty without predictions.
