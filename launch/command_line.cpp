@@ -19,6 +19,7 @@ constexpr const char* kIntroduction =
     "  mpirun -n 4 gyre run --synthetic 65536 --mask 'window(4096) | sinks(4)' --repeat 5\n"
     "  gyre plan --ranks 64 --ranks-per-node 8 --tokens 1000000 --mask causal       which strategy, and why\n"
     "  mpirun -n 4 gyre topo       where ranks run, and how to start them well\n"
+    "  mpirun -n 4 gyre calibrate --out here.json       what they compute and exchange, for --machine\n"
     "\n";
 
 bool is_safetensors(const std::string& path) {
@@ -193,7 +194,7 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
 
 Command help() {
   std::ostringstream text;
-  text << kIntroduction << describe_run_options() << "\n" << plan_help() << "\n" << topo_help();
+  text << kIntroduction << describe_run_options() << "\n" << plan_help() << "\n" << topo_help() << "\n" << calibrate_help();
   return {.name = "--help", .text = text.str()};
 }
 
@@ -209,8 +210,8 @@ Command parse_command_line(const std::vector<std::string>& arguments, bool launc
   if (first == "--help" || first == "-h" || first == "help") return help();
   if (first == "--version" || first == "version") return tell_version();
   if (first.empty() || first.starts_with('-')) refuse("there is no subcommand; use gyre run, or gyre --help");
-  if (first != "run" && first != "topo" && first != "plan")
-    refuse("unknown subcommand '" + first + "'; use gyre run, gyre plan, gyre topo or gyre --help");
+  if (first != "run" && first != "topo" && first != "plan" && first != "calibrate")
+    refuse("unknown subcommand '" + first + "'; use gyre run, gyre plan, gyre topo, gyre calibrate or gyre --help");
 
   std::vector<std::string> options(arguments.begin() + 1, arguments.end());
   std::replace(options.begin(), options.end(), std::string("-h"), std::string("--help"));
@@ -221,6 +222,10 @@ Command parse_command_line(const std::vector<std::string>& arguments, bool launc
   if (first == "plan") {
     if (auto request = parse_plan(options, files)) return {.name = first, .plan = std::move(request)};
     return {.name = "plan --help", .text = plan_help()};
+  }
+  if (first == "calibrate") {
+    if (const auto request = parse_calibrate(options, launched)) return {.name = first, .calibrate = request};
+    return {.name = "calibrate --help", .text = calibrate_help()};
   }
   const Given given("run", describe_run_options(), options);
   if (given.has("help")) return help();

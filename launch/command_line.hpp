@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/calibrate_command.hpp"
 #include "launch/plan_command.hpp"
 #include "launch/run_request.hpp"
 #include "launch/topo_command.hpp"
@@ -17,6 +18,7 @@ struct Command {
   std::optional<RunRequest> run{};
   std::optional<TopoRequest> topo{};
   std::optional<PlanRequest> plan{};
+  std::optional<CalibrateRequest> calibrate{};
   std::string text{};
 };
 

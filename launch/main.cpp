@@ -37,6 +37,7 @@ void print_error(const std::exception& error) {
 int run(Transport& transport, const Command& command) {
   if (command.run) return run_command(transport, *command.run);
   if (command.topo) return topo_command(transport, *command.topo);
+  if (command.calibrate) return calibrate_command(transport, *command.calibrate);
   together(transport, [&] {
     if (transport.rank() != 0) return;
     if (command.plan)
@@ -47,11 +48,16 @@ int run(Transport& transport, const Command& command) {
   return kSuccess;
 }
 
+int ranks_here(const Command& command) {
+  if (command.calibrate) return ranks_of(*command.calibrate);
+  return command.run ? command.run->ranks : 1;
+}
+
 /// Ranks are threads of this process. MPI is not even initialised, so that a small run starts at once.
 int run_here(const std::vector<std::string>& arguments) try {
   const Command command = parse_command_line(arguments, false, mask_files(), read_chunks);
   int status = kSuccess;
-  run_loopback(command.run ? command.run->ranks : 1, [&](Transport& transport) {
+  run_loopback(ranks_here(command), [&](Transport& transport) {
     const int mine = run(transport, command);
     if (transport.rank() == 0) status = mine;
   });

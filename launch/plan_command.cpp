@@ -40,6 +40,7 @@ po::options_description describe_options() {
   option("strategy", "NAME", "this one alone, as of gyre run (auto: every one)");
   option("partition", "NAME", "this placement alone, as of gyre run, but for layouts of files (auto: every one)");
   option("threads", "N", "compute threads of a rank, where the machine's figures are of one (1)");
+  option("isa", "NAME", "instruction set, where the machine file has rates of several (the first)");
   option("prefetch", "N", "as of gyre run (1)");
   option("machine", "FILE", "JSON: kernels and links; launch/machines has some (the one there called zen4-vm)");
   option("json", "FILE", "all predictions, best first; -: on standard output, instead of the page");
@@ -58,6 +59,19 @@ template <class Integer>
 Integer required(const Given& given, const char* name, Integer least, Integer most) {
   if (!given.has(name)) refuse(std::string("--") + name + " is missing; gyre plan needs --ranks and --tokens");
   return *given.integer(name, least, most);
+}
+
+/// The machine as its file has it, or with the rates of one instruction set.
+Machine machine_of(const Given& given) {
+  const Machine machine = given.has("machine") ? read_machine(given.text("machine")) : default_machine();
+  if (!given.has("isa")) return machine;
+  std::string known, last;  // sets stand together, as gyre calibrate writes them
+  for (const KernelRate& rate : machine.kernels.rates) {
+    if (rate.isa == given.text("isa")) return machine.with_instruction_set(rate.isa);
+    if (rate.isa != last && known.size() < 60) known.append(known.empty() ? "" : ", ").append(rate.isa);
+    last = rate.isa;
+  }
+  refuse("--isa is '" + given.text("isa") + "'; the machine has rates of " + (known.empty() ? "none by name: remove it" : known));
 }
 
 std::vector<int> nodes_of(const PlanRequest& request) {
@@ -188,8 +202,7 @@ std::optional<PlanRequest> parse_plan(const std::vector<std::string>& arguments,
   problem.mask = Mask::parse(given.text("mask", "full"), files);
   problem.validate();
   request.options.prefetch = given.integer("prefetch", 1, kMostPrefetch).value_or(1);
-  request.machine = given.has("machine") ? read_machine(given.text("machine")) : default_machine();
-  request.machine = request.machine.with_threads(given.integer("threads", 1, kMostThreads).value_or(1));
+  request.machine = machine_of(given).with_threads(given.integer("threads", 1, kMostThreads).value_or(1));
   request.options.strategy = parse_strategy(given.text("strategy", "auto"));
   if (request.options.strategy.kind != Strategy::automatic)
     request.options.strategy = resolve(request.options.strategy, nodes_of(request));

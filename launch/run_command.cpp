@@ -184,7 +184,9 @@ int run_command(Transport& transport, const RunRequest& request) {
   together_alive(transport, "opening files", [&] {
     inputs.emplace(request);
     problem = inputs->problem(request);
-    if (!request.replay.empty()) machine = request.replay == "default" ? default_machine() : read_machine(request.replay);
+    if (request.replay.empty()) return;
+    machine = request.replay == "default" ? default_machine() : read_machine(request.replay);
+    machine = machine->with_instruction_set(request.options.isa);
   });
   const Topology topology = discover_topology(transport);
   Options options = request.options;

@@ -160,8 +160,9 @@ struct Attention::State {
         options(given),
         kernels(a_kernels),
         layout(problem, options, transport.ranks()),
-        choice(options.strategy.kind == Strategy::automatic ? choose_strategy(layout, options, transport.nodes(), options.machine)
-                                                            : Choice{resolve(options.strategy, transport.nodes()), ""}),
+        choice(options.strategy.kind == Strategy::automatic
+                   ? choose_strategy(layout, options, transport.nodes(), options.machine.with_instruction_set(kernels.name))
+                   : Choice{resolve(options.strategy, transport.nodes()), ""}),
         team(options.threads),
         query_rows(rows_of(layout.query_units, layout.queries, transport.rank())),
         key_rows(rows_of(layout.key_units, layout.keys, transport.rank())),

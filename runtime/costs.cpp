@@ -27,7 +27,10 @@ namespace {
 class Costing {
  public:
   Costing(const Program& program, const Machine& machine, PairCounts& counts)
-      : program_(program), machine_(machine), counts_(counts), layout_(counts.layout()), rows_(program.slots.size()) {}
+      : program_(program), machine_(machine), counts_(counts), layout_(counts.layout()), rows_(program.slots.size()) {
+    const Problem& problem = layout_.problem;
+    flops_per_second_ = machine.kernels.rate(problem.type, (problem.head_dim + problem.value_dim) / 2.0);
+  }
 
   /// In program order: what an attend computes follows from the partial that was cleared last.
   CostedInstruction cost(const Instruction& instruction) {
@@ -83,14 +86,14 @@ class Costing {
     const double flops = 2 * pairs * (problem.head_dim + problem.value_dim);
     const auto key_bytes = static_cast<double>(layout_.run_bytes(Role::key_value, program_.runs_of(instruction)));
     return kernels.attend_seconds + pairs / static_cast<double>(layout_.key_units.unit_tokens()) * kernels.row_unit_seconds +
-           std::max(flops / kernels.flops_per_second[static_cast<std::size_t>(problem.type)],
-                    key_bytes / kernels.memory_bytes_per_second);
+           std::max(flops / flops_per_second_, key_bytes / kernels.memory_bytes_per_second);
   }
 
   const Program& program_;
   const Machine& machine_;
   PairCounts& counts_;
   const Layout& layout_;
+  double flops_per_second_ = 0;
   std::vector<std::span<const CellRun>> rows_;  // [slot] query cells that a partial accumulates for
 };
 

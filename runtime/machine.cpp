@@ -53,6 +53,8 @@ constexpr Field kFields[] = {
         "memory", "bytes_per_rank", [](Machine& m) -> double& { return m.memory_bytes_per_rank; }, 0),
 };
 constexpr int kMostLinks = 1024;
+constexpr std::size_t kMostRates = 1024;
+constexpr int kLargestListedDim = 1 << 16;
 
 [[noreturn]] void refuse(const std::string& text) {
   throw std::invalid_argument("machine: " + text);
@@ -94,6 +96,55 @@ double number_of(const std::string& name, const Json& given, double least, doubl
   return number;
 }
 
+Type type_named(const std::string& name, const Json& given) {
+  for (const Type type : {Type::f32, Type::bf16, Type::f16})
+    if (given.is_string() && given.get<std::string>() == to_string(type)) return type;
+  refuse(name + " is " + shown(given) + "; use f32, bf16 or f16");
+}
+
+KernelRate read_rate(const std::string& entry, const Json& given) {
+  if (!given.is_object())
+    refuse(entry + " is " + shown(given) + "; make it an object of isa, dtype, head_dim and flops_per_second");
+  KernelRate rate;
+  for (const char* name : {"isa", "dtype", "head_dim", "flops_per_second"})
+    if (!given.contains(name)) refuse(entry + " has no " + name + "; give one");
+  for (const auto& [name, value] : given.items()) {
+    const std::string full = entry + "." + name;
+    if (name == "isa") {
+      if (!value.is_string() || value.get<std::string>().empty())
+        refuse(full + " is " + shown(value) + "; name an instruction set");
+      rate.isa = value.get<std::string>();
+    } else if (name == "dtype") {
+      rate.type = type_named(full, value);
+    } else if (name == "head_dim") {
+      const double dim = number_of(full, value, 1, kLargestListedDim);
+      if (dim != std::floor(dim)) refuse(full + " is " + shown(value) + "; give a whole number");
+      rate.head_dim = static_cast<int>(dim);
+    } else if (name == "flops_per_second") {
+      rate.flops_per_second = number_of(full, value, kLeastRate, kMostRate);
+    } else if (name != "source" || !value.is_string()) {
+      refuse(entry + " has " + shown(name) + " of " + shown(value) +
+             "; an entry has isa, dtype, head_dim, flops_per_second, and a text as source");
+    }
+  }
+  return rate;
+}
+
+std::vector<KernelRate> read_rates(const Json& given) {
+  if (!given.is_array() || given.size() > kMostRates)
+    refuse("kernels.rates is " + shown(given) + "; make it a list of at most " + std::to_string(kMostRates) + " objects");
+  std::vector<KernelRate> rates;
+  for (const Json& entry : given) {
+    const std::string name = "kernels.rates[" + std::to_string(rates.size()) + "]";
+    rates.push_back(read_rate(name, entry));
+    const KernelRate& last = rates.back();
+    for (std::size_t other = 0; other + 1 < rates.size(); ++other)
+      if (rates[other].isa == last.isa && rates[other].type == last.type && rates[other].head_dim == last.head_dim)
+        refuse(name + " is of the same isa, dtype and head_dim as entry " + std::to_string(other) + "; remove one");
+  }
+  return rates;
+}
+
 void read_field(const std::string& section, const std::string& name, const Json& given, Machine& machine) {
   const std::string full = section + "." + name;
   for (const Field& field : kFields) {
@@ -107,6 +158,10 @@ void read_field(const std::string& section, const std::string& name, const Json&
     machine.links_per_node = static_cast<int>(links);
     return;
   }
+  if (full == "kernels.rates") {
+    machine.kernels.rates = read_rates(given);
+    return;
+  }
   if (full == "shared_memory.is_shared") {
     const Json& value = value_of(full, given);
     if (!value.is_boolean()) refuse(full + " is " + shown(value) + "; give true or false");
@@ -118,9 +173,31 @@ void read_field(const std::string& section, const std::string& name, const Json&
 
 }  // namespace
 
+double KernelModel::rate(Type type, double head_dim) const {
+  const auto first = std::find_if(rates.begin(), rates.end(), [&](const KernelRate& rate) { return rate.type == type; });
+  if (first == rates.end()) return flops_per_second[static_cast<std::size_t>(type)];
+  const KernelRate *below = nullptr, *above = nullptr;  // the nearest on either side
+  for (const KernelRate& rate : rates) {
+    if (rate.type != type || rate.isa != first->isa) continue;
+    if (rate.head_dim <= head_dim && (below == nullptr || rate.head_dim > below->head_dim)) below = &rate;
+    if (rate.head_dim >= head_dim && (above == nullptr || rate.head_dim < above->head_dim)) above = &rate;
+  }
+  if (below == nullptr || above == nullptr) return (below == nullptr ? above : below)->flops_per_second;
+  if (below == above) return below->flops_per_second;
+  const double share = (1.0 / below->head_dim - 1 / head_dim) / (1.0 / below->head_dim - 1.0 / above->head_dim);
+  return 1 / ((1 - share) / below->flops_per_second + share / above->flops_per_second);
+}
+
+Machine Machine::with_instruction_set(std::string_view isa) const {
+  Machine chosen = *this;
+  std::erase_if(chosen.kernels.rates, [&](const KernelRate& rate) { return rate.isa != isa; });
+  return chosen.kernels.rates.empty() ? *this : chosen;
+}
+
 Machine Machine::with_threads(int threads) const {
   Machine faster = *this;
   for (double& rate : faster.kernels.flops_per_second) rate *= threads;
+  for (KernelRate& rate : faster.kernels.rates) rate.flops_per_second *= threads;
   faster.kernels.row_unit_seconds /= threads;
   faster.kernels.packing_bytes_per_second *= threads;
   return faster;
@@ -173,12 +250,28 @@ Machine read_machine(const std::string& path) {
   }
 }
 
-std::string to_json(const Machine& machine) {
+std::string to_json(const Machine& machine, const MachineSources& sources) {
+  const auto source_of = [&](const std::string& name) -> const std::string* {
+    const auto found = sources.find(name);
+    return found == sources.end() ? nullptr : &found->second;
+  };
+  const auto with_source = [&](const char* section, const char* name, Json value) -> Json {
+    const std::string* const source = source_of(std::string(section) + "." + name);
+    return source == nullptr ? value : Json{{"value", std::move(value)}, {"source", *source}};
+  };
   Json json = {{"name", machine.name}};
+  if (const std::string* const note = source_of("note")) json["note"] = *note;
   Machine copy = machine;
-  for (const Field& field : kFields) json[field.section][field.name] = field.of(copy);
-  json["network"]["links_per_node"] = machine.links_per_node;
-  json["shared_memory"]["is_shared"] = machine.shares_memory;
+  for (const Field& field : kFields) json[field.section][field.name] = with_source(field.section, field.name, field.of(copy));
+  for (const KernelRate& rate : machine.kernels.rates) {
+    Json& entry = json["kernels"]["rates"].emplace_back(Json{{"isa", rate.isa},
+                                                             {"dtype", to_string(rate.type)},
+                                                             {"head_dim", rate.head_dim},
+                                                             {"flops_per_second", rate.flops_per_second}});
+    if (const std::string* const source = source_of("kernels.rates")) entry["source"] = *source;
+  }
+  json["network"]["links_per_node"] = with_source("network", "links_per_node", machine.links_per_node);
+  json["shared_memory"]["is_shared"] = with_source("shared_memory", "is_shared", machine.shares_memory);
   return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 

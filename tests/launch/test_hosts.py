@@ -75,6 +75,18 @@ class TwoHosts(OnHosts):
                 self.assertGreaterEqual(of_a_call, cells[mine], (host, way))
                 self.assertLessEqual(of_a_call, 1.04 * cells[mine] + 0.04 * cells[1 - mine], (host, way))
 
+    def test_calibration_finds_no_more_on_a_cable_than_it_carries_and_more_within_a_host(self):
+        hosts = self.raise_hosts(2, gbit_per_second=1)
+        done = hosts.run([*hosts.mpirun(4), GYRE, "calibrate", "--repeat", "3", "--out", self.path("machine.json")])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(self.path("machine.json")) as file:
+            machine = json.load(file)
+        for field in ("bytes_per_second", "link_bytes_per_second"):
+            self.assertLess(machine["network"][field]["value"], 1.05 * 1e9 / 8)
+            self.assertLess(machine["network"][field]["value"], machine["node"]["bytes_per_second"]["value"])
+        self.assertIn("2 ranks of each node at once", machine["network"]["link_bytes_per_second"]["source"])
+        self.assertNotIn("assumed", json.dumps(machine))
+
 
 class Strategies(OnHosts):
     def test_double_ring_goes_round_inside_hosts(self):
