@@ -67,8 +67,15 @@ std::string bytes_line(const char* name, const Report& report, std::uint64_t Ran
 
 std::string replay_text(const Report& report) {
   if (!report.replay) return "";
-  return format("  replay     nothing was computed, only slept as on %s; predicted %s\n", report.replay->machine.c_str(),
-                seconds_text(report.replay->predicted_seconds).c_str());
+  return "  replay     nothing was computed, only slept as on " + *report.replay + "\n";
+}
+
+std::string predicted_text(const Report& report) {
+  if (!report.predicted) return "";
+  const Report::Predicted& predicted = *report.predicted;
+  if (!predicted.left_out.empty()) return "  predicted  nothing: " + predicted.left_out + "\n";
+  return "  predicted  " + seconds_text(predicted.seconds) + " on " + predicted.machine +
+         format(", %.3g of what it took\n", predicted.seconds / std::max(report.measured.seconds, 1e-12));
 }
 
 /// What the mask saves on the way.
@@ -136,7 +143,7 @@ std::string to_text(const Report& report) {
                             plural(report.threads, "thread").c_str(), report.isa.c_str());
   if (!report.why.empty()) text += "  strategy   " + report.why + "\n";
   text += problem_text(report.problem) + time_text(report);
-  text += replay_text(report);
+  text += replay_text(report) + predicted_text(report);
   text += part_text("computing", report, &CallTime::computing_seconds);
   text += part_text("packing", report, &CallTime::packing_seconds);
   text += part_text("waiting", report, &CallTime::waiting_seconds);
@@ -165,6 +172,7 @@ std::string to_text(const Report& report) {
 std::string to_json(const Report& report) {
   const Problem& problem = report.problem;
   const Measurement& measured = report.measured;
+  const bool predicted = report.predicted && report.predicted->left_out.empty();
   nlohmann::ordered_json json = {
       {"version", version()},
       {"strategy", report.strategy},
@@ -206,8 +214,9 @@ std::string to_json(const Report& report) {
       {"silent_cpu_seconds", number_or_null(measured.silent ? std::optional(measured.silent->cpu_seconds) : std::nullopt)},
       {"bytes_sent", measured.sum(&RankFigures::bytes_sent)},
       {"bytes_borrowed", measured.sum(&RankFigures::bytes_borrowed)},
-      {"replay", report.replay ? nlohmann::ordered_json(report.replay->machine) : nlohmann::ordered_json(nullptr)},
-      {"predicted_seconds", number_or_null(report.replay ? std::optional(report.replay->predicted_seconds) : std::nullopt)},
+      {"replay", report.replay ? nlohmann::ordered_json(*report.replay) : nlohmann::ordered_json(nullptr)},
+      {"predicted_seconds", number_or_null(predicted ? std::optional(report.predicted->seconds) : std::nullopt)},
+      {"predicted_machine", predicted ? nlohmann::ordered_json(report.predicted->machine) : nlohmann::ordered_json(nullptr)},
       {"bytes_arriving", report.arriving_bytes},
       {"bytes_dense", report.dense_bytes},
       {"unshared", report.unshared.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(report.unshared)},

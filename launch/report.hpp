@@ -19,11 +19,13 @@ struct Report {
   int ranks = 1, nodes = 1;
   int threads = 1;  // of all ranks together
   Measurement measured;
-  struct Replay {
+  std::optional<std::string> replay;  // nothing was computed: the machine as on which ranks slept
+  struct Predicted {
     std::string machine;
-    double predicted_seconds = 0;  // by simulation of the same programs
+    double seconds = 0;    // by simulation of the same programs
+    std::string left_out;  // why there is no prediction; empty if there is one
   };
-  std::optional<Replay> replay;        // nothing was computed
+  std::optional<Predicted> predicted;  // of runs that are traced or replayed
   double peak_flops = 0;               // FLOP/s of all ranks together
   double visible_pairs = 0;            // summed over query heads
   std::uint64_t arriving_bytes = 0;    // that come to all ranks in a call, sent or borrowed

@@ -119,7 +119,9 @@ void measure(Transport& transport, Attention& attention, const Operands& operand
   std::vector<double> replay;
   if (machine) {
     replay = attention.replay_of(*machine);
-    if (transport.rank() == 0) report.replay = {machine->name, attention.simulate(*machine).seconds()};
+    report.replay = machine->name;
+    if (transport.rank() == 0 && request.trace_file.empty())
+      report.predicted = {machine->name, attention.simulate(*machine).seconds(), ""};
   }
   const CallPlan plan{.repetitions = request.repetitions.value_or(1),
                       .warm_up = request.repetitions.has_value(),
@@ -153,15 +155,25 @@ bool sound(Transport& transport, const Problem& problem, const Attention& attent
   return false;
 }
 
+/// Of all ranks, on rank 0, now that nothing is measured any more. machine: of a replay.
+PredictedCall predict(Transport& transport, const Attention& attention, const Machine& machine) {
+  PredictedCall predicted;
+  together_alive(transport, "predicting", [&] {
+    if (transport.rank() == 0) predicted = predict_call(attention.schedule(), attention.layout(), transport.nodes(), machine);
+  });
+  return predicted;
+}
+
 void trace(Transport& transport, const Attention& attention, const Topology& topology, int threads, const RecordedCall& record,
-           Outputs& outputs) {
+           const PredictedCall& predicted, Outputs& outputs) {
   write_trace(transport, outputs.trace(),
               {.program = attention.program(),
                .layout = attention.layout(),
                .events = record.timeline.events(),
                .call_began_seconds = record.began_seconds,
                .label = format("node %d, %s", topology.node_of_rank[static_cast<std::size_t>(transport.rank())],
-                               plural(threads, "thread").c_str())});
+                               plural(threads, "thread").c_str()),
+               .predicted = transport.rank() == 0 ? &predicted : nullptr});
 }
 
 /// On rank 0. Returns the exit status.
@@ -224,7 +236,12 @@ int run_command(Transport& transport, const RunRequest& request) {
   together_alive(transport, "publishing", [&] {
     if (transport.rank() == 0) outputs.publish();
   });
-  if (!request.trace_file.empty()) trace(transport, attention, topology, options.threads, record, outputs);
+  if (!request.trace_file.empty()) {
+    const PredictedCall predicted =
+        predict(transport, attention, machine ? *machine : options.machine.with_threads(options.threads));
+    trace(transport, attention, topology, options.threads, record, predicted, outputs);
+    report.predicted = {predicted.machine, predicted.seconds, predicted.left_out};
+  }
   together_alive(transport, "reporting", [&] {
     if (transport.rank() == 0) status = tell(report, request.printed, outputs);
   });

@@ -59,7 +59,8 @@ Group output() {
       .option("lse", "FILE", "natural log-sum-exp, float32, [query tokens, heads]: .npy, or .safetensors with one tensor, lse")
       .option("out-dtype", "TYPE", "of --out: f32 (default), f16, f64, and in .safetensors also bf16")
       .option("report", "FILE", "what is printed at the end, as JSON; -: on standard output, instead of the page")
-      .option("trace", "FILE", "timeline of the last repetition, for Perfetto: compute, wait, send, receive of every rank")
+      .option("trace", "FILE",
+              "timeline of the last repetition, for Perfetto: compute, wait, send, receive of every rank, and as predicted")
       .option("live", "WHEN", "a line on standard error that says where the run stands: auto (on a terminal), always, never")
       .option("check", "ROWS", "recompute that many rows in float64; exit status 1 if the error is over its bound");
 }
@@ -88,7 +89,7 @@ Group work() {
       .option("strategy", "NAME",
               "ring, bidirectional_ring, double_ring, double_ring(INNER), all_gather, ulysses, hybrid(U), pass_query, tree or auto "
               "(default)")
-      .option("machine", "FILE", "JSON, as of gyre plan: by which auto chooses (launch/machines/zen4-vm)")
+      .option("machine", "FILE", "JSON, as of gyre plan: by which auto chooses and --trace predicts (launch/machines/zen4-vm)")
       .option("prefetch", "N",
               "stages whose cells may be arriving while one is attended, " + limits_text(1, kMostPrefetch) + " (1)")
       .option("shared-memory", "auto|off", "ranks of a node read each other's cells where they lie (auto)")

@@ -1,8 +1,10 @@
 #include "launch/trace.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "comm/agreement.hpp"
@@ -53,6 +55,22 @@ void answer_pings(Transport& transport, const std::function<double()>& clock) {
     receive_value<double>(transport, 0);
     send_value(transport, 0, clock());
   }
+}
+
+std::string other_data(double residual_seconds, const PredictedCall* predicted) {
+  nlohmann::ordered_json data = {{"clock_residual_seconds", residual_seconds}};
+  if (predicted != nullptr) {
+    data["predicted_machine"] = predicted->machine;
+    if (predicted->left_out.empty()) data["predicted_seconds"] = predicted->seconds;
+    if (!predicted->left_out.empty()) data["predicted_left_out"] = predicted->left_out;
+  }
+  return data.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+double first_event_seconds(const TraceOfRank& trace) {
+  double first = std::numeric_limits<double>::infinity();
+  for (const TimelineEvent& event : trace.events) first = std::min(first, event.begin_seconds);
+  return trace.events.empty() ? trace.call_began_seconds : first;
 }
 
 }  // namespace
@@ -117,7 +135,7 @@ void write_trace(Transport& transport, WholeFile* file, const TraceOfRank& trace
     }
   };
   if (file != nullptr)
-    take(format("{\"displayTimeUnit\":\"ms\",\n\"otherData\":{\"clock_residual_seconds\":%.9f},\n\"traceEvents\":[\n", residual));
+    take("{\"displayTimeUnit\":\"ms\",\n\"otherData\":" + other_data(residual, trace.predicted) + ",\n\"traceEvents\":[\n");
   gather_text(
       transport,
       [&](const TextSink& sink) {
@@ -125,6 +143,8 @@ void write_trace(Transport& transport, WholeFile* file, const TraceOfRank& trace
         write_trace_events(trace.program, trace.layout, trace.events, frame, sink);
       },
       take);
+  if (file != nullptr && trace.predicted != nullptr)
+    write_predicted_events(*trace.predicted, trace.layout, first_event_seconds(trace) + frame.to_trace_seconds, take);
   if (file != nullptr) take("\n]}\n");
   together(transport, [&] {
     if (failure) std::rethrow_exception(failure);

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "comm/transport.hpp"
+#include "launch/predicted_call.hpp"
 #include "launch/trace_events.hpp"
 #include "runtime/io/whole_file.hpp"
 
@@ -37,9 +38,11 @@ struct TraceOfRank {
   std::span<const TimelineEvent> events;
   double call_began_seconds = 0;  // on its own clock
   std::string label;
+  const PredictedCall* predicted = nullptr;  // on rank 0
 };
 
-/// Writes the file (on rank 0; null on the others) and gives it its name. Time 0 is when the first rank began. Collective; throws
+/// Writes the file (on rank 0; null on the others) and gives it its name. Time 0 is when the first rank began; what was predicted
+/// begins with rank 0's first event. Collective; throws
 /// std::invalid_argument on every rank if the file cannot be written.
 void write_trace(Transport& transport, WholeFile* file, const TraceOfRank& trace);
 

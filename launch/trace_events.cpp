@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 constexpr int kMostRunsNamed = 4;
 
 // Rows by number, which is also their order. Perfetto wants thread numbers that no other process has.
-constexpr int kComputeRow = 0, kWaitRow = 1, kFirstReceiveRow = 2, kFirstSendRow = 5000, kRowsOfRank = 10000;
+constexpr int kComputeRow = 0, kWaitRow = 1, kFirstReceiveRow = 2, kFirstSendRow = 4000, kFirstFlowRow = 8000, kRowsOfRank = 10000;
 
 /// Between this rank and another, whichever way the transport does it.
 bool travels(const Instruction& instruction) {
@@ -97,19 +97,22 @@ class EventWriter {
   void write(std::vector<TimelineEvent> events) {
     std::stable_sort(events.begin(), events.end(),
                      [](const TimelineEvent& a, const TimelineEvent& b) { return a.begin_seconds < b.begin_seconds; });
-    metadata("process_name", kComputeRow, {{"name", "rank " + std::to_string(program_.rank)}});
+    metadata("process_name", kComputeRow, {{"name", "rank " + std::to_string(program_.rank) + (predicted() ? ", predicted" : "")}});
     metadata("process_labels", kComputeRow, {{"labels", frame_.label}});
-    metadata("process_sort_index", kComputeRow, {{"sort_index", program_.rank}});
-    if (!events.empty() && events.front().begin_seconds > frame_.call_began_seconds)
+    metadata("process_sort_index", kComputeRow, {{"sort_index", 2 * program_.rank + (predicted() ? 1 : 0)}});
+    if (!predicted() && !events.empty() && events.front().begin_seconds > frame_.call_began_seconds)
       stretch("wait for the last rank to begin", kWaitRow, frame_.call_began_seconds, events.front().begin_seconds, Json::object());
     for (const TimelineEvent& event : events) write(event);
     name_row(kComputeRow, "compute");
     name_row(kWaitRow, "wait");
     name_rows(receives_, "receive");
     name_rows(sends_, "send");
+    name_rows(flows_, "wire");
   }
 
  private:
+  bool predicted() const { return frame_.told == Told::predicted; }
+
   void write(const TimelineEvent& event) {
     const Instruction& instruction = program_.instructions[event.instruction];
     std::string name = describe_for_reader(program_, layout_, event.instruction);
@@ -119,6 +122,8 @@ class EventWriter {
       name = "wait for " + name;
     } else if (event.kind == TimelineEvent::Kind::transfer) {
       row = (leaves(instruction) ? sends_ : receives_).take(event.begin_seconds, event.end_seconds);
+    } else if (event.kind == TimelineEvent::Kind::flow) {
+      row = flows_.take(event.begin_seconds, event.end_seconds);
     }
     stretch(name, row, event.begin_seconds, event.end_seconds, arguments(event.instruction));
     if (event.kind == TimelineEvent::Kind::transfer) arrow_end(event, row);
@@ -154,7 +159,7 @@ class EventWriter {
     const bool start = leaves(instruction);
     const auto ranks = static_cast<std::uint64_t>(layout_.ranks), mine = static_cast<std::uint64_t>(program_.rank),
                peer = static_cast<std::uint64_t>(instruction.peer);
-    const std::uint64_t pair = start ? mine * ranks + peer : peer * ranks + mine;
+    const std::uint64_t pair = (start ? mine * ranks + peer : peer * ranks + mine) + (predicted() ? ranks * ranks : 0);
     const std::uint64_t id = (pair * 256 + instruction.lane) << 20 | (first_message_[event.instruction] & 0xfffff);
     Json json = {{"name", "message"}, {"cat", "message"}, {"ph", start ? "s" : "f"}, {"id", id}};
     if (!start) json["bp"] = "e";  // it ends in the stretch that is open then, not in the next one
@@ -192,8 +197,9 @@ class EventWriter {
 
   // Numbers begin at 1: process 0 and thread 0 are the idle ones of the kernel's own traces.
   void place(Json& json, int row) const {
-    json["pid"] = program_.rank + 1;
-    json["tid"] = std::int64_t{program_.rank + 1} * kRowsOfRank + row;
+    const std::int64_t process = std::int64_t{program_.rank} + (predicted() ? layout_.ranks : 0) + 1;
+    json["pid"] = process;
+    json["tid"] = process * kRowsOfRank + row;
   }
 
   // Whole nanoseconds, so that stretches that follow on each other do not overlap by a rounding.
@@ -211,7 +217,7 @@ class EventWriter {
   const TraceFrame& frame_;
   const std::function<void(std::string_view)>& sink_;
   std::map<std::size_t, std::uint64_t> first_message_;
-  Rows receives_{kFirstReceiveRow}, sends_{kFirstSendRow};
+  Rows receives_{kFirstReceiveRow}, sends_{kFirstSendRow}, flows_{kFirstFlowRow};
   bool first_ = true;
 };
 

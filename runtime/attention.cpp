@@ -282,12 +282,14 @@ const char* Attention::isa() const {
 const Program& Attention::program() const {
   return state_->executor->program();
 }
-Simulation Attention::simulate(const Machine& machine) const {
+Schedule Attention::schedule() const {
   const std::span<const int> nodes = state_->transport.nodes();
+  if (!state_->unshared.empty()) return state_->schedule;
+  return borrow_inside_nodes(state_->schedule, state_->layout, {nodes.begin(), nodes.end()});
+}
+Simulation Attention::simulate(const Machine& machine) const {
   PairCounts counts(state_->layout);
-  if (!state_->unshared.empty()) return gyre::simulate(state_->schedule, nodes, machine, counts);
-  const Schedule shared = borrow_inside_nodes(state_->schedule, state_->layout, {nodes.begin(), nodes.end()});
-  return gyre::simulate(shared, nodes, machine, counts);
+  return gyre::simulate(schedule(), state_->transport.nodes(), machine, counts);
 }
 std::vector<double> Attention::replay_of(const Machine& machine) const {
   PairCounts counts(state_->layout);

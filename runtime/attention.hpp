@@ -45,6 +45,8 @@ class Attention {
   const char* isa() const;
   const Program& program() const;    // of this rank: what the instructions of a timeline are
   std::int64_t arena_bytes() const;  // of slots: packed queries, own cells, cells in flight, one partial; the shared ones included
+  /// The programs of all ranks, as they run: cells of a node are borrowed where it shares memory. It must not outlive this.
+  Schedule schedule() const;
   /// What the programs of all ranks would take on a machine. Local; builds them all.
   Simulation simulate(const Machine& machine) const;
   /// What the machine would take for each instruction of program(): a replay's seconds. Local.

@@ -148,6 +148,30 @@ TEST_CASE("an arrow leads from every send to the receive that it meets") {
   }
 }
 
+TEST_CASE("what was predicted of a rank is a process of its own, with arrows of its own and rows for the wire") {
+  const Layout layout = ring_of_three();
+  const Program program = make_schedule(Strategy::ring, layout, Options())(1);
+  std::vector<TimelineEvent> events = busy(program);
+  for (std::uint32_t index = 0; index < program.instructions.size(); ++index)
+    if (program.instructions[index].op == Op::receive) events.push_back({index, Kind::flow, 101.0 + index, 102.0 + index});
+  std::string text = "[";
+  write_trace_events(program, layout, events, {.label = "", .to_trace_seconds = -99, .told = Told::predicted},
+                     [&](std::string_view piece) { text += piece; });
+  const Json predicted = Json::parse(text + "]"), measured = trace_of(program, layout, busy(program));
+  std::set<Json> ids, rows;
+  for (const Json& event : measured) ids.insert(event.value("id", Json())), rows.insert(event["tid"]);
+  ids.erase(Json());
+  for (const Json& event : predicted) {
+    CHECK(event["pid"] == 5);  // behind those of three ranks
+    CHECK(!rows.contains(event["tid"]));
+    if (event.contains("id")) CHECK(!ids.contains(event["id"]));
+  }
+  CHECK(predicted[0]["args"]["name"] == "rank 1, predicted");
+  CHECK(!has(predicted, "wait for the last rank to begin"));
+  CHECK(std::any_of(predicted.begin(), predicted.end(),
+                    [](const Json& event) { return event["name"] == "thread_name" && event["args"]["name"] == "wire"; }));
+}
+
 TEST_CASE("a rank that recorded nothing still has its name") {
   const Layout layout = ring_of_three();
   const Json trace = trace_of(make_schedule(Strategy::ring, layout, Options())(2), layout, {});

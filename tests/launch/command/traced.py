@@ -1,26 +1,34 @@
 """Runs the command with --trace and reads what it wrote."""
 
 import json
+import re
 
 from command import CommandTest
 
 
 class TraceTest(CommandTest):
     def trace(self, *arguments, **options):
-        """Runs with --trace, checks the file by the rules of the format, and returns the stretches by rank and row."""
+        """Runs with --trace, checks the file by the rules of the format, and returns the stretches by rank and row: measured ones.
+
+        Predicted ones are in self.predicted, and what the file says of itself in self.other.
+        """
         path, report = self.path("trace.json"), self.path("report.json")
         self.succeed("run", *arguments, "--trace", path, "--report", report, **options)
         with open(path, encoding="utf-8") as file:
             trace = json.load(file)
         with open(report, encoding="utf-8") as file:
             self.report = json.load(file)
-        self.assertGreaterEqual(trace["otherData"]["clock_residual_seconds"], 0)
-        names, arrows, rows = {}, {}, {}
+        self.other = trace["otherData"]
+        self.assertGreaterEqual(self.other["clock_residual_seconds"], 0)
+        names, processes, arrows, rows = {}, {}, {}, {}
         for event in trace["traceEvents"]:
             self.assertIsInstance(event["pid"], int)
             self.assertIsInstance(event["tid"], int)
             if event["ph"] == "M":
                 names[event["tid"], event["name"]] = event["args"]
+                if event["name"] == "process_name":
+                    self.assertNotIn(event["pid"], processes)
+                    processes[event["pid"]] = event["args"]["name"]
             elif event["ph"] == "X":
                 self.assertGreaterEqual(event["ts"], 0)
                 self.assertGreaterEqual(event["dur"], 0)
@@ -34,9 +42,11 @@ class TraceTest(CommandTest):
         for events in rows.values():
             for one, next_one in zip(events, events[1:]):
                 self.assertLessEqual(one["ts"] + one["dur"], next_one["ts"] + 0.0005, "stretches of a row overlap")
-        named = {}
-        for (rank, tid), events in rows.items():
-            named[rank, names[tid, "thread_name"]["name"]] = events
+        named, self.predicted = {}, {}
+        for (_, tid), events in rows.items():
+            process = processes[events[0]["pid"]]
+            rank, told = int(re.match(r"rank (\d+)", process)[1]), self.predicted if process.endswith(", predicted") else named
+            told[rank, names[tid, "thread_name"]["name"]] = events
         return named
 
     def check_ring(self, ranks, rows):
