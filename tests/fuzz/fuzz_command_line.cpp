@@ -32,6 +32,12 @@ std::optional<PlanRequest> parse_plan(const std::vector<std::string>&, const Mas
 std::string plan_help() {
   return "help";
 }
+std::optional<CalibrateRequest> parse_calibrate(const std::vector<std::string>&, bool) {
+  return std::nullopt;
+}
+std::string calibrate_help() {
+  return "help";
+}
 
 namespace {
 
