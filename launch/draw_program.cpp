@@ -103,7 +103,7 @@ class Picture {
   }
 
  private:
-  bool visits(const DrawnRank& rank, const DrawnStretch& stretch) const {
+  static bool visits(const DrawnRank& rank, const DrawnStretch& stretch) {
     return stretch.kind == Kind::attend && (stretch.query_owners.size() != 1 || stretch.query_owners[0].owner != rank.rank);
   }
   double row_height() const { return bar_height_ + (lanes_ > 0 ? 1 + lanes_ * lane_height_ : 0); }
@@ -260,7 +260,7 @@ class Picture {
 
   /// Starts a new line where the next entry would not fit.
   void entry(double& x, const std::string& text, double swatch, const std::function<void(double x, double y)>& paint) {
-    const double before = swatch > 0 ? swatch + 6 : 0, width = before + 5.6 * static_cast<double>(text.size()) + 18;
+    const double before = swatch > 0 ? swatch + 6 : 0, width = before + 5.8 * static_cast<double>(text.size()) + 18;
     if (x > kMargin && x + width > kLeft + kPlot + kRight - kMargin) x = kMargin, y_ += 20;
     paint(x, y_ - 10);
     svg_.text({.x = x + before, .y = y_, .text = text, .colour = "#444"});
