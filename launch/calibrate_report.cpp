@@ -5,7 +5,7 @@
 #include <set>
 #include <vector>
 
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

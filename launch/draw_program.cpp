@@ -8,7 +8,7 @@
 #include "launch/legible.hpp"
 #include "launch/owner_colours.hpp"
 #include "launch/svg.hpp"
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

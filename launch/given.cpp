@@ -4,7 +4,7 @@
 #include <stdexcept>
 
 #include "launch/option_names.hpp"
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 

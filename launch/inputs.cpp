@@ -5,7 +5,7 @@
 #include <stdexcept>
 
 #include "kernels/convert.hpp"
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

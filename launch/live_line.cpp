@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

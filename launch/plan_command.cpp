@@ -10,9 +10,9 @@
 #include "launch/given.hpp"
 #include "launch/run_command.hpp"
 #include "launch/run_options.hpp"
-#include "launch/text.hpp"
 #include "runtime/choose.hpp"
 #include "runtime/io/whole_file.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

@@ -1,7 +1,7 @@
 #include "launch/predicted_call.hpp"
 
-#include "launch/text.hpp"
 #include "launch/trace_events.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

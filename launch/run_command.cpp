@@ -21,11 +21,11 @@
 #include "launch/placement_warnings.hpp"
 #include "launch/print.hpp"
 #include "launch/report.hpp"
-#include "launch/text.hpp"
 #include "launch/topo_command.hpp"
 #include "launch/trace.hpp"
 #include "launch/unsound.hpp"
 #include "runtime/attention.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "kernels/dispatch.hpp"
 #include "launch/run_request.hpp"
-#include "launch/text.hpp"
 #include "runtime/problem.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

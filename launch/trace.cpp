@@ -9,7 +9,7 @@
 
 #include "comm/agreement.hpp"
 #include "comm/heartbeat.hpp"
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

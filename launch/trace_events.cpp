@@ -7,7 +7,7 @@
 #include <tuple>
 #include <vector>
 
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

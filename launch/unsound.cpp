@@ -6,7 +6,7 @@
 #include <cmath>
 #include <vector>
 
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {

@@ -1,35 +1,18 @@
 #include "runtime/choose.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <stdexcept>
+
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {
 
-struct Scale {
-  double least;
-  const char* unit;
-};
-
-/// "12.3 ms", "4.5 GB". The last scale takes what is smaller than all.
-std::string scaled(double value, std::span<const Scale> scales) {
-  while (scales.size() > 1 && value < scales.front().least) scales = scales.subspan(1);
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.3g %s", value / scales.front().least, scales.front().unit);
-  return text.data();
-}
-
-std::string seconds(double value) {
-  static constexpr Scale kUnits[] = {{1, "s"}, {1e-3, "ms"}, {1e-6, "us"}};
-  return scaled(value, kUnits);
-}
-
-std::string bytes(double value) {
-  static constexpr Scale kUnits[] = {{1e15, "PB"}, {1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "KB"}, {1, "bytes"}};
-  return scaled(value, kUnits);
-}
+constexpr double kWorthIt = 0.95;  // of the ring's time: less than that has to be promised to leave it
+constexpr double kAsLong = 1.01;   // closer predictions tell nothing apart
+// What a choice may take: jobs that are simulated in less than a second.
+constexpr Effort kEffort{.most_whole = 16, .least_projected = 4, .most_projected = 32};
+constexpr Effort kEffortOnWideNodes{.most_whole = 64};
 
 std::string name(const Prediction& prediction) {
   return to_string(prediction.strategy) + ", " + prediction.partition.text();
@@ -37,23 +20,25 @@ std::string name(const Prediction& prediction) {
 
 /// What of the difference is the largest part.
 std::string difference(const Prediction& best, const Prediction& next) {
+  const auto instead = [](const std::string& mine, const std::string& others) { return mine + " instead of " + others; };
   const double exposed = next.exposed_communication_seconds - best.exposed_communication_seconds;
   const double computing = next.computing_seconds - best.computing_seconds;
   const double packing = next.packing_seconds - best.packing_seconds;
-  if (exposed >= computing && exposed >= packing) {
-    std::string text = seconds(best.exposed_communication_seconds) + " of its communication is exposed and " +
-                       seconds(next.exposed_communication_seconds) + " there";
-    if (best.bytes_between_nodes < 0.95 * next.bytes_between_nodes)
-      text += ", since " + bytes(best.bytes_between_nodes) + " cross between nodes instead of " + bytes(next.bytes_between_nodes);
-    else if (best.bytes_sent_per_rank < 0.95 * next.bytes_sent_per_rank)
-      text += ", since a rank sends " + bytes(best.bytes_sent_per_rank) + " instead of " + bytes(next.bytes_sent_per_rank);
-    else
-      text += ", with as many bytes";
-    return text;
+  if (exposed < computing || exposed < packing) {
+    return computing >= packing
+               ? "its busiest rank attends for " +
+                     instead(seconds_text(best.computing_seconds), seconds_text(next.computing_seconds))
+               : "it packs and joins cells for " + instead(seconds_text(best.packing_seconds), seconds_text(next.packing_seconds));
   }
-  if (computing >= packing)
-    return "its busiest rank attends for " + seconds(best.computing_seconds) + " instead of " + seconds(next.computing_seconds);
-  return "packing and joining take " + seconds(best.packing_seconds) + " instead of " + seconds(next.packing_seconds);
+  const std::string text = "it waits for communication for " + instead(seconds_text(best.exposed_communication_seconds),
+                                                                       seconds_text(next.exposed_communication_seconds));
+  if (best.bytes_between_nodes < 0.95 * next.bytes_between_nodes)
+    return text + ", with " + instead(bytes_text(best.bytes_between_nodes), bytes_text(next.bytes_between_nodes)) +
+           " between nodes";
+  if (best.bytes_sent_per_rank < 0.95 * next.bytes_sent_per_rank)
+    return text + ", with " + instead(bytes_text(best.bytes_sent_per_rank), bytes_text(next.bytes_sent_per_rank)) +
+           " sent by a rank";
+  return text;
 }
 
 bool fits(const Prediction& prediction, const Machine& machine) {
@@ -85,8 +70,8 @@ Considered consider(Predictor& predictor, const Machine& machine, std::span<cons
     if (fits(prediction, machine)) {
       considered.best_first.push_back(std::move(prediction));
     } else {
-      considered.left_out.push_back(name(prediction) + ": a rank would need " + bytes(prediction.memory_bytes_per_rank) +
-                                    " and has " + bytes(machine.memory_bytes_per_rank));
+      considered.left_out.push_back(name(prediction) + ": a rank would need " + bytes_text(prediction.memory_bytes_per_rank) +
+                                    " and has " + bytes_text(machine.memory_bytes_per_rank));
     }
   }
   sort_best_first(considered.best_first);
@@ -103,24 +88,26 @@ std::string reason(std::span<const Prediction> best_first) {
   const Prediction& best = best_first.front();
   const auto next =
       std::find_if(best_first.begin(), best_first.end(), [&](const Prediction& other) { return other.strategy != best.strategy; });
-  std::string text = name(best) + ": " + seconds(best.seconds);
-  if (next == best_first.end()) return text + ", and nothing else can be done";
-  const std::string other = seconds(next->seconds) + " by " + name(*next);
-  if (next->seconds < best.seconds) return text + ", and not left for " + other;
-  return text + " against " + other + ": " + difference(best, *next);
+  const std::string text = name(best) + ": " + seconds_text(best.seconds);
+  if (next == best_first.end()) return text + "; no other strategy can do this";
+  const std::string other = name(*next) + " takes " + seconds_text(next->seconds);
+  if (next->seconds < best.seconds) return text + "; " + other + ", which is too little less to leave the ring for";
+  if (next->seconds < kAsLong * best.seconds) return text + "; " + other + ", which is no real difference";
+  return text + "; " + other + ": the first is faster because " + difference(best, *next);
 }
 
 Choice choose_strategy(const Layout& layout, const Options& options, std::span<const int> nodes, const Machine& machine) {
-  constexpr double kWorthIt = 0.95;
   if (layout.ranks == 1) return {Strategy::ring, "a single rank has nobody to exchange with"};
-  constexpr Effort kEffort{.most_whole = 16, .least_projected = 4, .most_projected = 32};
-  if (layout.ranks > kEffort.most_whole && wide(nodes, kEffort.most_on_a_node))
-    return {Strategy::ring, "ring: many ranks on nodes of more than " + std::to_string(kEffort.most_on_a_node) +
-                                " are not modelled for a choice; gyre plan does, or give a strategy"};
+  const Effort effort = wide(nodes, kEffort.most_on_a_node) ? kEffortOnWideNodes : kEffort;
+  if (layout.ranks > kEffortOnWideNodes.most_whole && wide(nodes, kEffort.most_on_a_node))
+    return {Strategy::ring,
+            format("ring: more than %d ranks on nodes of more than %d are not modelled for a choice; gyre plan does "
+                   "that, or give a strategy",
+                   kEffortOnWideNodes.most_whole, kEffort.most_on_a_node)};
   Options settled;
   settled.partition = layout.partition;
   settled.unit_tokens = options.unit_tokens;
-  Predictor predictor(layout.problem, settled, {nodes.begin(), nodes.end()}, machine, kEffort);
+  Predictor predictor(layout.problem, settled, {nodes.begin(), nodes.end()}, machine, effort);
   std::vector<Prediction> all = consider(predictor, machine).best_first;
   const auto ring = std::find_if(all.begin(), all.end(), [](const Prediction& p) { return p.strategy == Strategy::ring; });
   if (ring != all.end() && all.front().seconds > kWorthIt * ring->seconds) std::rotate(all.begin(), ring, ring + 1);

@@ -50,9 +50,43 @@ TEST_CASE("rings inside of nodes are chosen where a node has one link to the oth
 }
 
 TEST_CASE("many ranks of one large node take the ring without a simulation") {
-  const Choice choice = choose(problem_of(8192, 8192, 2, 2), 64, 64, default_machine());
+  const Choice choice = choose(problem_of(8192, 8192, 2, 2), 65, 64, default_machine());
   CHECK(choice.strategy == Strategy::ring);
-  CHECK(choice.why.starts_with("ring: many ranks on nodes of more than 8"));
+  CHECK(choice.why.starts_with("ring: more than 64 ranks on nodes of more than 8"));
+}
+
+TEST_CASE("up to 64 ranks of large nodes are modelled") {
+  Machine machine = read_machine(kMachines + "/h100-infiniband.json");
+  machine.links_per_node = 1;
+  const Choice choice = choose(problem_of(262144, 262144, 8, 8), 64, 16, machine);
+  INFO(choice.why);
+  CHECK(choice.strategy != Strategy::ring);
+  CHECK(choice.why.find(" instead of ") != std::string::npos);
+}
+
+TEST_CASE("a reason says what the winner has, that there is no other, that both take as long, or why the ring stays") {
+  Prediction ring{.strategy = Strategy::ring, .partition = {PartitionChoice::Kind::zigzag}, .seconds = 1, .computing_seconds = 0.5};
+  Prediction tree{.strategy = Strategy::tree, .partition = {PartitionChoice::Kind::zigzag}, .seconds = 2, .computing_seconds = 0.5};
+  const auto why = [&] {
+    const Prediction both[] = {ring, tree};
+    return reason(both);
+  };
+  CHECK(reason({&ring, 1}) == "ring, zigzag: 1.000 s; no other strategy can do this");
+  const std::string start = "ring, zigzag: 1.000 s; tree, zigzag takes 2.000 s: the first is faster because ";
+  tree.computing_seconds = 1.5;
+  CHECK(why() == start + "its busiest rank attends for 500 ms instead of 1.500 s");
+  tree.computing_seconds = 0.5, tree.packing_seconds = 1;
+  CHECK(why() == start + "it packs and joins cells for 0 us instead of 1.000 s");
+  tree.packing_seconds = 0, tree.exposed_communication_seconds = 1.5, ring.exposed_communication_seconds = 0.5;
+  CHECK(why() == start + "it waits for communication for 500 ms instead of 1.500 s");
+  ring.bytes_sent_per_rank = 1e6, tree.bytes_sent_per_rank = 3e15;
+  CHECK(why() == start + "it waits for communication for 500 ms instead of 1.500 s, with 1 MB instead of 3 PB sent by a rank");
+  ring.bytes_between_nodes = 10, tree.bytes_between_nodes = 2e3;
+  CHECK(why() == start + "it waits for communication for 500 ms instead of 1.500 s, with 10 B instead of 2 kB between nodes");
+  tree.seconds = 1.009;
+  CHECK(why() == "ring, zigzag: 1.000 s; tree, zigzag takes 1.009 s, which is no real difference");
+  tree.seconds = 0.97;
+  CHECK(why() == "ring, zigzag: 1.000 s; tree, zigzag takes 970 ms, which is too little less to leave the ring for");
 }
 
 TEST_CASE("a query over keys that lie elsewhere goes to them") {

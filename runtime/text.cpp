@@ -1,4 +1,4 @@
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 
 #include <cmath>
 
@@ -9,9 +9,9 @@ std::string number_text(double value) {
 }
 
 std::string bytes_text(double bytes) {
-  const char* const units[] = {"B", "kB", "MB", "GB", "TB"};
+  const char* const units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
   int unit = 0;
-  for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1000;
+  for (; bytes >= 1000 && unit < 5; ++unit) bytes /= 1000;
   return format(unit == 0 ? "%.0f %s" : "%.3g %s", bytes, units[unit]);
 }
 
