@@ -36,6 +36,26 @@ def run(ranks, **options):
         return json.loads(report.read_text())
 
 
+def run_on(hosts, *settings, **options):
+    """One job with a rank on each of those hosts (tests/support/rig). settings: of mpirun. Returns its report."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "report.json"
+        command = [*hosts.mpirun(hosts.count, *settings), str(GYRE), "run", "--report", str(report)]
+        for name, value in options.items():
+            command += ["--" + name.replace("_", "-"), str(value)]
+        done = hosts.run(command, timeout=300)
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)}\nended with status {done.returncode}:\n{done.stderr}")
+        return json.loads(report.read_text())
+
+
+def cables(gbit):
+    """A machine with hosts' cables of that speed, and otherwise as the default one: a machine file's object."""
+    headers = 0.002  # of the bytes on a cable that passes whole segments of 64 KiB
+    rate = gbit * 1e9 / 8 * (1 - headers)
+    return {"name": f"hosts with cables of {gbit:g} Gbit/s", "network": {"bytes_per_second": rate, "link_bytes_per_second": rate}}
+
+
 def table(header, rows):
     """Prints rows under a header, columns right-aligned."""
     cells = [header, *[[value if isinstance(value, str) else f"{value:.4g}" for value in row] for row in rows]]
