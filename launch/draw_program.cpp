@@ -218,7 +218,7 @@ class Picture {
     const bool one_visitor = visitors && queries.size() == 1;
     if (box.of->owners.size() != 1) return;
     const int owner = box.of->owners[0].owner;
-    const std::string label = one_visitor ? "q" + std::to_string(queries[0].owner) : std::to_string(owner);
+    const std::string label = one_visitor ? format("q%d", queries[0].owner) : std::to_string(owner);
     const double needed = kDigit * static_cast<double>(label.size());
     if (width < 0.85 * needed + 2) return;
     svg_.text({.x = kLeft + (box.left + box.right) / 2,

@@ -28,10 +28,13 @@ std::string duration_text(double seconds) {
 }
 
 std::string grouped_text(std::int64_t count) {
-  std::string digits = std::to_string(count);
-  for (std::ptrdiff_t place = std::ssize(digits) - 3; place > (count < 0 ? 1 : 0); place -= 3)
-    digits.insert(static_cast<std::size_t>(place), ",");
-  return digits;
+  const std::string digits = std::to_string(count);
+  std::string text;
+  for (std::size_t place = 0; place < digits.size(); ++place) {
+    if (place > 0 && digits[place - 1] != '-' && (digits.size() - place) % 3 == 0) text += ',';
+    text += digits[place];
+  }
+  return text;
 }
 
 std::string plural(std::int64_t count, const std::string& word) {
