@@ -7,19 +7,41 @@
 
 namespace gyre {
 
+namespace {
+
+// Striped placements ask for pairs of single units, ten million times for a plan of 64 ranks: a table is that much quicker than a
+// map.
+constexpr std::size_t kLargestTable = std::size_t{1} << 22U;  // entries
+constexpr double kUnknown = -1;
+
+}  // namespace
+
+PairCounts::PairCounts(const Layout& layout) : layout_(layout) {
+  const std::size_t pairs = static_cast<std::size_t>(layout.query_units.count()) * layout.key_units.count();
+  if (pairs <= kLargestTable) of_units_.assign(pairs, kUnknown);
+}
+
 double PairCounts::pairs(Range query_units, Range key_units) {
+  if (!of_units_.empty() && query_units.size() == 1 && key_units.size() == 1) {
+    double& known = of_units_[static_cast<std::size_t>(query_units.begin) * layout_.key_units.count() + key_units.begin];
+    if (known == kUnknown) known = count(query_units, key_units);
+    return known;
+  }
   const auto packed = [](Range units) {
     return static_cast<std::uint64_t>(units.begin) << 32 | static_cast<std::uint64_t>(units.end);
   };
   const auto [found, is_new] = known_.try_emplace({packed(query_units), packed(key_units)}, 0);
-  if (!is_new) return found->second;
+  if (is_new) found->second = count(query_units, key_units);
+  return found->second;
+}
+
+double PairCounts::count(Range query_units, Range key_units) const {
   const auto tokens = [](const Units& units, Range run) {
     return Range{units.range(static_cast<int>(run.begin)).begin, units.range(static_cast<int>(run.end - 1)).end};
   };
   const Range queries = tokens(layout_.query_units, query_units) + layout_.problem.first_query_position();
   const Bands& bands = layout_.bands();
-  found->second = static_cast<double>(bands.count(queries, tokens(layout_.key_units, key_units))) / bands.heads();
-  return found->second;
+  return static_cast<double>(bands.count(queries, tokens(layout_.key_units, key_units))) / bands.heads();
 }
 
 namespace {

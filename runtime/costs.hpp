@@ -18,13 +18,16 @@ namespace gyre {
 class PairCounts {
  public:
   /// The layout must outlive this.
-  explicit PairCounts(const Layout& layout) : layout_(layout) {}
+  explicit PairCounts(const Layout& layout);
   /// Of one query head, units [begin, end) of each axis. Where heads see different keys, their mean.
   double pairs(Range query_units, Range key_units);
   const Layout& layout() const { return layout_; }
 
  private:
+  double count(Range query_units, Range key_units) const;
+
   const Layout& layout_;
+  std::vector<double> of_units_;  // [query unit][key unit], kUnknown until asked for; empty if there are too many
   struct Hash {
     std::size_t operator()(const std::pair<std::uint64_t, std::uint64_t>& key) const {
       return static_cast<std::size_t>((key.first * 0x9e3779b97f4a7c15ULL) ^ ((key.second + 0x7f4a7c15ULL) * 0xc2b2ae3d27d4eb4fULL));
