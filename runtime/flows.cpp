@@ -1,8 +1,15 @@
 #include "runtime/flows.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 namespace gyre {
+namespace {
+
+constexpr double kTrifle = 1e-6;  // of a rate: no reason for others to look at theirs again
+
+}  // namespace
 
 Flows::Flows(const Machine& machine, std::span<const int> nodes)
     : machine_(machine), nodes_(nodes), ranks_(static_cast<std::uint32_t>(nodes.size())) {
@@ -16,36 +23,66 @@ Flows::Flows(const Machine& machine, std::span<const int> nodes)
   }
 }
 
-double Flows::share_of(const Flow& flow) const {
+double Flows::narrowest(const Flow& flow, std::uint32_t but) const {
   double least = kNever;
   for (const std::uint32_t link : flow.links)
-    if (link != kNoLink) least = std::min(least, links_[link].bytes_per_second / static_cast<double>(links_[link].flows.size()));
+    if (link != kNoLink && link != but) least = std::min(least, links_[link].level);
   return least;
+}
+
+void Flows::look_again(std::uint32_t link) {
+  if (std::exchange(links_[link].changed, true)) return;
+  changed_.push_back(link);
 }
 
 void Flows::has_changed(const Flow& flow, double now) {
   changed_at_ = now;
-  for (const std::uint32_t link : flow.links) {
-    if (link == kNoLink || links_[link].changed) continue;
-    links_[link].changed = true;
-    changed_.push_back(link);
+  for (const std::uint32_t link : flow.links)
+    if (link != kNoLink) look_again(link);
+}
+
+/// Flows that are narrower elsewhere get what they can use, from the narrowest on, and the rest is divided equally.
+double Flows::level_of(std::uint32_t number) {
+  const Link& link = links_[number];
+  elsewhere_.clear();
+  for (const std::uint32_t flow : link.flows) elsewhere_.push_back(narrowest(flows_[flow], number));
+  std::sort(elsewhere_.begin(), elsewhere_.end());
+  double left = link.bytes_per_second;
+  auto others = static_cast<double>(elsewhere_.size());
+  for (const double rate : elsewhere_) {
+    if (rate * others >= left) return left / others;
+    left -= rate, --others;
   }
+  return kNever;
 }
 
 /// Once for all flows that come and go at the same time: regular schedules have hundreds of them.
 void Flows::share_again() {
-  for (const std::uint32_t link : changed_) {
-    links_[link].changed = false;
-    for (const std::uint32_t number : links_[link].flows) {
+  for (std::size_t next = 0; next < changed_.size(); ++next) {
+    Link& link = links_[changed_[next]];
+    link.changed = false;
+    const double before = std::exchange(link.level, level_of(changed_[next]));
+    for (const std::uint32_t number : link.flows) {
       Flow& flow = flows_[number];
-      const double share = share_of(flow);
-      if (share == flow.bytes_per_second) continue;
-      flow.left_bytes = std::max(0.0, flow.left_bytes - flow.bytes_per_second * (changed_at_ - flow.since));
-      flow.since = changed_at_, flow.bytes_per_second = share;
-      ends_.push({changed_at_ + flow.left_bytes / share, order_++, number, ++flow.version});
+      const double others = narrowest(flow, changed_[next]);
+      const double rate = std::min(others, link.level);
+      if (std::abs(rate - std::min(others, before)) <= kTrifle * rate) continue;
+      if (!std::exchange(flow.changed, true)) changed_flows_.push_back(number);
+      for (const std::uint32_t other : flow.links)
+        if (other != kNoLink && other != changed_[next]) look_again(other);
     }
   }
   changed_.clear();
+  for (const std::uint32_t number : changed_flows_) {
+    Flow& flow = flows_[number];
+    flow.changed = false;
+    const double rate = narrowest(flow);
+    if (rate == flow.bytes_per_second) continue;
+    flow.left_bytes = std::max(0.0, flow.left_bytes - flow.bytes_per_second * (changed_at_ - flow.since));
+    flow.since = changed_at_, flow.bytes_per_second = rate;
+    ends_.push({changed_at_ + flow.left_bytes / rate, order_++, number, ++flow.version});
+  }
+  changed_flows_.clear();
 }
 
 std::uint32_t Flows::start(int from, int to, std::int64_t bytes, double now) {
@@ -61,6 +98,8 @@ std::uint32_t Flows::start(int from, int to, std::int64_t bytes, double now) {
                                 node_link(1, nodes_[to])}
                    : std::array{port(Port::node_out, from), port(Port::node_in, to), kNoLink, kNoLink};
   flow.left_bytes = static_cast<double>(bytes), flow.bytes_per_second = 0, flow.since = now;
+  flow.changed = true;
+  changed_flows_.push_back(number);
   for (const std::uint32_t link : flow.links)
     if (link != kNoLink) links_[link].flows.push_back(number);
   has_changed(flow, now);

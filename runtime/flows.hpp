@@ -1,10 +1,14 @@
 // Bytes on their way, and the links that they share.
 //
 // A flow passes the port of its sender and that of its receiver and, between nodes, the links of both nodes, each of which has
-// directions of its own. Every link divides what it has equally among the flows on it, and a flow runs at the least of its shares.
-// Sharing, and not first come first served, because that is what TCP and InfiniBand do between peers; what one rank sends another
-// goes in order, as over one connection (simulate.cpp). What a flow cannot use of its share is not given to the others: with the
-// regular traffic of schedules the links of all flows are equally full.
+// directions of its own. What there is is shared max-min fairly (Bertsekas and Gallager, Data Networks, 6.5.2): every link divides
+// what it has equally among its flows, and what those cannot use that are narrower elsewhere it gives to the others. Sharing, and
+// not first come first served, because that is what TCP and InfiniBand do between peers; what one rank sends another goes in order,
+// as over one connection (simulate.cpp).
+//
+// Rates are found as switches would (Charny, Clark, Jain, 1995): a link's level is the rate that it allows each flow, given the
+// levels of the other links that its flows pass; where a level changes, the links of its flows look at theirs again. The narrowest
+// link finds its final level at once, the next narrowest after it, and so on; where nothing changes nothing is done.
 #pragma once
 
 #include <array>
@@ -39,6 +43,7 @@ class Flows {
   static constexpr std::uint32_t kNoLink = 0xffffffff;
   struct Link {
     double bytes_per_second = 0;
+    double level = kNever;  // bytes a second that each flow may have; kNever: all are narrower elsewhere
     std::vector<std::uint32_t> flows;
     bool changed = false;
   };
@@ -46,6 +51,7 @@ class Flows {
     std::array<std::uint32_t, 4> links{};
     double left_bytes = 0, bytes_per_second = 0, since = 0;
     std::uint32_t version = 0;
+    bool changed = false;
   };
   struct End {
     double time;
@@ -64,8 +70,10 @@ class Flows {
     while (!ends_.empty() && ends_.top().version != flows_[ends_.top().flow].version) ends_.pop();
   }
   void has_changed(const Flow& flow, double now);
+  void look_again(std::uint32_t link);
   void share_again();
-  double share_of(const Flow& flow) const;
+  double narrowest(const Flow& flow, std::uint32_t but = kNoLink) const;
+  double level_of(std::uint32_t link);
 
   const Machine& machine_;
   std::span<const int> nodes_;
@@ -75,7 +83,9 @@ class Flows {
   std::vector<std::uint32_t> free_;
   std::priority_queue<End, std::vector<End>, std::greater<>> ends_;
   std::uint64_t order_ = 0;
-  std::vector<std::uint32_t> changed_;  // links that flows have come to or gone from at changed_at_
+  std::vector<std::uint32_t> changed_;        // links that flows have come to or gone from at changed_at_, or changed elsewhere
+  std::vector<std::uint32_t> changed_flows_;  // on links of another level
+  std::vector<double> elsewhere_;             // what flows of a link may have on their others
   double changed_at_ = 0;
 };
 
