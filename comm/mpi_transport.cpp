@@ -28,15 +28,21 @@ namespace {
 constexpr std::chrono::seconds kGraceOfPendingSends{1};
 constexpr std::chrono::seconds kGraceOfTheSpeaker{5};
 
+/// MPI moves all large messages to a rank at once, so that they all end together, when the last byte is there. Here those of a lane
+/// leave one behind the other; as many at a time as keep a link busy between two polls (0.5 ms at 25 Gbit/s), and two at least, so
+/// that the handshake of one is hidden by the other.
+constexpr std::size_t kMessagesAtOnce = 2, kBytesAtOnce = 2 << 20;
+
 struct Transfer {
   bool sending = false;
   int peer = 0;
   int lane = 0;
   std::size_t size = 0;
   std::size_t pieces_left = 0;
-  std::size_t arrived_bytes = 0;  // of a receive
-  int error = MPI_SUCCESS;        // of the first piece that failed
-  Loan loan{};                    // if it is one
+  std::size_t arrived_bytes = 0;    // of a receive
+  int error = MPI_SUCCESS;          // of the first piece that failed
+  Loan loan{};                      // if it is one
+  const std::byte* held = nullptr;  // what is to be sent when others of its lane have left
 };
 
 class MpiTransport final : public Transport {
@@ -76,8 +82,12 @@ class MpiTransport final : public Transport {
   Traffic traffic() const override { return traffic_; }
 
  private:
+  Ticket add(bool sending, int peer, int lane, std::size_t size);
   template <class Post>
-  Ticket post(bool sending, int peer, int lane, std::size_t size, Post&& post_piece);
+  void post(Ticket ticket, Post&& post_piece);
+  void post_send(Ticket ticket, const std::byte* bytes);
+  bool may_leave(const Transfer& transfer);
+  void send_held();
   Ticket lend(const Loan& loan);
   bool test_loan(Ticket ticket, const Loan& loan);
   void connect_mates();
@@ -101,6 +111,7 @@ class MpiTransport final : public Transport {
   std::vector<SharedMemory::Region> counters_;  // of every rank of the node: a LendingPair for each borrower of the node
   Lending lending_;
   unsigned fruitless_ = 0;
+  std::vector<Ticket> held_;  // sends that are not yet MPI's, in order
 
   // Side by side: every request in flight and the transfer that it is a piece of. Compact, because MPI_Testsome walks all of it.
   std::vector<MPI_Request> requests_;
@@ -171,6 +182,7 @@ MpiTransport::~MpiTransport() {
 void MpiTransport::reserve(std::size_t transfers) {
   transfers_.reserve(transfers);
   requests_.reserve(transfers);
+  held_.reserve(transfers);
   tickets_.reserve(transfers);
   completed_.resize(std::max(completed_.size(), transfers));
   statuses_.resize(completed_.size());
@@ -185,37 +197,82 @@ void MpiTransport::require(int peer, int lane) const {
   }
 }
 
-/// post_piece(offset, bytes, request) -> MPI code. A transfer of no bytes is one empty piece.
-template <class Post>
-Ticket MpiTransport::post(bool sending, int peer, int lane, std::size_t size, Post&& post_piece) {
+/// A transfer of no bytes is one empty piece.
+Ticket MpiTransport::add(bool sending, int peer, int lane, std::size_t size) {
   require(peer, lane);
   const std::size_t pieces = size == 0 ? 1 : (size - 1) / piece_bytes_ + 1;
-  if (requests_.size() + pieces > completed_.size()) reserve(std::max(requests_.size() + pieces, 2 * completed_.size()));
   const Ticket ticket = transfers_.acquire();
+  transfers_[ticket] = {.sending = sending, .peer = peer, .lane = lane, .size = size, .pieces_left = pieces};
+  return ticket;
+}
+
+/// post_piece(offset, bytes, request) -> MPI code.
+template <class Post>
+void MpiTransport::post(Ticket ticket, Post&& post_piece) {
   Transfer& transfer = transfers_[ticket];
-  transfer = {.sending = sending, .peer = peer, .lane = lane, .size = size, .pieces_left = pieces};
+  const std::size_t pieces = transfer.pieces_left;
+  if (requests_.size() + pieces > completed_.size()) reserve(std::max(requests_.size() + pieces, 2 * completed_.size()));
   for (std::size_t piece = 0; piece < pieces; ++piece) {
     const std::size_t offset = piece * piece_bytes_;
     MPI_Request request = MPI_REQUEST_NULL;
-    transfer.error = post_piece(offset, static_cast<int>(std::min(piece_bytes_, size - offset)), &request);
+    transfer.error = post_piece(offset, static_cast<int>(std::min(piece_bytes_, transfer.size - offset)), &request);
     if (transfer.error != MPI_SUCCESS) raise(transfer);
     requests_.push_back(request);
     tickets_.push_back(ticket);
   }
-  return ticket;
+}
+
+void MpiTransport::post_send(Ticket ticket, const std::byte* bytes) {
+  const auto [peer, lane] = std::pair(transfers_[ticket].peer, transfers_[ticket].lane);
+  post(ticket, [&, peer = peer, lane = lane](std::size_t offset, int count, MPI_Request* request) {
+    return MPI_Isend(bytes + offset, count, MPI_BYTE, peer, lane, communicator_.get(), request);
+  });
+}
+
+/// Unless enough is on its way on its lane. The k-th send of a lane meets the k-th receive, whatever happens on other lanes, so
+/// holding back a later one holds up nobody for ever.
+bool MpiTransport::may_leave(const Transfer& transfer) {
+  std::size_t messages = 0, bytes = 0;
+  const Ticket* counted = nullptr;
+  for (const Ticket& ticket : tickets_) {
+    const Transfer& other = transfers_[ticket];
+    if (!other.sending || other.peer != transfer.peer || other.lane != transfer.lane) continue;
+    if (counted != nullptr && *counted == ticket) continue;  // another piece of it
+    counted = &ticket, ++messages, bytes += other.size;
+  }
+  return messages < kMessagesAtOnce || bytes < kBytesAtOnce;
+}
+
+void MpiTransport::send_held() {
+  std::size_t kept = 0;
+  for (std::size_t index = 0; index < held_.size(); ++index) {
+    Transfer& transfer = transfers_[held_[index]];
+    const auto same_lane = [&](Ticket ticket) {
+      return transfers_[ticket].peer == transfer.peer && transfers_[ticket].lane == transfer.lane;
+    };
+    const bool first = std::none_of(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(kept), same_lane);
+    if (first && may_leave(transfer)) {
+      post_send(held_[index], transfer.held);
+    } else {
+      held_[kept++] = held_[index];
+    }
+  }
+  held_.resize(kept);
 }
 
 Ticket MpiTransport::send(int peer, int lane, std::span<const std::byte> bytes) {
-  const Ticket ticket = post(true, peer, lane, bytes.size(), [&](std::size_t offset, int count, MPI_Request* request) {
-    return MPI_Isend(bytes.data() + offset, count, MPI_BYTE, peer, lane, communicator_.get(), request);
-  });
+  const Ticket ticket = add(true, peer, lane, bytes.size());
+  transfers_[ticket].held = bytes.data();
+  held_.push_back(ticket);
+  send_held();
   traffic_.bytes_sent += bytes.size();
   ++traffic_.messages_sent;
   return ticket;
 }
 
 Ticket MpiTransport::receive(int peer, int lane, std::span<std::byte> bytes) {
-  const Ticket ticket = post(false, peer, lane, bytes.size(), [&](std::size_t offset, int count, MPI_Request* request) {
+  const Ticket ticket = add(false, peer, lane, bytes.size());
+  post(ticket, [&](std::size_t offset, int count, MPI_Request* request) {
     return MPI_Irecv(bytes.data() + offset, count, MPI_BYTE, peer, lane, communicator_.get(), request);
   });
   traffic_.bytes_received += bytes.size();
@@ -299,6 +356,7 @@ void MpiTransport::reap(int completed, bool errors) {
   }
   heartbeat().progressed();
   drop_completed_requests();
+  send_held();
 }
 
 void MpiTransport::drop_completed_requests() {

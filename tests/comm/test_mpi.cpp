@@ -106,6 +106,41 @@ TEST_CASE("transfers longer than a piece arrive in pieces and count as one messa
   }
 }
 
+// MPI would move all of them at once, and the first would arrive with the last.
+TEST_CASE("large messages of a lane leave one behind the other, and hold up no other lane") {
+  const auto transport = mpi_world_transport();
+  REQUIRE(over(*transport, [](Transport& t) -> std::string {
+            constexpr int kMessages = 6;
+            constexpr std::size_t kBytes = 2 << 20;
+            const int next = (t.rank() + 1) % t.ranks(), previous = (t.rank() + t.ranks() - 1) % t.ranks();
+            const std::vector<std::byte> sent(kBytes, std::byte{1});
+            std::vector<std::vector<std::byte>> received(kMessages + 1, std::vector<std::byte>(kBytes));
+            std::vector<Ticket> sends, receives;
+            for (int k = 0; k < kMessages; ++k) receives.push_back(t.receive(previous, 0, received[k]));
+            for (int k = 0; k < kMessages; ++k) sends.push_back(t.send(next, 0, sent));
+            while (!t.test(sends.front())) {
+            }
+            MPI_Barrier(MPI_COMM_WORLD);  // MPI goes on with what it has been given
+            const bool waited = t.ranks() == 1 || received[kMessages - 1].back() == std::byte{0};
+            MPI_Barrier(MPI_COMM_WORLD);  // nobody gives it more before all have looked
+            receives.push_back(t.receive(previous, 1, received[kMessages]));
+            sends.push_back(t.send(next, 1, sent));
+            while (!t.test(receives.back())) {
+            }
+            for (int k = 0; k < kMessages; ++k) {
+              while (!t.test(receives[k])) {
+              }
+            }
+            for (int k = 1; k <= kMessages; ++k) {
+              while (!t.test(sends[k])) {
+              }
+            }
+            for (const auto& message : received)
+              if (message != sent) return "a message is not what was sent";
+            return waited ? "" : "the last message arrived before the third was complete";
+          }) == "");
+}
+
 TEST_CASE("a faulty MPI keeps the whole contract") {
   for (std::uint64_t seed = 1; seed <= 3; ++seed) {
     const auto transport = faulty_transport(mpi_world_transport(), {.seed = seed});
