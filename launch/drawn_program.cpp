@@ -13,12 +13,13 @@ constexpr int kMostLanes = 12;
 
 using Amounts = std::map<int, double>;  // by owner
 
+/// Equal ones, where all amounts are nothing: what no row sees is looked at, too.
 std::vector<OwnerShare> shares(const Amounts& amounts) {
   double all = 0;
   for (const auto& [owner, amount] : amounts) all += amount;
   std::vector<OwnerShare> found;
   for (const auto& [owner, amount] : amounts)
-    if (amount > 0) found.push_back({owner, amount / all});
+    if (amount > 0 || all <= 0) found.push_back({owner, all > 0 ? amount / all : 1.0 / static_cast<double>(amounts.size())});
   return found;
 }
 
@@ -32,6 +33,24 @@ void each_owner(const Placement& placement, const CellRun& run, Visit&& visit) {
       while (end < run.unit + run.units && owner(end, head) == owner(unit, head)) ++end;
       visit(CellRun{unit, end - unit, head, heads_at_once}, owner(unit, head));
     }
+}
+
+bool of_one(const std::vector<OwnerShare>& a, const std::vector<OwnerShare>& b) {
+  return a.size() == b.size() && (a.empty() || (a.size() == 1 && a[0].owner == b[0].owner));
+}
+
+/// Appends a stretch, or prolongs the last one: a step of several pieces is one stretch, where nothing comes between them.
+void append(std::vector<DrawnStretch>& stretches, DrawnStretch stretch) {
+  constexpr double kGap = 0.01;  // of a stretch: posting, latency
+  if (!stretches.empty()) {
+    DrawnStretch& last = stretches.back();
+    const bool adjoins = stretch.begin_seconds - last.end_seconds <= kGap * (stretch.end_seconds - last.begin_seconds);
+    const bool same = stretch.kind == last.kind && stretch.stage == last.stage && stretch.role == last.role &&
+                      stretch.from == last.from && of_one(stretch.owners, last.owners) &&
+                      of_one(stretch.query_owners, last.query_owners);
+    if (same && adjoins) return void(last.end_seconds = std::max(last.end_seconds, stretch.end_seconds));
+  }
+  stretches.push_back(std::move(stretch));
 }
 
 bool sooner(const DrawnStretch& a, const DrawnStretch& b) {
@@ -106,11 +125,11 @@ class Drawing {
     switch (event.kind) {
       case TimelineEvent::Kind::compute:
         if (stretch.kind == DrawnStretch::Kind::attend) drawn_.computing_seconds += event.end_seconds - event.begin_seconds;
-        return drawn_.doing.push_back(std::move(stretch));
+        return append(drawn_.doing, std::move(stretch));
       case TimelineEvent::Kind::wait:
-        return drawn_.doing.push_back(wait(event));
+        return append(drawn_.doing, wait(event));
       case TimelineEvent::Kind::flow:
-        return drawn_.arriving.push_back(std::move(stretch));
+        return append(drawn_.arriving, std::move(stretch));
       case TimelineEvent::Kind::transfer:
         return;  // how long it was awaited says less than when it was on the wire
     }

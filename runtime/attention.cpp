@@ -83,6 +83,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"machine", text(XXH3_64bits(machine.data(), machine.size()))},
           {"unit", text(options.unit_tokens)},
           {"prefetch", text(options.prefetch)},
+          {"piece bytes", text(options.piece_bytes)},
           {"deadline", text(options.deadline_seconds)},
           {"shared memory", options.sharing == Sharing::off ? "off" : "auto"},
           {"instruction set", kernels.name}};

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <set>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "runtime/content.hpp"
@@ -141,8 +142,10 @@ void place_slots(const Layout& layout, Program& program) {
   std::vector<std::int64_t> needed(program.slots.size(), 0);  // of slots that receives fill
   std::vector<std::uint8_t> packed(program.slots.size(), 0);
   std::vector<std::uint8_t> lent(program.slots.size(), 0), whole(program.slots.size(), 0);
+  const bool lends = std::any_of(program.instructions.begin(), program.instructions.end(),
+                                 [](const Instruction& instruction) { return instruction.op == Op::expose; });
   for (const Instruction& instruction : program.instructions) {
-    if (instruction.op == Op::expose) lent[instruction.in[0]] = 1;
+    if (instruction.function == Function::pack_key_value) lent[instruction.out] = lends;
     if (instruction.op == Op::apply && instruction.function != Function::finish) packed[instruction.out] = 1;
     if (instruction.op != Op::receive) continue;
     std::int64_t& bytes = needed[instruction.out];
@@ -162,6 +165,26 @@ void place_slots(const Layout& layout, Program& program) {
     end += round_up(slot.bytes, kAlignment);
     if (slot.part_of != kNoSlot) program.slots[slot.part_of].bytes = end - program.slots[slot.part_of].offset;
   }
+}
+
+/// Loans are offered when all own cells are packed: in the order in which they are taken, which is not that of packing.
+std::size_t last_pack(const Program& program) {
+  std::size_t last = program.instructions.size();
+  for (std::size_t index = 0; index < program.instructions.size(); ++index)
+    if (program.instructions[index].function == Function::pack_key_value) last = index;
+  return last;
+}
+
+/// Where a rank packs its cells of a run.
+SlotId slot_of(const Program& program, const CellRun& wanted) {
+  for (const Instruction& instruction : program.instructions) {
+    if (instruction.function != Function::pack_key_value) continue;
+    for (const CellRun& run : program.runs_of(instruction)) {
+      const bool has_unit = wanted.unit >= run.unit && wanted.unit < run.unit + run.units;
+      if (has_unit && wanted.head >= run.head && wanted.head < run.head + run.heads) return instruction.out;
+    }
+  }
+  throw std::logic_error("rank " + std::to_string(program.rank) + " is to lend cells that it never packs");
 }
 
 /// Rewrites one rank's program, instruction by instruction.
@@ -212,12 +235,13 @@ class Rewriter {
 
 /// What of its cells an owner has where in its window. They lie there in the order of packing, from its start.
 Content packed(const Layout& layout, const Program& owner) {
+  std::vector<CellRun> runs;
   for (const Instruction& instruction : owner.instructions) {
-    if (instruction.function == Function::pack_key_value) {
-      return Content(layout, Role::key_value, owner.runs_of(instruction), {owner.rank, 0});
-    }
+    if (instruction.function != Function::pack_key_value) continue;
+    const auto more = owner.runs_of(instruction);
+    runs.insert(runs.end(), more.begin(), more.end());
   }
-  return {};
+  return Content(layout, Role::key_value, runs, {owner.rank, 0});
 }
 
 /// Cuts runs until each lies in one piece, and tells where. A run that its owner has in pieces is lent unit by unit, then cell by
@@ -279,9 +303,10 @@ Program Borrowing::build(int rank) {
     } else if (const auto kept = travelling(runs, instruction.peer); !kept.empty()) {
       rewriter.add(instruction, kept);
     }
-    if (instruction.function != Function::pack_key_value) continue;
+    if (index != last_pack(mine.program)) continue;
     for (const Loan& loan : loans_of(rank)) {
-      rewriter.add({.op = Op::expose, .in = {instruction.out, kNoSlot}, .peer = loan.borrower, .stage = loan.stage}, loan.runs);
+      const SlotId slot = slot_of(mine.program, loan.runs.front());
+      rewriter.add({.op = Op::expose, .in = {slot, kNoSlot}, .peer = loan.borrower, .stage = loan.stage}, loan.runs);
     }
   }
   return std::move(rewriter).take(layout_);

@@ -140,6 +140,7 @@ Layout::Layout(const Problem& given, const Options& options, int rank_count)
     : problem(given),
       ranks(rank_count),
       integrity(options.integrity),
+      piece_bytes(options.piece_bytes),
       partition(options.partition),
       query_units(make_units(given, options, partition.query_chunks, given.query_tokens, given.first_query_position(), rank_count)),
       key_units(make_units(given, options, key_chunks(given, partition), given.key_tokens, 0, rank_count)),

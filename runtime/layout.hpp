@@ -17,8 +17,9 @@ struct Layout {
   Problem problem;
   int ranks = 1;
   Integrity integrity = Integrity::unchecked;
-  PartitionChoice partition;  // never automatic
-  Units query_units;          // of query indices; position = index + problem.first_query_position()
+  std::int64_t piece_bytes = 1;  // what travels is not cut into smaller pieces than this
+  PartitionChoice partition;     // never automatic
+  Units query_units;             // of query indices; position = index + problem.first_query_position()
   Units key_units;
   Placement queries;  // by unit
   Placement keys;     // by unit

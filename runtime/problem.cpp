@@ -69,6 +69,7 @@ void Options::validate() const {
   if (unit_tokens != 0) require_between("unit", unit_tokens, 1, kLongestUnit);
   require_between("threads", threads, 1, kMostThreads);
   require_between("prefetch", prefetch, 1, kMostPrefetch);
+  require_between("piece bytes", piece_bytes, 1, std::int64_t{1} << 40);
   if (!(deadline_seconds >= 0 && std::isfinite(deadline_seconds))) {
     refuse("deadline is " + std::to_string(deadline_seconds) + " seconds; give more than 0, or 0 for none");
   }

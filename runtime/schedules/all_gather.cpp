@@ -18,8 +18,7 @@ Route straight_route(int ranks, int ahead) {
 
 Schedule all_gather_schedule(const Layout& layout, int prefetch) {
   auto circulation = std::make_shared<Circulation>(layout, layout.queries);
-  circulation->ways.emplace_back(straight_route(layout.ranks, prefetch), units_by_rank(layout.keys),
-                                 Range{0, layout.problem.key_heads}, circulation->needs);
+  circulation->travel({{straight_route(layout.ranks, prefetch), units_by_rank(layout.keys), {0, layout.problem.key_heads}}});
   return [circulation](int rank) { return circulate(*circulation, rank); };
 }
 

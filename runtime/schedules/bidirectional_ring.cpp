@@ -10,6 +10,7 @@ namespace gyre {
 Schedule bidirectional_ring_schedule(const Layout& layout, int prefetch) {
   auto circulation = std::make_shared<Circulation>(layout, layout.queries);
   const int heads = layout.problem.key_heads;
+  std::vector<Journey> journeys;
   const bool by_heads = heads % 2 == 0;
   for (const int way : {0, 1}) {
     auto units = units_by_rank(layout.keys);
@@ -19,9 +20,9 @@ Schedule bidirectional_ring_schedule(const Layout& layout, int prefetch) {
       way == 0 ? list.erase(middle, list.end()) : list.erase(list.begin(), middle);
     }
     const Range half = by_heads ? Range{way * heads / 2, (way + 1) * heads / 2} : Range{0, heads};
-    circulation->ways.emplace_back(ring_route(layout.ranks, way == 0 ? 1 : -1, prefetch), std::move(units), half,
-                                   circulation->needs, 2 * way);
+    journeys.push_back({ring_route(layout.ranks, way == 0 ? 1 : -1, prefetch), std::move(units), half, 2 * way});
   }
+  circulation->travel(journeys);
   return [circulation](int rank) { return circulate(*circulation, rank); };
 }
 

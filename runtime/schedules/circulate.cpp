@@ -31,6 +31,7 @@ class Circle {
 
   int steps() const { return all_.ways.front().steps(); }
   int last_step() const;
+  int ways() const { return static_cast<int>(all_.ways.size()); }
   bool has_visitors() const { return !visitors_.runs.empty(); }
   std::int64_t bytes(Role role, const Runs& runs) const { return layout_.run_bytes(role, runs); }
   Runs cells(int owner, int attender) const;
@@ -43,9 +44,10 @@ class Circle {
   }
   void ask(int step);
   void ask_for_results(int step);
-  void pass_on(int step);
+  void pass_on(int way, int step);
+  void pack_and_send();
   void send_queries_away();
-  void attend(const Rows& rows, int step);
+  void attend(const Rows& rows, int way, int step);
   void send_results_home(int step);
   void finish();
 
@@ -53,9 +55,8 @@ class Circle {
   const Layout& layout_;
   int rank_;
   ProgramBuilder builder_;
-  Rows mine_, visitors_;             // own rows attended here, others' rows
-  std::map<int, Runs> from_, away_;  // visitors by owner; own rows that are attended elsewhere, by whom
-  Runs own_keys_;
+  Rows mine_, visitors_;                       // own rows attended here, others' rows
+  std::map<int, Runs> from_, away_;            // visitors by owner; own rows that are attended elsewhere, by whom
   std::vector<std::vector<Arrived>> arrived_;  // [way][step]
   struct Asked {
     int way, step;
@@ -63,7 +64,8 @@ class Circle {
   std::map<int, std::vector<Asked>> asked_;  // by the step in which they are asked for, the first before anything is packed
   std::vector<ProgramBuilder::DividedSlot> in_;
   std::map<int, SlotId> visiting_, settled_, home_;  // by peer: query parts, results that go home, results that come home
-  SlotId user_[3] = {}, out_ = kNoSlot, own_ = kNoSlot, sent_away_ = kNoSlot;
+  std::vector<SlotId> own_;                          // [way]
+  SlotId user_[3] = {}, out_ = kNoSlot, sent_away_ = kNoSlot;
 };
 
 /// Query cells of an owner that another rank attends.
@@ -100,7 +102,7 @@ void Circle::sort_queries() {
 /// Each arrival gets a slot for as long as it is read.
 void Circle::plan_arrivals() {
   arrived_.resize(all_.ways.size());
-  for (int way = 0; way < std::ssize(all_.ways); ++way) {
+  for (int way = 0; way < ways(); ++way) {
     arrived_[way].resize(steps());
     for (int step = 1; step < steps(); ++step) {
       arrived_[way][step].arrival = all_.ways[way].arriving(rank_, step);
@@ -124,12 +126,8 @@ void Circle::plan_arrivals() {
 void Circle::make_slots() {
   for (SlotId& slot : user_) slot = builder_.user_slot(true);
   out_ = builder_.user_slot(false);
-  for (const Travel& way : all_.ways) {
-    const Runs home = way.home(rank_);
-    own_keys_.insert(own_keys_.end(), home.begin(), home.end());
-  }
   mine_.query = builder_.arena_slot(Role::query, bytes(Role::query, mine_.runs));
-  own_ = builder_.arena_slot(Role::key_value, bytes(Role::key_value, own_keys_));
+  for (const Travel& way : all_.ways) own_.push_back(builder_.arena_slot(Role::key_value, bytes(Role::key_value, way.home(rank_))));
   mine_.partial = builder_.arena_slot(Role::partial, bytes(Role::partial, mine_.runs));
   plan_arrivals();
   Runs all_away;
@@ -174,24 +172,28 @@ void Circle::ask(int step) {
   }
 }
 
-void Circle::pass_on(int step) {
-  for (std::size_t way = 0; way < all_.ways.size(); ++way) {
-    for (const auto& [held_since, parcel] : all_.ways[way].leaving(rank_, step)) {
-      const SlotId from = held_since == 0 ? own_ : in_[arrived_[way][held_since].slot].whole;
-      add({.op = Op::send, .lane = parcel.lane, .in = {from, kNoSlot}, .peer = parcel.peer}, step, parcel.runs);
-    }
+void Circle::pass_on(int way, int step) {
+  for (const auto& [held_since, parcel] : all_.ways[way].leaving(rank_, step)) {
+    const SlotId from = held_since == 0 ? own_[way] : in_[arrived_[way][held_since].slot].whole;
+    add({.op = Op::send, .lane = parcel.lane, .in = {from, kNoSlot}, .peer = parcel.peer}, step, parcel.runs);
   }
 }
 
-/// All keys that are here in this step, way by way.
-void Circle::attend(const Rows& rows, int step) {
-  if (rows.runs.empty()) return;
-  for (std::size_t way = 0; way < all_.ways.size(); ++way) {
-    const Runs keys = all_.ways[way].present(rank_, step);
-    if (keys.empty()) continue;
-    const SlotId from = step == 0 ? own_ : in_[arrived_[way][step].slot].whole;
-    add({.op = Op::attend, .out = rows.partial, .in = {rows.query, from}}, step, keys);
+void Circle::pack_and_send() {
+  for (int way = 0; way < ways(); ++way) {
+    if (const Runs home = all_.ways[way].home(rank_); !home.empty())
+      add({.function = Function::pack_key_value, .out = own_[way], .in = {user_[1], user_[2]}}, 0, home);
+    pass_on(way, 0);
   }
+}
+
+/// The keys of a way that are here in this step.
+void Circle::attend(const Rows& rows, int way, int step) {
+  if (rows.runs.empty()) return;
+  const Runs keys = all_.ways[way].present(rank_, step);
+  if (keys.empty()) return;
+  const SlotId from = step == 0 ? own_[way] : in_[arrived_[way][step].slot].whole;
+  add({.op = Op::attend, .out = rows.partial, .in = {rows.query, from}}, step, keys);
 }
 
 /// The last step in which there is something to attend.
@@ -225,19 +227,23 @@ Program Circle::build() && {
   make_slots();
   for (int step = -kMostPrefetch; step < 0; ++step) ask(step);
   send_queries_away();
-  add({.function = Function::pack_key_value, .out = own_, .in = {user_[1], user_[2]}}, 0, own_keys_);
   ask(0);
-  pass_on(0);
+  pack_and_send();
   add({.function = Function::pack_query, .out = mine_.query, .in = {user_[0], kNoSlot}}, 0, mine_.runs);
   add({.function = Function::clear_partial, .out = mine_.partial}, 0, mine_.runs);
   if (has_visitors()) add({.function = Function::clear_partial, .out = visitors_.partial}, 0, visitors_.runs);
   const int last = last_step();
   for (int step = 0; step < steps(); ++step) {
-    if (step > 0) ask(step), pass_on(step);
+    if (step > 0) ask(step);
     if (step == last) ask_for_results(step);
-    if (step < last) attend(mine_, step);
-    attend(visitors_, step);
-    if (step == last) send_results_home(step), attend(mine_, step);
+    for (int way = 0; way < ways(); ++way) {
+      if (step > 0) pass_on(way, step);
+      if (step < last) attend(mine_, way, step);
+    }
+    for (int way = 0; way < ways(); ++way) attend(visitors_, way, step);
+    if (step != last) continue;
+    send_results_home(step);
+    for (int way = 0; way < ways(); ++way) attend(mine_, way, step);
   }
   finish();
   return std::move(builder_).take();
@@ -251,6 +257,54 @@ Circulation::Circulation(const Layout& a_layout, Placement attended_at)
       needs(layout.bands(), layout.query_units, layout.key_units, layout.problem.first_query_position(), attending,
             {layout.problem.key_heads, layout.problem.group()}),
       query_units(units_by_rank(layout.queries)) {}
+
+namespace {
+
+/// In all the steps of a journey together: what stays visible is about one of them.
+constexpr int kPieces = 16;
+
+int pieces_of_a_step(const Layout& layout, const Journey& journey) {
+  std::int64_t bytes = 0;
+  for (const auto& units : journey.units)
+    bytes += layout.run_bytes(Role::key_value, runs_of_units(units, static_cast<int>(journey.heads.size())));
+  const std::int64_t affordable = bytes / layout.ranks / layout.piece_bytes;
+  return static_cast<int>(std::clamp<std::int64_t>(affordable, 1, std::max(1, kPieces / std::max(1, journey.route.steps - 1))));
+}
+
+/// The index-th of some equal parts.
+std::vector<int> part(const std::vector<int>& units, int index, int parts) {
+  const auto border = [&](int i) { return units.begin() + std::ssize(units) * i / parts; };
+  return {border(index), border(index + 1)};
+}
+
+}  // namespace
+
+/// By heads first, where all travel together: rows of other heads need not be fetched for a piece.
+void Circulation::travel(const std::vector<Journey>& journeys) {
+  struct Cut {
+    int by_heads, by_units;
+  };
+  std::vector<Cut> cuts;
+  for (const Journey& journey : journeys) {
+    const int pieces = pieces_of_a_step(layout, journey);
+    const int by_heads = needs.by_unit() ? std::min(pieces, static_cast<int>(journey.heads.size())) : 1;
+    cuts.push_back({by_heads, (pieces + by_heads - 1) / by_heads});
+  }
+  int most = 0;
+  for (const Cut& cut : cuts) most = std::max(most, cut.by_heads * cut.by_units);
+  for (int piece = 0; piece < most; ++piece) {
+    for (std::size_t index = 0; index < journeys.size(); ++index) {
+      const Journey& journey = journeys[index];
+      const auto [by_heads, by_units] = cuts[index];
+      if (piece >= by_heads * by_units) continue;
+      const auto border = [&](int i) { return journey.heads.begin + journey.heads.size() * i / by_heads; };
+      std::vector<std::vector<int>> units;
+      for (const auto& all : journey.units) units.push_back(part(all, piece % by_units, by_units));
+      ways.emplace_back(journey.route, std::move(units), Range{border(piece / by_units), border(piece / by_units + 1)}, needs,
+                        journey.first_lane);
+    }
+  }
+}
 
 Program circulate(const Circulation& circulation, int rank) {
   return Circle(circulation, rank).build();

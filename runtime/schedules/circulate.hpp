@@ -7,6 +7,9 @@
 //                                            -> settle what visitors have accumulated, send it home, finish
 //
 // Own queries go first in the first step, while visitors arrive, and last in the last one, while their results travel.
+//
+// What no wire can hide is packing before the first byte leaves and attending after the last one came. So where there are few
+// steps, cells travel in pieces: each is packed, sent, passed on and attended by itself.
 #pragma once
 
 #include <vector>
@@ -16,6 +19,14 @@
 #include "runtime/schedules/travel.hpp"
 
 namespace gyre {
+
+/// Some cells of every rank, and the route that they travel by.
+struct Journey {
+  Route route;
+  std::vector<std::vector<int>> units;  // [origin], ascending
+  Range heads;                          // begin and end
+  int first_lane = 0;                   // of two
+};
 
 struct Circulation {
   const Layout& layout;                       // must outlive this
@@ -27,6 +38,9 @@ struct Circulation {
   /// attending: the layout's own placement of queries, or another one of all heads.
   Circulation(const Layout& layout, Placement attending);
   Circulation(const Circulation&) = delete;  // ways refer to needs
+
+  /// Makes ways of journeys, piece by piece: the first piece of each, then the second ones. As many steps in all.
+  void travel(const std::vector<Journey>& journeys);
 };
 
 Program circulate(const Circulation& circulation, int rank);

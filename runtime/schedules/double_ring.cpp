@@ -22,8 +22,8 @@ Route double_ring_route(int ranks, int inner, int ahead) {
 
 Schedule double_ring_schedule(const Layout& layout, int inner, int prefetch) {
   auto circulation = std::make_shared<Circulation>(layout, layout.queries);
-  circulation->ways.emplace_back(double_ring_route(layout.ranks, inner, prefetch), units_by_rank(layout.keys),
-                                 Range{0, layout.problem.key_heads}, circulation->needs);
+  circulation->travel(
+      {{double_ring_route(layout.ranks, inner, prefetch), units_by_rank(layout.keys), {0, layout.problem.key_heads}}});
   return [circulation](int rank) { return circulate(*circulation, rank); };
 }
 

@@ -47,8 +47,7 @@ Placement heads_inside_groups(const Layout& layout, int group) {
 
 Schedule hybrid_schedule(const Layout& layout, int group, int prefetch) {
   auto circulation = std::make_shared<Circulation>(layout, group == 1 ? layout.queries : heads_inside_groups(layout, group));
-  circulation->ways.emplace_back(hybrid_route(layout.ranks, group, prefetch), units_by_rank(layout.keys),
-                                 Range{0, layout.problem.key_heads}, circulation->needs);
+  circulation->travel({{hybrid_route(layout.ranks, group, prefetch), units_by_rank(layout.keys), {0, layout.problem.key_heads}}});
   return [circulation](int rank) { return circulate(*circulation, rank); };
 }
 

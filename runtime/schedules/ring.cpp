@@ -8,8 +8,7 @@ namespace gyre {
 
 Schedule ring_schedule(const Layout& layout, int prefetch) {
   auto circulation = std::make_shared<Circulation>(layout, layout.queries);
-  circulation->ways.emplace_back(ring_route(layout.ranks, 1, prefetch), units_by_rank(layout.keys),
-                                 Range{0, layout.problem.key_heads}, circulation->needs);
+  circulation->travel({{ring_route(layout.ranks, 1, prefetch), units_by_rank(layout.keys), {0, layout.problem.key_heads}}});
   return [circulation](int rank) { return circulate(*circulation, rank); };
 }
 

@@ -53,6 +53,7 @@ void run_delayed(std::uint64_t seeds) {
     job.problem.head_dim = job.problem.value_dim = 8;
     job.problem.mask = Mask::causal();
     job.options.unit_tokens = 7;
+    job.options.piece_bytes = 1;
     job.options.strategy = strategy;
     const Tensors tensors = random_tensors(job.problem, 3, 1.5);
     const Result expected = run_loopback_job(job, tensors, kRanks);

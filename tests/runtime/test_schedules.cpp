@@ -237,6 +237,31 @@ TEST_CASE("a full ring of P ranks moves every key cell P - 1 times and no furthe
   }
 }
 
+TEST_CASE("few steps go in pieces: the first leaves before the second is packed, and each is attended by itself") {
+  const auto pieces_of = [](int ranks, int heads, std::int64_t piece_bytes) {
+    Options options;
+    options.unit_tokens = 64, options.piece_bytes = piece_bytes;
+    const Layout layout(self_attention(64 * ranks * 16, "full", heads), options, ranks);
+    const Program program = make_schedule(Strategy::ring, layout, options)(0);
+    const auto is = [&](auto wanted) { return std::find_if(program.instructions.begin(), program.instructions.end(), wanted); };
+    const auto first_sent = is([](const Instruction& i) { return i.op == Op::send; });
+    const auto packs = [](const Instruction& i) { return i.function == Function::pack_key_value; };
+    CHECK(std::count_if(program.instructions.begin(), first_sent, packs) == 1);
+    const std::size_t packed = std::count_if(program.instructions.begin(), program.instructions.end(), packs);
+    CHECK(count(program, Op::attend) == ranks * packed);
+    CHECK(count(program, Op::receive) == (ranks - 1) * packed);
+    return packed;
+  };
+  CHECK(pieces_of(2, 1, 1) == 16);
+  CHECK(pieces_of(2, 4, 1) == 16);  // 4 heads, in 4 pieces each
+  CHECK(pieces_of(3, 1, 1) == 8);
+  CHECK(pieces_of(4, 3, 1) == 6);  // 3 heads, in 2 pieces each
+  CHECK(pieces_of(17, 2, 1) == 1);
+  const std::int64_t of_a_rank = std::int64_t{64} * 16 * 2 * 8 * 4;
+  CHECK(pieces_of(2, 1, of_a_rank / 5) == 5);
+  CHECK(pieces_of(2, 1, of_a_rank + 1) == 1);
+}
+
 TEST_CASE("a causal contiguous ring sends nothing to ranks that come before the keys") {
   Options options;
   options.partition = PartitionChoice::parse("contiguous");

@@ -132,6 +132,7 @@ Job random_job(Random& random, int ranks) {
   job.options.threads = static_cast<int>(draw(random, 1, 2));
   job.options.strategy = random_strategy(random, ranks);
   job.options.prefetch = static_cast<int>(draw(random, 1, 4));
+  if (draw(random, 0, 1) == 0) job.options.piece_bytes = draw(random, 1, 20'000);
   job.options.integrity = draw(random, 0, 3) == 0 ? Integrity::checked : Integrity::unchecked;
   job.text = std::to_string(problem.query_tokens) + " queries, " + std::to_string(problem.key_tokens) + " keys, heads " +
              std::to_string(problem.query_heads) + "/" + std::to_string(problem.key_heads) + ", dims " +
@@ -139,7 +140,7 @@ Job random_job(Random& random, int ranks) {
              (problem.softcap ? ", softcap " + std::to_string(*problem.softcap) : "") + ", first query at " +
              std::to_string(problem.first_query_position()) + ", unit " + std::to_string(job.options.unit_tokens) + ", " +
              job.options.partition.text() + ", " + to_string(job.options.strategy) + ", " + std::to_string(job.options.prefetch) +
-             " ahead, mask " + mask;
+             " ahead, pieces of " + std::to_string(job.options.piece_bytes) + " bytes, mask " + mask;
   return job;
 }
 

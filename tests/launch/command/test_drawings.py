@@ -1,5 +1,6 @@
 """gyre plan --draw: the picture of a simulated program."""
 
+import itertools
 import json
 import os
 import re
@@ -84,7 +85,8 @@ class Drawings(CommandTest):
             order = [(rank - stage) % 4 for stage in range(4)]  # keys come from the rank before
             self.assertEqual([fill for _, _, fill in picture.boxes(rank, "attend")], [own[owner] for owner in order])
             self.assertEqual(picture.labels(rank), [(str(owner), own[owner]) for owner in order])
-            self.assertEqual([fill for _, _, fill in picture.boxes(rank, "arrive")], [own[owner] for owner in order[1:]])
+            arriving = [fill for fill, _ in itertools.groupby(fill for _, _, fill in picture.boxes(rank, "arrive"))]  # piece by piece
+            self.assertEqual(arriving, [own[owner] for owner in order[1:]])
 
     def test_queries_that_visit_are_told_by_the_upper_edge(self):
         picture, _ = self.draw("--ranks", 3, "--tokens", 30000, "--mask", "full", "--strategy", "pass_query", "--partition", "contiguous")
@@ -101,9 +103,8 @@ class Drawings(CommandTest):
         for rank in range(2):
             waited = picture.boxes(rank, "wait")
             (wire,) = picture.boxes(rank, "arrive")
-            self.assertEqual(len(waited), 1)
-            self.assertAlmostEqual(waited[0][0] + waited[0][1], wire[0] + wire[1], delta=0.1)
-            self.assertGreater(waited[0][1], 0.5 * 1020 * best["exposed_communication_seconds"] / best["seconds"])
+            self.assertAlmostEqual(waited[-1][0] + waited[-1][1], wire[0] + wire[1], delta=0.1)
+            self.assertGreater(sum(width for _, width, _ in waited), 0.5 * 1020 * best["exposed_communication_seconds"] / best["seconds"])
         self.assertTrue(any("slow <&> net" in text for text in picture.texts), picture.texts)
 
     def test_of_many_ranks_the_first_of_two_nodes_are_drawn_and_the_file_stays_small(self):
