@@ -6,17 +6,28 @@
 namespace gyre {
 namespace {
 
-/// Why a prediction would take too long; empty if it does not.
-std::string too_much(const Schedule& schedule, const Layout& layout) {
-  const double instructions = static_cast<double>(schedule(0).instructions.size()) * layout.ranks;
+/// Rectangles of query and key units whose visible pairs have to be counted for a program.
+double rectangles_of(const Program& program) {
+  std::vector<std::uint32_t> rows(program.slots.size());  // [slot] runs of queries that a partial accumulates for
+  double rectangles = 0;
+  for (const Instruction& instruction : program.instructions) {
+    if (instruction.function == Function::clear_partial) rows[instruction.out] = instruction.run_count;
+    if (instruction.op == Op::attend) rectangles += static_cast<double>(rows[instruction.out]) * instruction.run_count;
+  }
+  return rectangles;
+}
+
+/// Why a prediction would take too long, if all ranks are like the first; empty if it does not.
+std::string too_much(const Schedule& schedule, int ranks) {
+  const Program first = schedule(0);
+  const double instructions = static_cast<double>(first.instructions.size()) * ranks;
   if (instructions > kMostPredictedInstructions)
-    return format(
-        "the programs of %d ranks have some %.0f instructions, and at most %.0f are simulated beside a run; gyre plan does more",
-        layout.ranks, instructions, kMostPredictedInstructions);
-  const double tiles = static_cast<double>(layout.query_units.count()) * layout.key_units.count();
-  if (tiles > kMostPredictedTiles)
-    return format("there are %.0f tiles of units, and at most %.0f are counted beside a run; gyre plan does more", tiles,
-                  kMostPredictedTiles);
+    return format("some %.0f instructions of %d ranks, and at most %.0f are simulated beside a run; gyre plan does more",
+                  instructions, ranks, kMostPredictedInstructions);
+  const double rectangles = rectangles_of(first) * ranks;
+  if (rectangles > kMostPredictedRectangles)
+    return format("some %.0f rectangles of units, and the pairs of at most %.0f are counted beside a run; gyre plan does more",
+                  rectangles, kMostPredictedRectangles);
   return "";
 }
 
@@ -25,7 +36,7 @@ std::string too_much(const Schedule& schedule, const Layout& layout) {
 PredictedCall predict_call(const Schedule& schedule, const Layout& layout, std::span<const int> nodes, const Machine& machine) {
   PredictedCall predicted;
   predicted.machine = machine.name;
-  predicted.left_out = too_much(schedule, layout);
+  predicted.left_out = too_much(schedule, layout.ranks);
   if (!predicted.left_out.empty()) return predicted;
   predicted.schedule = schedule;
   predicted.events.resize(nodes.size());

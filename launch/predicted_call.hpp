@@ -12,9 +12,9 @@
 
 namespace gyre {
 
-/// Instructions of all ranks together, and pairs of query and key units, beyond which nothing is predicted: some seconds of work,
-/// on rank 0, after the run.
-inline constexpr double kMostPredictedInstructions = 200'000, kMostPredictedTiles = 4'000'000;
+/// Instructions of all ranks together, and rectangles of query and key units that they attend, beyond which nothing is predicted: a
+/// second or two of work, on rank 0, after the run.
+inline constexpr double kMostPredictedInstructions = 200'000, kMostPredictedRectangles = 1'000'000;
 
 struct PredictedCall {
   std::string machine;

@@ -6,7 +6,7 @@
 #include "launch/legible.hpp"
 #include "launch/owner_colours.hpp"
 #include "launch/svg.hpp"
-#include "launch/text.hpp"
+#include "runtime/text.hpp"
 #include "support/catch.hpp"
 
 using namespace gyre;
