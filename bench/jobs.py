@@ -36,11 +36,16 @@ def run(ranks, **options):
         return json.loads(report.read_text())
 
 
-def run_on(hosts, *settings, **options):
-    """One job with a rank on each of those hosts (tests/support/rig). settings: of mpirun. Returns its report."""
+# Before a program's name: a rank of that number stays on that core. Hosts of the rig do not know of each other, and ranks that compute
+# on two of them may else share one core while another is idle.
+PINNED = ["bash", "-c", 'exec taskset -c "$OMPI_COMM_WORLD_RANK" "$0" "$@"']
+
+
+def run_on(hosts, *before, **options):
+    """One job with a rank on each of those hosts (tests/support/rig). before: words before the command. Returns its report."""
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.json"
-        command = [*hosts.mpirun(hosts.count, *settings), str(GYRE), "run", "--report", str(report)]
+        command = [*hosts.mpirun(hosts.count, *before), str(GYRE), "run", "--report", str(report)]
         for name, value in options.items():
             command += ["--" + name.replace("_", "-"), str(value)]
         done = hosts.run(command, timeout=300)

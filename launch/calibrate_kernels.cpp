@@ -29,7 +29,10 @@ struct Shape {
 
   CellShape cells() const { return {.head_dim = head_dim, .value_dim = head_dim, .group = 1, .type = type}; }
   double flops() const { return 4.0 * static_cast<double>(rows * keys) * head_dim * heads; }
-  double row_units() const { return static_cast<double>(rows * ((keys + unit - 1) / unit)) * heads; }
+  double row_units() const {
+    const std::int64_t units = (keys + unit - 1) / unit;
+    return static_cast<double>(rows * units * heads);
+  }
 };
 
 struct Free {

@@ -25,6 +25,7 @@ std::vector<std::vector<int>> ranks_of_nodes(std::span<const int> nodes) {
   std::map<int, std::vector<int>> ranks;
   for (int rank = 0; rank < std::ssize(nodes); ++rank) ranks[nodes[rank]].push_back(rank);
   std::vector<std::vector<int>> all;
+  all.reserve(ranks.size());
   for (auto& [node, its] : ranks) all.push_back(std::move(its));
   return all;
 }
@@ -125,7 +126,7 @@ class Messages {
  public:
   Messages(Pairs& pairs, const CalibrationSizes& sizes)
       : pairs_(pairs), sizes_(sizes), out_(sizes.most_message_bytes, std::byte{1}), in_(sizes.most_message_bytes) {
-    pairs.transport().reserve(static_cast<std::size_t>(2 * sizes.small_messages));
+    pairs.transport().reserve(2 * static_cast<std::size_t>(sizes.small_messages));
   }
 
   double latency_seconds() {
@@ -155,7 +156,8 @@ class Messages {
       });
     };
     const double whole = seconds(bytes), quarter = seconds(bytes / 4);
-    const double beyond = static_cast<double>(bytes - bytes / 4), slope = beyond / std::max(1e-12, whole - quarter);
+    const std::size_t beyond = bytes - bytes / 4;
+    const double slope = static_cast<double>(beyond) / std::max(1e-12, whole - quarter);
     const double chord = static_cast<double>(bytes) / whole;
     return std::clamp(slope, chord / 2, 2 * chord);  // noise can make the quarter as slow as the whole
   }

@@ -63,7 +63,7 @@ Integer required(const Given& given, const char* name, Integer least, Integer mo
 
 /// The machine as its file has it, or with the rates of one instruction set.
 Machine machine_of(const Given& given) {
-  const Machine machine = given.has("machine") ? read_machine(given.text("machine")) : default_machine();
+  Machine machine = given.has("machine") ? read_machine(given.text("machine")) : default_machine();
   if (!given.has("isa")) return machine;
   std::string known, last;  // sets stand together, as gyre calibrate writes them
   for (const KernelRate& rate : machine.kernels.rates) {

@@ -30,8 +30,8 @@ std::string difference(const Prediction& best, const Prediction& next) {
                      instead(seconds_text(best.computing_seconds), seconds_text(next.computing_seconds))
                : "it packs and joins cells for " + instead(seconds_text(best.packing_seconds), seconds_text(next.packing_seconds));
   }
-  const std::string text = "it waits for communication for " + instead(seconds_text(best.exposed_communication_seconds),
-                                                                       seconds_text(next.exposed_communication_seconds));
+  std::string text = "it waits for communication for " +
+                     instead(seconds_text(best.exposed_communication_seconds), seconds_text(next.exposed_communication_seconds));
   if (best.bytes_between_nodes < 0.95 * next.bytes_between_nodes)
     return text + ", with " + instead(bytes_text(best.bytes_between_nodes), bytes_text(next.bytes_between_nodes)) +
            " between nodes";

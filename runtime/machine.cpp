@@ -109,7 +109,7 @@ KernelRate read_rate(const std::string& entry, const Json& given) {
   for (const char* name : {"isa", "dtype", "head_dim", "flops_per_second"})
     if (!given.contains(name)) refuse(entry + " has no " + name + "; give one");
   for (const auto& [name, value] : given.items()) {
-    const std::string full = entry + "." + name;
+    const std::string full = std::string(entry).append(".").append(name);
     if (name == "isa") {
       if (!value.is_string() || value.get<std::string>().empty())
         refuse(full + " is " + shown(value) + "; name an instruction set");
