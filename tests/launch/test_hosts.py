@@ -124,8 +124,8 @@ class Strategies(OnHosts):
 WHERE = r"rank \d on node\d (waits for rank \d on node\d, stage .+, for [0-9.]+ seconds|computes, stage .+)"
 
 
-class Faults(OnHosts):
-    """A job that would go on for long, and what it says when it loses something, all within 10 seconds."""
+class Losing(OnHosts):
+    """A job that would go on for long, and what it says when it loses something."""
 
     def settings(self, hosts):
         """What gyre topo adds to mpirun's line on such hosts."""
@@ -159,6 +159,10 @@ class Faults(OnHosts):
         fault(hosts, victim)
         self.one_line(job, pattern)
 
+
+class Faults(Losing):
+    """All within 10 seconds."""
+
     def test_a_killed_rank_is_named_by_one_of_another_host(self):
         for count, victim in ((2, 0), (4, 2)):
             with self.subTest(hosts=count):
@@ -180,6 +184,10 @@ class Faults(OnHosts):
         for count, victim in ((2, 1), (4, 1)):
             with self.subTest(hosts=count):
                 self.lose(count, victim, Hosts.cut, rf"rank {victim} on node{victim} is lost: its host does not answer; {WHERE}")
+
+
+class Unwatched(Losing):
+    """In half of all runs mpirun hands the line on at once, in the others one or two minutes later."""
 
     def test_a_run_that_mpirun_does_not_watch_says_so_once_and_names_a_lost_host_at_the_deadline(self):
         hosts = self.raise_hosts(2)
