@@ -34,8 +34,8 @@ struct Choice {
 /// For `--strategy auto`, where the placement is settled. Another strategy than the ring has to be sooner by a twentieth: less is
 /// within what predictions are worth. A pure function, the same on every rank that has the same arguments; and so that no bit of a
 /// result depends on them, threads, prefetch, sharing and integrity do not count. A few milliseconds for jobs of few ranks.
-/// Nodes of more than 8 ranks are simulated whole, up to 64 ranks: 0.7 s on a busy virtual core of Zen 4, as the last line says of
-/// `gyre plan --ranks 64 --ranks-per-node 64 --tokens 1000000 --heads 32 --kv-heads 8 --mask causal --partition zigzag`. More
+/// Nodes of more than 8 ranks are simulated whole, up to 64 ranks: 0.65 s of a virtual core of Zen 4, by `time gyre plan --ranks 64
+/// --ranks-per-node 64 --tokens 1000000 --heads 32 --kv-heads 8 --mask causal --partition zigzag`; 1.2 s if striped and full. More
 /// ranks on such nodes take the ring.
 Choice choose_strategy(const Layout& layout, const Options& options, std::span<const int> nodes, const Machine& machine);
 

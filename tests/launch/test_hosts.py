@@ -75,6 +75,8 @@ class TwoHosts(OnHosts):
                 self.assertGreaterEqual(of_a_call, cells[mine], (host, way))
                 self.assertLessEqual(of_a_call, 1.04 * cells[mine] + 0.04 * cells[1 - mine], (host, way))
 
+
+class Calibration(OnHosts):
     def test_calibration_finds_no_more_on_a_cable_than_it_carries_and_more_within_a_host(self):
         hosts = self.raise_hosts(2, gbit_per_second=1)
         done = hosts.run([*hosts.mpirun(4), GYRE, "calibrate", "--repeat", "3", "--out", self.path("machine.json")])
