@@ -5,6 +5,7 @@
 #include "runtime/choose.hpp"
 #include "support/catch.hpp"
 #include "support/problems.hpp"
+#include "support/programs.hpp"
 
 using namespace gyre;
 using namespace gyre::test;
@@ -20,12 +21,6 @@ Problem problem_of(std::int64_t queries, std::int64_t keys, int heads, int key_h
   problem.head_dim = problem.value_dim = 128;
   problem.type = Type::bf16;
   return problem;
-}
-
-std::vector<int> nodes_of(int ranks, int ranks_per_node) {
-  std::vector<int> nodes(ranks);
-  for (int rank = 0; rank < ranks; ++rank) nodes[rank] = rank / ranks_per_node;
-  return nodes;
 }
 
 Choice choose(const Problem& problem, int ranks, int ranks_per_node, const Machine& machine, const Options& options = {}) {

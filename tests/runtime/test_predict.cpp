@@ -5,8 +5,10 @@
 
 #include "runtime/predict.hpp"
 #include "support/catch.hpp"
+#include "support/programs.hpp"
 
 using namespace gyre;
+using namespace gyre::test;
 
 namespace {
 
@@ -20,12 +22,6 @@ Problem self_attention(std::int64_t tokens, const std::string& mask) {
   problem.type = Type::bf16;
   problem.mask = Mask::parse(mask);
   return problem;
-}
-
-std::vector<int> nodes_of(int ranks, int ranks_per_node) {
-  std::vector<int> nodes(ranks);
-  for (int rank = 0; rank < ranks; ++rank) nodes[rank] = rank / ranks_per_node;
-  return nodes;
 }
 
 struct Compared {

@@ -13,48 +13,19 @@
 #include "support/catch.hpp"
 #include "support/drawn_blocks.hpp"
 #include "support/problems.hpp"
+#include "support/programs.hpp"
 
 using namespace gyre;
 using namespace gyre::test;
 
 namespace {
 
-std::vector<Program> programs_of(const Layout& layout, const Schedule& schedule) {
-  std::vector<Program> programs;
-  for (int rank = 0; rank < layout.ranks; ++rank) programs.push_back(schedule(rank));
-  return programs;
-}
-
 std::vector<Program> ring_programs(const Layout& layout, int prefetch = 1) {
   return programs_of(layout, ring_schedule(layout, prefetch));
 }
 
-/// Ranks in nodes of some size.
-std::vector<int> nodes_of(int ranks, int ranks_per_node) {
-  std::vector<int> nodes;
-  for (int rank = 0; rank < ranks; ++rank) nodes.push_back(rank / ranks_per_node);
-  return nodes;
-}
-
 std::vector<Program> job_programs(const Layout& layout, const Job& job, const std::vector<int>& nodes) {
   return programs_of(layout, borrow_inside_nodes(make_schedule(job.options.strategy, layout, job.options), layout, nodes));
-}
-
-Problem self_attention(std::int64_t tokens, const char* mask) {
-  Problem problem;
-  problem.query_tokens = problem.key_tokens = tokens;
-  problem.query_heads = problem.key_heads = 1;
-  problem.head_dim = problem.value_dim = 8;
-  problem.mask = Mask::parse(mask);
-  return problem;
-}
-
-std::string first_problem(const Verdict& verdict) {
-  return verdict.problems.empty() ? "" : verdict.problems.front();
-}
-
-std::size_t count(const Program& program, Op op) {
-  return std::count_if(program.instructions.begin(), program.instructions.end(), [&](const auto& i) { return i.op == op; });
 }
 
 }  // namespace

@@ -13,41 +13,15 @@
 #include "runtime/verify.hpp"
 #include "support/catch.hpp"
 #include "support/problems.hpp"
+#include "support/programs.hpp"
 
 using namespace gyre;
 using namespace gyre::test;
 
 namespace {
 
-std::vector<Program> programs_of(const Layout& layout, const Schedule& schedule) {
-  std::vector<Program> programs;
-  for (int rank = 0; rank < layout.ranks; ++rank) programs.push_back(schedule(rank));
-  return programs;
-}
-
 std::vector<Program> ring_programs(const Layout& layout) {
   return programs_of(layout, ring_schedule(layout, 1));
-}
-
-std::vector<Program> programs_of(const Layout& layout, StrategyChoice strategy) {
-  return programs_of(layout, make_schedule(strategy, layout, {}));
-}
-
-Problem self_attention(std::int64_t tokens, const char* mask, int heads = 1) {
-  Problem problem;
-  problem.query_tokens = problem.key_tokens = tokens;
-  problem.query_heads = problem.key_heads = heads;
-  problem.head_dim = problem.value_dim = 8;
-  problem.mask = Mask::parse(mask);
-  return problem;
-}
-
-std::string first_problem(const Verdict& verdict) {
-  return verdict.problems.empty() ? "" : verdict.problems.front();
-}
-
-std::size_t count(const Program& program, Op op) {
-  return std::count_if(program.instructions.begin(), program.instructions.end(), [&](const auto& i) { return i.op == op; });
 }
 
 /// Bytes of all cells of a role that a rank other than their owner needs, once for each of them.

@@ -10,6 +10,7 @@
 #include "runtime/simulate.hpp"
 #include "support/catch.hpp"
 #include "support/problems.hpp"
+#include "support/programs.hpp"
 
 using namespace gyre;
 using namespace gyre::test;
@@ -28,21 +29,6 @@ Machine bare_machine() {
   machine.node.bytes_per_second = kFree;
   machine.network.bytes_per_second = machine.link_bytes_per_second = 1e9;
   return machine;
-}
-
-Problem self_attention(std::int64_t tokens, const char* mask = "full", int heads = 1) {
-  Problem problem;
-  problem.query_tokens = problem.key_tokens = tokens;
-  problem.query_heads = problem.key_heads = heads;
-  problem.head_dim = problem.value_dim = 16;
-  problem.mask = Mask::parse(mask);
-  return problem;
-}
-
-std::vector<int> nodes_of(int ranks, int ranks_per_node) {
-  std::vector<int> nodes(ranks);
-  for (int rank = 0; rank < ranks; ++rank) nodes[rank] = rank / ranks_per_node;
-  return nodes;
 }
 
 Simulation run(const Layout& layout, StrategyChoice strategy, std::span<const int> nodes, const Machine& machine,
