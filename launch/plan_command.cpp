@@ -74,16 +74,18 @@ Machine machine_of(const Given& given) {
   refuse("--isa is '" + given.text("isa") + "'; the machine has rates of " + (known.empty() ? "none by name: remove it" : known));
 }
 
+constexpr int kMostSecondLooks = 6;  // a second or two each
+
 std::vector<int> nodes_of(const PlanRequest& request) {
   std::vector<int> nodes(request.ranks);
   for (int rank = 0; rank < request.ranks; ++rank) nodes[rank] = rank / request.ranks_per_node;
   return nodes;
 }
 
-Predictor predictor_of(const PlanRequest& request, const PartitionChoice& partition) {
+Predictor predictor_of(const PlanRequest& request, const PartitionChoice& partition, Effort effort = {}) {
   Options options = request.options;
   options.partition = partition;
-  return Predictor(request.problem, options, nodes_of(request), request.machine);
+  return Predictor(request.problem, options, nodes_of(request), request.machine, effort);
 }
 
 std::vector<PartitionChoice> partitions_of(const PlanRequest& request) {
@@ -105,6 +107,10 @@ Considered consider_all(const PlanRequest& request) {
     std::move(found.left_out.begin(), found.left_out.end(), std::back_inserter(all.left_out));
   }
   sort_best_first(all.best_first);
+  if (request.ranks > Effort().most_whole) {
+    const auto careful = [&](const PartitionChoice& partition) { return predictor_of(request, partition, kSecondLook); };
+    look_again(all, request.machine, careful, kMostSecondLooks);
+  }
   return all;
 }
 

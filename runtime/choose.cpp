@@ -83,6 +83,26 @@ void sort_best_first(std::vector<Prediction>& predictions) {
                    [](const Prediction& a, const Prediction& b) { return a.seconds < b.seconds; });
 }
 
+void look_again(Considered& considered, const Machine& machine, const std::function<Predictor(const PartitionChoice&)>& predictor,
+                int most) {
+  std::vector<Prediction>& all = considered.best_first;
+  std::vector<Prediction> seen;
+  for (; most > 0 && !all.empty(); --most) {
+    const Prediction first = all.front();
+    const auto is_first = [&](const Prediction& other) {
+      return other.strategy == first.strategy && other.partition.text() == first.partition.text();
+    };
+    if (std::any_of(seen.begin(), seen.end(), is_first)) return;
+    Predictor careful = predictor(first.partition);
+    const Considered anew = consider(careful, machine, std::span(&first.strategy, 1));
+    all.erase(all.begin());
+    all.insert(all.begin(), anew.best_first.begin(), anew.best_first.end());
+    considered.left_out.insert(considered.left_out.end(), anew.left_out.begin(), anew.left_out.end());
+    seen.push_back(first);
+    sort_best_first(all);
+  }
+}
+
 std::string reason(std::span<const Prediction> best_first) {
   if (best_first.empty()) return "";
   const Prediction& best = best_first.front();

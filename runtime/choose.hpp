@@ -1,6 +1,7 @@
 // Which strategy does a job soonest, and why.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +23,12 @@ Considered consider(Predictor& predictor, const Machine& machine);
 /// These alone, resolved.
 Considered consider(Predictor& predictor, const Machine& machine, std::span<const StrategyChoice> strategies);
 void sort_best_first(std::vector<Prediction>& predictions);
+
+/// Predictions from small jobs tell which strategies are worth more: the first is predicted anew with this effort, until the first
+/// is one that was, or `most` have been. predictor: for one of their placements, with that effort.
+inline constexpr Effort kSecondLook{.most_whole = 256, .least_projected = 64, .most_projected = 256};
+void look_again(Considered& considered, const Machine& machine, const std::function<Predictor(const PartitionChoice&)>& predictor,
+                int most);
 
 /// One sentence: what the first has that the best of another strategy has not. Empty without predictions.
 std::string reason(std::span<const Prediction> best_first);

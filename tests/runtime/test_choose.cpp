@@ -128,3 +128,23 @@ TEST_CASE("what does not fit in a rank's memory is left out by name") {
   CHECK(considered.left_out.back().starts_with("tree, "));
   CHECK(considered.left_out.back().ends_with("and has 40 MB"));
 }
+
+TEST_CASE("the best of a large job is one that was predicted with more pains, and none that was not is sooner") {
+  const Problem problem = problem_of(65536, 65536, 8, 4);
+  const Machine machine = read_machine(kMachines + "/cpu-100gbe.json");
+  constexpr Effort kQuick{.most_whole = 16, .least_projected = 4, .most_projected = 32}, kCareful{.most_whole = 64};
+  Options options;
+  options.partition = PartitionChoice::parse("zigzag");
+  const auto predictor = [&](Effort effort) { return Predictor(problem, options, nodes_of(64, 1), machine, effort); };
+  Predictor quick = predictor(kQuick), careful = predictor(kCareful);
+  Considered considered = consider(quick, machine);
+  const std::size_t count = considered.best_first.size();
+  look_again(
+      considered, machine, [&](const PartitionChoice&) { return predictor(kCareful); }, 100);
+  REQUIRE(considered.best_first.size() + considered.left_out.size() == count);
+  const Prediction& best = considered.best_first.front();
+  CHECK(best.simulated_ranks == 64);
+  CHECK(best.seconds == careful.predict(best.strategy).seconds);
+  for (const Prediction& other : considered.best_first) CHECK(other.seconds >= best.seconds);
+  CHECK(considered.best_first.back().simulated_ranks < 64);
+}

@@ -47,6 +47,57 @@ double attend_seconds(const Layout& layout) {  // of all ranks, at 1 GFLOP/s
   return layout.problem.visible_pairs() * 2 * (layout.problem.head_dim + layout.problem.value_dim) / 1e9;
 }
 
+/// The owner packs `first` again once that loan has ended, and then attends three tiles; the borrower attends first, gives it back,
+/// attends second for two tiles and gives that back.
+Program two_loans(const Layout& layout, int rank) {
+  const auto queries = runs_of_units(layout.query_units_of(rank), 1), keys = runs_of_units(layout.key_units_of(0), 1);
+  const auto key_bytes = layout.run_bytes(Role::key_value, keys);
+  ProgramBuilder builder(rank);
+  const SlotId user = builder.user_slot(true);
+  const SlotId query = builder.arena_slot(Role::query, layout.run_bytes(Role::query, queries));
+  const SlotId partial = builder.arena_slot(Role::partial, layout.run_bytes(Role::partial, queries));
+  const SlotId first = builder.arena_slot(Role::key_value, key_bytes), second = builder.arena_slot(Role::key_value, key_bytes);
+  const auto pack = [&](SlotId slot) {
+    builder.add({.function = Function::pack_key_value, .out = slot, .in = {user, user}}, keys);
+  };
+  const auto attend = [&](SlotId slot) { builder.add({.op = Op::attend, .out = partial, .in = {query, slot}}, keys); };
+  builder.add({.function = Function::pack_query, .out = query, .in = {user, kNoSlot}}, queries);
+  builder.add({.function = Function::clear_partial, .out = partial}, queries);
+  if (rank == 0) {
+    pack(first), pack(second);
+    for (const SlotId lent : {first, second}) builder.add({.op = Op::expose, .in = {lent, kNoSlot}, .peer = 1}, keys);
+    pack(first);
+    for (int tile = 0; tile < 3; ++tile) attend(first);
+  } else {
+    for (const SlotId borrowed : {first, second}) builder.add({.op = Op::borrow, .out = borrowed, .peer = 0}, keys);
+    attend(first);
+    builder.add({.op = Op::release, .out = first, .peer = 0});
+    attend(second), attend(second);
+    builder.add({.op = Op::release, .out = second, .peer = 0});
+  }
+  return std::move(builder).take();
+}
+
+/// Rank 0 sends its keys, rank 1 attends them and has nothing to do meanwhile.
+Program keys_from_0_to_1(const Layout& layout, int rank) {
+  const auto queries = runs_of_units(layout.query_units_of(1), 1), keys = runs_of_units(layout.key_units_of(0), 1);
+  ProgramBuilder builder(rank);
+  const SlotId user = builder.user_slot(true);
+  const SlotId query = builder.arena_slot(Role::query, layout.run_bytes(Role::query, queries));
+  const SlotId partial = builder.arena_slot(Role::partial, layout.run_bytes(Role::partial, queries));
+  const SlotId key = builder.arena_slot(Role::key_value, layout.run_bytes(Role::key_value, keys));
+  if (rank == 0) {
+    builder.add({.function = Function::pack_key_value, .out = key, .in = {user, user}}, keys);
+    builder.add({.op = Op::send, .in = {key, kNoSlot}, .peer = 1}, keys);
+  } else {
+    builder.add({.function = Function::pack_query, .out = query, .in = {user, kNoSlot}}, queries);
+    builder.add({.function = Function::clear_partial, .out = partial}, queries);
+    builder.add({.op = Op::receive, .out = key, .peer = 0}, keys);
+    builder.add({.op = Op::attend, .out = partial, .in = {query, key}}, keys);
+  }
+  return std::move(builder).take();
+}
+
 }  // namespace
 
 TEST_CASE("a ring of two ranks takes its attends, or the wire and the last of them") {
@@ -108,6 +159,23 @@ TEST_CASE("what transfers take of a processor prolongs computing, and costs noth
   CHECK(run(layout, Strategy::ring, nodes, machine).seconds() == Approx(4 * tile));
 }
 
+TEST_CASE("what a rank owes for posting when it begins to wait is paid while it waits") {
+  const Layout layout(self_attention(1024), {}, 2);
+  const double tile = attend_seconds(layout) / 4;
+  const auto bytes = static_cast<double>(layout.run_bytes(Role::key_value, runs_of_units(layout.key_units_of(0), 1)));
+  const auto schedule = [&](int rank) { return keys_from_0_to_1(layout, rank); };
+  const auto nodes = nodes_of(2, 1);
+  Machine machine = bare_machine();
+  machine.network.bytes_per_second = bytes / (3 * tile);
+  PairCounts counts(layout);
+  for (const double owed : {0.0, tile, 2 * tile}) {
+    machine.network.message_seconds = owed;
+    CHECK(simulate(schedule, nodes, machine, counts).seconds() == Approx(4 * tile));
+  }
+  machine.network.message_seconds = 5 * tile;  // two of them are still to be paid when the keys have come
+  CHECK(simulate(schedule, nodes, machine, counts).seconds() == Approx((3 + 2 + 1) * tile));
+}
+
 TEST_CASE("inside a node loans cost their flags alone, and nothing is sent") {
   const Layout layout(self_attention(4096, "causal"), {}, 4);
   Machine machine = bare_machine();
@@ -122,6 +190,17 @@ TEST_CASE("inside a node loans cost their flags alone, and nothing is sent") {
     busiest = std::max(busiest, rank.computing_seconds);
   }
   CHECK(simulation.seconds() == Approx(busiest).epsilon(1e-4));
+}
+
+TEST_CASE("a loan that was made first ends first, and what lay there is packed again as soon as it has") {
+  const Layout layout(self_attention(1024), {}, 2);
+  const double tile = attend_seconds(layout) / 4;
+  const std::vector<int> nodes(2, 0);
+  PairCounts counts(layout);
+  const Simulation all = simulate([&](int rank) { return two_loans(layout, rank); }, nodes, bare_machine(), counts);
+  CHECK(all.ranks[1].seconds == Approx(3 * tile));
+  CHECK(all.ranks[0].waiting_seconds == Approx(tile));
+  CHECK(all.ranks[0].seconds == Approx(4 * tile));
 }
 
 TEST_CASE("what a watcher is told adds up to what the simulation says") {
