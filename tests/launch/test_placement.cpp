@@ -76,7 +76,6 @@ TEST_CASE("a rank count that NUMA nodes divide gets whole NUMA nodes or equal pa
           std::string("mpirun -n 8 --map-by ppr:1:numa:PE=16 --bind-to core ") + joined(open_mpi_words()));
   REQUIRE(joined(open_mpi_words()) ==
           "--mca btl_tcp_rdma_pipeline_frag_size 262144 "
-          "--mca pml_ob1_recv_pipeline_depth 2 "
           "--mca oob_tcp_keepalive_time 3 "
           "--mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3");
 }
