@@ -39,7 +39,7 @@ def run(ranks, **options):
 # Before a program's name: a rank of that number stays on that core. Hosts of the rig do not know of each other, and ranks that compute
 # on two of them may else share one core while another is idle.
 PINNED = ["bash", "-c", 'exec taskset -c "$OMPI_COMM_WORLD_RANK" "$0" "$@"']
-# The same, and before the programs of other sessions, where the system deals processors to sessions and lets us (root).
+# The same, and before other programs, where Linux groups processes (autogroup) and lets us say so (root).
 PINNED_AHEAD = ["bash", "-c", 'echo -12 2>/dev/null > /proc/$$/autogroup; exec taskset -c "$OMPI_COMM_WORLD_RANK" "$0" "$@"']
 
 

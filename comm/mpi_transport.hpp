@@ -30,7 +30,8 @@ inline constexpr std::size_t kLargestPieceBytes = std::size_t{1} << 30;
 /// The handle is the Fortran one (`MPI_Comm_c2f`). Throws std::invalid_argument if MPI is not initialised. piece_bytes must be the
 /// same on all ranks, at most kLargestPieceBytes.
 ///
-/// A lane is an MPI tag. Unequal sizes are a std::logic_error on the receiver alone: MPI does not tell the sender.
+/// A lane is an MPI tag. Large messages to a rank on a lane leave one behind the other, so that the first does not arrive with the
+/// last. Unequal sizes are a std::logic_error on the receiver alone: MPI does not tell the sender.
 ///
 /// Memory is shared through files in /dev/shm (see node.hpp). Ranks that cannot open each other's are of different nodes; all are
 /// where one finds no room for a few pages. ranks_per_node is for tests that play several nodes on one machine: ranks 0 to n - 1

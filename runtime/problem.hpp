@@ -62,8 +62,8 @@ struct Options {
   std::string isa;                // of the CPU kernels; empty: the best
   double deadline_seconds = 600;  // without a sign of life from a rank that is waited for; 0: none (comm/heartbeat.hpp)
   int prefetch = 1;               // stages whose cells may be arriving while one is attended, 1 to kMostPrefetch
-  /// Keys of one step travel in pieces of at least so many bytes, at most 16 in a call (schedules/circulate.hpp): a message
-  /// costs some handshakes, nothing beside this many bytes.
+  /// Keys of one step travel in pieces of at least so many bytes on average, at most 16 in all steps of a call, each way
+  /// (schedules/circulate.hpp): a message costs some handshakes, nothing beside this many bytes.
   std::int64_t piece_bytes = 256 << 10;
   Sharing sharing = Sharing::automatic;        // it changes no bit of the result
   Machine machine = default_machine();         // by which an automatic strategy is chosen; of any other it changes nothing

@@ -260,7 +260,7 @@ Circulation::Circulation(const Layout& a_layout, Placement attended_at)
 
 namespace {
 
-/// In all the steps of a journey together: what stays visible is about one of them.
+/// At most, in all the steps of a journey together: what stays visible is about one of them.
 constexpr int kPieces = 16;
 
 int pieces_of_a_step(const Layout& layout, const Journey& journey) {
@@ -288,7 +288,7 @@ void Circulation::travel(const std::vector<Journey>& journeys) {
   for (const Journey& journey : journeys) {
     const int pieces = pieces_of_a_step(layout, journey);
     const int by_heads = needs.by_unit() ? std::min(pieces, static_cast<int>(journey.heads.size())) : 1;
-    cuts.push_back({by_heads, (pieces + by_heads - 1) / by_heads});
+    cuts.push_back({by_heads, pieces / by_heads});
   }
   int most = 0;
   for (const Cut& cut : cuts) most = std::max(most, cut.by_heads * cut.by_units);

@@ -1,4 +1,4 @@
-// Schedules in which keys come to queries: ring, bidirectional ring, double ring, Ulysses, hybrid.
+// Schedules in which keys come to queries: ring, bidirectional ring, double ring, all_gather, Ulysses, hybrid.
 //
 // They differ in two things alone: where queries are attended (where their rows are, or at whom their head is), and by which routes
 // the keys travel. Queries that are attended elsewhere go there first, and their results come home at the end:

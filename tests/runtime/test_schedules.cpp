@@ -224,12 +224,16 @@ TEST_CASE("few steps go in pieces: the first leaves before the second is packed,
     const std::size_t packed = std::count_if(program.instructions.begin(), program.instructions.end(), packs);
     CHECK(count(program, Op::attend) == ranks * packed);
     CHECK(count(program, Op::receive) == (ranks - 1) * packed);
+    CHECK((ranks - 1) * packed <= 16);
     return packed;
   };
   CHECK(pieces_of(2, 1, 1) == 16);
   CHECK(pieces_of(2, 4, 1) == 16);  // 4 heads, in 4 pieces each
   CHECK(pieces_of(3, 1, 1) == 8);
-  CHECK(pieces_of(4, 3, 1) == 6);  // 3 heads, in 2 pieces each
+  CHECK(pieces_of(4, 2, 1) == 4);   // 2 heads, in 2 pieces each
+  CHECK(pieces_of(4, 3, 1) == 3);   // and not 6 in each of 3 steps
+  CHECK(pieces_of(2, 9, 1) == 9);   // and not 18
+  CHECK(pieces_of(2, 3, 1) == 15);  // and not 18
   CHECK(pieces_of(17, 2, 1) == 1);
   const std::int64_t of_a_rank = std::int64_t{64} * 16 * 2 * 8 * 4;
   CHECK(pieces_of(2, 1, of_a_rank / 5) == 5);
