@@ -14,9 +14,30 @@ inline constexpr int kStrip = 16;      // rows of a strip
 inline constexpr int kChannels = 8;    // value channels of a block
 inline constexpr int kAlignment = 64;  // bytes; of every cell
 
-enum class Role : std::uint8_t { rows, query, key_value, partial, result, grad_out, row_statistics, grad_query, grad_key_value };
+/// Backward, query rows ask with all that a key's owner needs of them: a backward_query cell is query, grad_out and row_statistics
+/// cells one behind the other. Gradients accumulate in grad_ cells (totals, and what their additions lost) and travel as shares
+/// (totals alone), as partials do as results.
+enum class Role : std::uint8_t {
+  rows,
+  query,
+  key_value,
+  partial,
+  result,
+  backward_query,
+  grad_query,
+  grad_query_share,
+  grad_key_value,
+  grad_key_value_share,
+  grad_out,       // a part of backward_query
+  row_statistics  // a part of backward_query
+};
 
-/// Whether query, key/value and result cells (not those of gradients, and no partials) end in a checksum (integrity.hpp).
+/// Whether a role's cells are those of key units; else they are those of query units.
+constexpr bool of_keys(Role role) {
+  return role == Role::key_value || role == Role::grad_key_value || role == Role::grad_key_value_share;
+}
+
+/// Whether cells of roles that travel (query, key_value, result, backward_query and shares) end in a checksum (integrity.hpp).
 enum class Integrity : std::uint8_t { unchecked, checked };
 inline constexpr int kTrailerBytes = kAlignment;
 
@@ -94,6 +115,10 @@ constexpr std::int64_t grad_key_floats(const CellShape& shape, std::int64_t toke
 constexpr std::int64_t grad_sums_floats(const CellShape& shape, std::int64_t tokens) {
   return grad_key_floats(shape, tokens) + round_up(tokens, kStrip) * round_up(shape.value_dim, kStrip);
 }
+
+/// Bytes from the start of a backward_query cell to its grad_out, and to its row statistics.
+std::int64_t grad_out_offset(const CellShape& shape, std::int64_t tokens);
+std::int64_t row_statistics_offset(const CellShape& shape, std::int64_t tokens);
 
 /// Bytes of one cell of a unit of that many tokens, a multiple of kAlignment. Role::rows has no cells.
 std::int64_t cell_bytes(Role role, const CellShape& shape, std::int64_t tokens);

@@ -110,7 +110,7 @@ class Drawing {
     for (const Instruction& instruction : program_.instructions) {
       DrawnStretch& stretch = of_instruction_.emplace_back();
       stretch.stage = instruction.stage;
-      if (instruction.function == Function::clear_partial) rows[instruction.out] = program_.runs_of(instruction);
+      if (instruction.function == Function::clear) rows[instruction.out] = program_.runs_of(instruction);
       if (instruction.op == Op::attend) attends(stretch, rows[instruction.out], program_.runs_of(instruction));
       if (instruction.op == Op::receive) arrives(stretch, instruction);
     }

@@ -11,7 +11,7 @@ double rectangles_of(const Program& program) {
   std::vector<std::uint32_t> rows(program.slots.size());  // [slot] runs of queries that a partial accumulates for
   double rectangles = 0;
   for (const Instruction& instruction : program.instructions) {
-    if (instruction.function == Function::clear_partial) rows[instruction.out] = instruction.run_count;
+    if (instruction.function == Function::clear) rows[instruction.out] = instruction.run_count;
     if (instruction.op == Op::attend) rectangles += static_cast<double>(rows[instruction.out]) * instruction.run_count;
   }
   return rectangles;

@@ -68,12 +68,13 @@ class Costing {
       case Op::release:
         break;
       case Op::attend:
+      case Op::attend_backward:
         cost.seconds = attend_seconds(instruction);
         break;
       case Op::combine:
       case Op::apply:
         cost.seconds = static_cast<double>(packed_bytes(instruction)) / machine_.kernels.packing_bytes_per_second;
-        if (instruction.function == Function::clear_partial) rows_[instruction.out] = program_.runs_of(instruction);
+        if (instruction.function == Function::clear) rows_[instruction.out] = program_.runs_of(instruction);
     }
     return cost;
   }

@@ -223,7 +223,7 @@ void Executor::State::apply(std::size_t index, const Operands& operands) {
       case Function::pack_key_value:
         pack_key_value(shape, operands.keys, operands.values, c.first_row, c.tokens, head, cell);
         return seal(place, worker);
-      case Function::clear_partial:
+      case Function::clear:
         return clear_partial(shape, c.tokens, cell);
       case Function::settle:
         settle_partial(shape, c.from.bytes.data(), c.tokens, cell);
@@ -297,14 +297,15 @@ void Executor::State::post(std::size_t index, const Operands& operands) {
       if (options.wire == Wire::live) transport.release(program.instructions[index].peer);
       return;
     case Op::attend:
+    case Op::attend_backward:
     case Op::combine:
     case Op::apply:
       options.replay.empty() ? compute(index, operands) : replay(index);
       break;
   }
-  const bool attends = program.instructions[index].op == Op::attend;
-  if (attends) work_done += lowered->attends[index]->work();
-  (attends ? time.computing_seconds : time.packing_seconds) += seconds_since(start);
+  const bool computes = attends(program.instructions[index].op);
+  if (computes) work_done += lowered->attends[index]->work();
+  (computes ? time.computing_seconds : time.packing_seconds) += seconds_since(start);
   record(index, TimelineEvent::Kind::compute, start);
 }
 

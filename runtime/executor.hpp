@@ -29,6 +29,17 @@ struct Operands {
   float* lse = nullptr;  // [local query tokens, query_heads], or null
 };
 
+/// Likewise, of a backward call. out and lse are what forward gave.
+struct GradientOperands {
+  TypedRows queries, keys, values;  // as forward had them
+  TypedRows out;                    // [local query tokens, query_heads, value_dim]
+  const float* lse = nullptr;       // [local query tokens, query_heads]
+  TypedRows grad_out;               // [local query tokens, query_heads, value_dim]
+  TypedOutRows grad_queries;        // [local query tokens, query_heads, head_dim]
+  TypedOutRows grad_keys;           // [local key tokens, key_heads, head_dim]
+  TypedOutRows grad_values;         // [local key tokens, key_heads, value_dim]
+};
+
 /// Where the time of one call went, on this rank. Seconds of thread 0.
 struct CallTime {
   double total_seconds = 0;

@@ -148,10 +148,10 @@ Layout::Layout(const Problem& given, const Options& options, int rank_count)
   place_queries();
   place_keys();
   find_needs();
-  query_begin_ = cell_begins(Role::query, cell_shape(), query_units);
-  partial_begin_ = cell_begins(Role::partial, cell_shape(), query_units);
-  result_begin_ = cell_begins(Role::result, cell_shape(), query_units);
-  key_begin_ = cell_begins(Role::key_value, cell_shape(), key_units);
+  for (const Role role : {Role::query, Role::key_value, Role::partial, Role::result, Role::backward_query, Role::grad_query,
+                          Role::grad_query_share, Role::grad_key_value, Role::grad_key_value_share}) {
+    cell_begins_[static_cast<std::size_t>(role)] = cell_begins(role, cell_shape(), units_of(role));
+  }
 }
 
 void Layout::find_needs() {

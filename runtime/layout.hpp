@@ -2,6 +2,7 @@
 // rank count: every rank, and every test of a 1,024-rank job, computes the same.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -31,6 +32,7 @@ struct Layout {
   Layout without_mask() const;
 
   const Bands& bands() const { return bands_; }
+  const Units& units_of(Role role) const { return of_keys(role) ? key_units : query_units; }
   Range query_positions(int unit) const { return query_units.range(unit) + problem.first_query_position(); }
   CellShape cell_shape() const {
     CellShape shape = problem.cell_shape();
@@ -59,21 +61,10 @@ struct Layout {
   void place_queries();
   void place_keys();
   void find_needs();
-  const std::vector<std::int64_t>& cell_begin(Role role) const {
-    switch (role) {
-      case Role::query:
-        return query_begin_;
-      case Role::key_value:
-        return key_begin_;
-      case Role::result:
-        return result_begin_;
-      default:
-        return partial_begin_;
-    }
-  }
+  const std::vector<std::int64_t>& cell_begin(Role role) const { return cell_begins_[static_cast<std::size_t>(role)]; }
   Bands bands_;  // bound to the first query's position
-  // [units + 1] bytes of one head's cells before a unit
-  std::vector<std::int64_t> query_begin_, key_begin_, partial_begin_, result_begin_;
+  // [role][units + 1] bytes of one head's cells before a unit; of roles that slots have
+  std::array<std::vector<std::int64_t>, static_cast<std::size_t>(Role::grad_key_value_share) + 1> cell_begins_;
 };
 
 /// Units of every rank, ascending.

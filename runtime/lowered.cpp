@@ -149,6 +149,8 @@ Lowered::Lowered(const Program& program, const Layout& layout, const Memory& mem
         case Op::apply:
           row_cells[index] = resolver.apply(instruction);
           break;
+        case Op::attend_backward:
+          broken(program, index, "is not lowered");
         case Op::attend:
           attends[index] = std::make_unique<Attend>(resolver.attend(instruction), kernels, threads, strips_per_block, scratch);
           break;

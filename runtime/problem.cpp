@@ -65,6 +65,20 @@ Sharing parse_sharing(const std::string& text) {
   refuse("shared memory is '" + text + "'; give auto or off");
 }
 
+std::string to_string(Backward backward) {
+  switch (backward) {
+    case Backward::none:
+      return "none";
+    case Backward::automatic:
+      return "auto";
+    case Backward::keys_travel:
+      return "keys";
+    case Backward::queries_travel:
+      return "queries";
+  }
+  return "?";
+}
+
 void Options::validate() const {
   if (unit_tokens != 0) require_between("unit", unit_tokens, 1, kLongestUnit);
   require_between("threads", threads, 1, kMostThreads);

@@ -54,10 +54,17 @@ struct Problem {
 enum class Sharing : std::uint8_t { automatic, off };
 Sharing parse_sharing(const std::string& text);  // auto or off; throws std::invalid_argument
 
+/// Whether gradients can be asked for, and what travels for them: keys and values with their gradients, or (BurstAttention,
+/// 2403.09347) queries, gradients of outputs and row statistics with the gradients of queries, while keys stay. automatic:
+/// whichever is predicted to take less time. It changes no result but by rounding.
+enum class Backward : std::uint8_t { none, automatic, keys_travel, queries_travel };
+std::string to_string(Backward backward);
+
 struct Options {
   PartitionChoice partition;
   StrategyChoice strategy;
-  std::int64_t unit_tokens = 0;   // 0: the default rule for each axis. It fixes the bits of the result.
+  std::int64_t unit_tokens = 0;  // 0: the default rule for each axis. It fixes the bits of the result.
+  Backward backward = Backward::none;
   int threads = 1;                // of this rank; ranks may differ
   std::string isa;                // of the CPU kernels; empty: the best
   double deadline_seconds = 600;  // without a sign of life from a rank that is waited for; 0: none (comm/heartbeat.hpp)

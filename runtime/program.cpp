@@ -18,6 +18,8 @@ std::string to_string(Op op) {
       return "release";
     case Op::attend:
       return "attend";
+    case Op::attend_backward:
+      return "attend_backward";
     case Op::combine:
       return "combine";
     case Op::apply:
@@ -34,8 +36,8 @@ std::string to_string(Function function) {
       return "pack_query";
     case Function::pack_key_value:
       return "pack_key_value";
-    case Function::clear_partial:
-      return "clear_partial";
+    case Function::clear:
+      return "clear";
     case Function::settle:
       return "settle";
     case Function::finish:
@@ -59,6 +61,7 @@ std::string describe(const Program& program, std::size_t index) {
     if (slot != kNoSlot) text += " slot " + std::to_string(slot);
   }
   if (instruction.out != kNoSlot) text += " -> slot " + std::to_string(instruction.out);
+  if (instruction.also_out != kNoSlot) text += " and slot " + std::to_string(instruction.also_out);
   if (instruction.op == Op::send || instruction.op == Op::expose || instruction.op == Op::release) {
     text += " to " + std::to_string(instruction.peer);
   }

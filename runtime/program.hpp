@@ -10,14 +10,22 @@
 //
 //   apply pack_query        rows -> query            receive  b -> slot0  (stage 1, from rank 1)
 //   apply pack_key_value    rows -> own              send     own         (stage 1, to rank 1)
-//   apply clear_partial          -> partial          attend   query, own -> partial     (stage 0)
+//   apply clear                  -> partial          attend   query, own -> partial     (stage 0)
 //                                                    attend   query, slot0 -> partial   (stage 1)
 //                                                    apply finish  partial -> rows
 //
 // Where queries travel, what they have accumulated elsewhere comes home as results (kernels/result.hpp):
 //
-//   apply clear_partial -> partial    attend visiting query, own -> partial    apply settle partial -> result    send result
+//   apply clear -> partial            attend visiting query, own -> partial    apply settle partial -> result    send result
 //                                     (at home)    receive b -> result         combine result -> partial
+//
+// Backward, keys and values travel as they do forward. The gradient of a cell starts from zero where it is attended, takes in the
+// share of the stop before, and goes on as a share to the next stop, from the last one home:
+//
+//   apply pack_query -> asked (queries, gradients of outputs, row statistics)      apply clear -> grad_query
+//   apply clear -> fresh     attend_backward asked, slot0 -> grad_query, fresh     receive a -> share    combine share -> fresh
+//   apply settle fresh -> share'    send share' (stage 2, or home)                 apply finish grad_query -> rows
+//   (at home)  receive z -> share   apply finish share -> rows
 #pragma once
 
 #include <cstdint>
@@ -31,8 +39,12 @@
 
 namespace gyre {
 
-enum class Op : std::uint8_t { send, receive, expose, borrow, release, attend, combine, apply };
-enum class Function : std::uint8_t { none, pack_query, pack_key_value, clear_partial, settle, finish };
+enum class Op : std::uint8_t { send, receive, expose, borrow, release, attend, attend_backward, combine, apply };
+/// Roles of slots say the rest: queries are packed as forward or as backward asks them; partials and gradients are cleared, settled
+/// (to results, to shares) and finished alike.
+enum class Function : std::uint8_t { none, pack_query, pack_key_value, clear, settle, finish };
+/// What a call computes: results from queries, keys and values, or their gradients from those of the results.
+enum class Pass : std::uint8_t { forward, backward };
 /// user: the caller's rows. arena: this rank's own memory. window: memory of this rank that the ranks of its node can read.
 enum class Space : std::uint8_t { user, arena, window };
 
@@ -55,7 +67,8 @@ struct Instruction {
   Function function = Function::none;  // of apply
   std::uint8_t lane = 0;               // of send, receive
   SlotId out = kNoSlot;                // written (attend, combine: also read; release: no longer there)
-  SlotId in[2] = {kNoSlot, kNoSlot};   // read. attend: query, key_value; combine: result; finish: partial or result
+  SlotId also_out = kNoSlot;           // of attend_backward: the gradients of keys and values; out has those of queries
+  SlotId in[2] = {kNoSlot, kNoSlot};   // read. attend: queries, key_value; combine: result or share; finish: what becomes rows
   std::int32_t peer = -1;              // of send, receive, expose, borrow, release
   std::uint32_t runs = 0;              // first of run_count in Program::runs: the cells sent, lent, attended, combined or made
   std::uint32_t run_count = 0;
@@ -66,6 +79,7 @@ struct Instruction {
 /// What one rank does in one call. A slot's content is laid out in the order of the runs that made it, unit-major, from its start.
 struct Program {
   int rank = 0;
+  Pass pass = Pass::forward;
   std::vector<Slot> slots;
   std::vector<CellRun> runs;
   std::vector<std::int64_t> places;  // of borrowed runs: bytes from the start of the peer's window
@@ -81,6 +95,11 @@ struct Program {
 /// A schedule with its options bound: the program of every rank, a pure function.
 using Schedule = std::function<Program(int rank)>;
 
+/// Whether an instruction computes scores: attend, forward or backward.
+constexpr bool attends(Op op) {
+  return op == Op::attend || op == Op::attend_backward;
+}
+
 std::string to_string(Op op);
 std::string to_string(Function function);
 /// One line, for messages: "receive slot 5 from 3, stage 2, units 8..11".
@@ -89,7 +108,7 @@ std::string describe(const Program& program, std::size_t instruction);
 /// Appends slots and instructions; keeps offsets and runs in order.
 class ProgramBuilder {
  public:
-  explicit ProgramBuilder(int rank) { program_.rank = rank; }
+  explicit ProgramBuilder(int rank, Pass pass = Pass::forward) { program_.rank = rank, program_.pass = pass; }
   SlotId user_slot(bool input);
   SlotId arena_slot(Role role, std::int64_t bytes);
   /// A slot made of parts of these sizes, one after the other.

@@ -149,9 +149,10 @@ void Simulator::post(int number) {
     case Op::release:
       return give_back(number, index);
     case Op::attend:
+    case Op::attend_backward:
     case Op::combine:
     case Op::apply:
-      (instruction.op == Op::attend ? rank.result.computing_seconds : rank.result.packing_seconds) += instruction.seconds;
+      (attends(instruction.op) ? rank.result.computing_seconds : rank.result.packing_seconds) += instruction.seconds;
       rank.computes = true;
       return schedule_event(now_ + instruction.seconds, Event::Kind::computed, {number, index});
   }

@@ -121,6 +121,8 @@ class SymbolicMachine {
       case Op::attend:
         attend(index, at);
         break;
+      case Op::attend_backward:
+        return problem(index, at, "is not verified");
       case Op::combine:
         combine(index, at);
         break;
@@ -290,7 +292,7 @@ class SymbolicMachine {
     fill(index, at);
     const auto runs = programs_[index].runs_of(instruction);
     if (settles) rank.holdings[instruction.out].covered = rank.holdings[instruction.in[0]].covered.of(runs);
-    if (instruction.function == Function::clear_partial) {
+    if (instruction.function == Function::clear) {
       rank.holdings[instruction.out].covered = Coverage(runs, layout_.key_units.count());
     }
   }

@@ -31,6 +31,8 @@ Signature signature_of(const Instruction& instruction, Role slot) {
       return {true, Role::key_value, 0, {}};
     case Op::attend:
       return {true, Role::partial, 2, {Role::query, Role::key_value}};
+    case Op::attend_backward:
+      return {true, Role::grad_query, 2, {Role::backward_query, Role::key_value}};
     case Op::combine:
       return {true, Role::partial, 1, {Role::result, Role::rows}};
     case Op::apply:
@@ -41,7 +43,7 @@ Signature signature_of(const Instruction& instruction, Role slot) {
       return {true, Role::query, 1, {Role::rows, Role::rows}};
     case Function::pack_key_value:
       return {true, Role::key_value, 2, {Role::rows, Role::rows}};
-    case Function::clear_partial:
+    case Function::clear:
       return {true, Role::partial, 0, {}};
     case Function::settle:
       return {true, Role::result, 1, {Role::partial, Role::rows}};
@@ -88,7 +90,7 @@ std::string malformed_instruction(const Layout& layout, const Program& program, 
     if (run.units == 0 || run.heads == 0 || run.unit >= units || run.units > units - run.unit || run.head + run.heads > heads) {
       return "names cells that do not exist";
     }
-    const bool of_rows = instruction.function != Function::clear_partial && instruction.function != Function::settle;
+    const bool of_rows = instruction.function != Function::clear && instruction.function != Function::settle;
     if (instruction.op != Op::apply || !of_rows) continue;
     for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
       if (!(keys ? layout.keys : layout.queries).holds(program.rank, static_cast<int>(unit))) return "uses rows of another rank";

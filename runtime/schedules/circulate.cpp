@@ -230,8 +230,8 @@ Program Circle::build() && {
   ask(0);
   pack_and_send();
   add({.function = Function::pack_query, .out = mine_.query, .in = {user_[0], kNoSlot}}, 0, mine_.runs);
-  add({.function = Function::clear_partial, .out = mine_.partial}, 0, mine_.runs);
-  if (has_visitors()) add({.function = Function::clear_partial, .out = visitors_.partial}, 0, visitors_.runs);
+  add({.function = Function::clear, .out = mine_.partial}, 0, mine_.runs);
+  if (has_visitors()) add({.function = Function::clear, .out = visitors_.partial}, 0, visitors_.runs);
   const int last = last_step();
   for (int step = 0; step < steps(); ++step) {
     if (step > 0) ask(step);

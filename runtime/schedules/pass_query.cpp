@@ -66,7 +66,7 @@ class Host {
     const auto stage = static_cast<std::uint32_t>(step);
     const auto rows = way_.present(rank_, step);
     const SlotId result = results_[step % 2];
-    builder_.add({.function = Function::clear_partial, .out = partial_, .stage = stage}, rows);
+    builder_.add({.function = Function::clear, .out = partial_, .stage = stage}, rows);
     builder_.add({.op = Op::attend, .out = partial_, .in = {in_[visits_[step].slot].whole, keys}, .stage = stage}, key_runs);
     builder_.add({.function = Function::settle, .out = result, .in = {partial_, kNoSlot}, .stage = stage}, rows);
     builder_.add({.op = Op::send, .lane = kReturns, .in = {result, kNoSlot}, .peer = way_.origin(rank_, step), .stage = stage},
@@ -151,7 +151,7 @@ Program PassQuery::build(int rank) const {
 
   for (int step = -kMostPrefetch; step < 0; ++step) host.ask(step);
   builder.add({.function = Function::pack_query, .out = query, .in = {q, kNoSlot}}, query_runs);
-  builder.add({.function = Function::clear_partial, .out = partial}, query_runs);
+  builder.add({.function = Function::clear, .out = partial}, query_runs);
   host.ask(0);
   host.pass_on(0, query);
   builder.add({.function = Function::pack_key_value, .out = keys, .in = {k, v}}, key_runs);

@@ -95,7 +95,7 @@ Program Tree::build(int rank) const {
       builder.add({.op = Op::receive, .lane = parcel.lane, .out = visiting.parts[step - 1], .peer = parcel.peer}, parcel.runs);
   }
   builder.add({.function = Function::pack_query, .out = query, .in = {q, kNoSlot}}, query_runs);
-  builder.add({.function = Function::clear_partial, .out = partial}, query_runs);
+  builder.add({.function = Function::clear, .out = partial}, query_runs);
   for (int step = 0; step < steps; ++step) {
     for (const auto& [held_since, parcel] : way_.leaving(rank, step)) {
       const SlotId from = held_since == 0 ? query : visiting.parts[held_since - 1];
@@ -103,7 +103,7 @@ Program Tree::build(int rank) const {
     }
   }
   builder.add({.function = Function::pack_key_value, .out = keys, .in = {k, v}}, key_runs);
-  if (!visitors.empty()) builder.add({.function = Function::clear_partial, .out = visiting_partial}, visitors);
+  if (!visitors.empty()) builder.add({.function = Function::clear, .out = visiting_partial}, visitors);
   if (!key_runs.empty() && !visitors.empty())
     builder.add({.op = Op::attend, .out = visiting_partial, .in = {visiting.whole, keys}}, key_runs);
   if (!key_runs.empty()) builder.add({.op = Op::attend, .out = partial, .in = {query, keys}}, key_runs);

@@ -62,7 +62,7 @@ Program two_loans(const Layout& layout, int rank) {
   };
   const auto attend = [&](SlotId slot) { builder.add({.op = Op::attend, .out = partial, .in = {query, slot}}, keys); };
   builder.add({.function = Function::pack_query, .out = query, .in = {user, kNoSlot}}, queries);
-  builder.add({.function = Function::clear_partial, .out = partial}, queries);
+  builder.add({.function = Function::clear, .out = partial}, queries);
   if (rank == 0) {
     pack(first), pack(second);
     for (const SlotId lent : {first, second}) builder.add({.op = Op::expose, .in = {lent, kNoSlot}, .peer = 1}, keys);
@@ -91,7 +91,7 @@ Program keys_from_0_to_1(const Layout& layout, int rank) {
     builder.add({.op = Op::send, .in = {key, kNoSlot}, .peer = 1}, keys);
   } else {
     builder.add({.function = Function::pack_query, .out = query, .in = {user, kNoSlot}}, queries);
-    builder.add({.function = Function::clear_partial, .out = partial}, queries);
+    builder.add({.function = Function::clear, .out = partial}, queries);
     builder.add({.op = Op::receive, .out = key, .peer = 0}, keys);
     builder.add({.op = Op::attend, .out = partial, .in = {query, key}}, keys);
   }

@@ -434,7 +434,7 @@ class BruteMachine {
     for (const Cell& cell : cells_of(program, instruction.out, runs)) {
       const Placement& placement = role == Role::key_value ? layout_.keys : layout_.queries;
       const bool foreign = placement.owner(static_cast<int>(cell.unit)) != index;
-      if (foreign && instruction.function != Function::clear_partial) throw Wrong("packs rows of another rank");
+      if (foreign && instruction.function != Function::clear) throw Wrong("packs rows of another rank");
       write(rank, role, cell);
     }
   }
