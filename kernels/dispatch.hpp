@@ -61,6 +61,8 @@ struct KernelTable {
   void (*gradients_pairs)(const GradientTile& tile);  // words of two bf16; null: such cells are expanded
   void (*fold_grad_query)(const GradientTile& tile);  // adds it to the rows' totals
   void (*fold_grad_keys)(const GradientTile& tile);   // adds its shares in the keys' gradients to their totals, takes them away
+  /// Adds pieces of kStrip floats to totals, as gradient_at has them (gradient.hpp).
+  void (*add_share)(std::int64_t pieces, const float* share, float* gradient);
   /// `count` elements of `type`, times the factor, to fp32; they lie in rows of `width` words (kStrip, or kChannels in values), of
   /// which a pair becomes two rows. count: a multiple of 2 width; both ranges aligned to 32 bytes or more.
   void (*expand)(Type type, int width, const void* from, std::int64_t count, float factor, float* to);

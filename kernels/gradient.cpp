@@ -9,6 +9,7 @@
 #include "kernels/convert.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/partial.hpp"
+#include "kernels/result.hpp"
 
 namespace gyre {
 namespace {
@@ -45,17 +46,57 @@ double dot(const std::byte* grad_out, Type grad_out_type, Type cells, const std:
   return sum;
 }
 
-/// total + lost, channel c at `first` + c * stride of a piece of a cell.
+/// Numbers of a gradient cell, and of a share, by their index among the totals.
+struct Totals {
+  static constexpr int kStride = kGradientStride;
+  static float number(const float* piece, std::int64_t index) {
+    const float* const total = piece + gradient_at(index);
+    return settled(total[0], total[kStrip]);
+  }
+};
+struct Shares {
+  static constexpr int kStride = kStrip;
+  static float number(const float* piece, std::int64_t index) { return piece[index]; }
+};
+
+/// Channel c at `first` + c * stride of a piece of a cell.
+template <class Numbers>
 void finish_row(const float* piece, std::int64_t first, std::int64_t stride, int channels, Type type, std::byte* row) {
   float values[kPieceChannels];
   for (int begin = 0; begin < channels; begin += kPieceChannels) {
     const int count = std::min(kPieceChannels, channels - begin);
-    for (int c = 0; c < count; ++c) {
-      const float* const total = piece + gradient_at(first + (begin + c) * stride);
-      values[c] = total[0] + total[kStrip];
-    }
+    for (int c = 0; c < count; ++c) values[c] = Numbers::number(piece, first + (begin + c) * stride);
     convert(values, Type::f32, row + begin * type_bytes(type), type, count);
   }
+}
+
+template <class Numbers>
+void finish_queries(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
+                    std::int64_t first) {
+  const float* const strips = reinterpret_cast<const float*>(cell);
+  const std::int64_t strip_floats = std::int64_t{Numbers::kStride} * shape.head_dim;
+  for (std::int64_t row = 0; row < tokens * shape.group; ++row) {
+    finish_row<Numbers>(strips + row / kStrip * strip_floats, row % kStrip, kStrip, shape.head_dim, grad_query.type,
+                        grad_query.row(first + row / shape.group, head * shape.group + static_cast<int>(row % shape.group)));
+  }
+}
+
+template <class Numbers>
+void finish_key_values(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_key,
+                       TypedOutRows grad_value, std::int64_t first) {
+  const float* const keys = reinterpret_cast<const float*>(cell);
+  const float* const values = keys + grad_key_floats(shape, tokens) / kStrip * Numbers::kStride;
+  for (std::int64_t row = 0; row < tokens; ++row) {
+    finish_row<Numbers>(keys, row * round_up(shape.head_dim, kStrip), 1, shape.head_dim, grad_key.type,
+                        grad_key.row(first + row, head));
+    finish_row<Numbers>(values, row * round_up(shape.value_dim, kStrip), 1, shape.value_dim, grad_value.type,
+                        grad_value.row(first + row, head));
+  }
+}
+
+/// Totals come in pieces of kStrip, each with what their additions lost.
+std::int64_t pieces_of(Role role, const CellShape& shape, std::int64_t tokens) {
+  return cell_bytes(role, shape, tokens) / (kGradientStride * std::int64_t{sizeof(float)});
 }
 
 }  // namespace
@@ -82,28 +123,48 @@ void pack_row_statistics(const CellShape& shape, TypedRows grad_out, TypedRows o
   }
 }
 
+void pack_backward_query(const CellShape& shape, TypedRows queries, TypedRows grad_out, TypedRows out, const float* lse,
+                         std::int64_t first, std::int64_t tokens, int head, std::byte* cell) {
+  pack_query(shape, queries, first, tokens, head, cell);
+  pack_grad_out(shape, grad_out, first, tokens, head, cell + grad_out_offset(shape, tokens));
+  pack_row_statistics(shape, grad_out, out, lse, first, tokens, head, cell + row_statistics_offset(shape, tokens));
+}
+
 void clear_gradient(Role role, const CellShape& shape, std::int64_t tokens, std::byte* cell) {
   std::fill_n(reinterpret_cast<float*>(cell), cell_bytes(role, shape, tokens) / std::int64_t{sizeof(float)}, 0.0F);
 }
 
+void settle_gradient(Role role, const CellShape& shape, std::int64_t tokens, const std::byte* gradient, std::byte* share) {
+  const float* from = reinterpret_cast<const float*>(gradient);
+  float* to = reinterpret_cast<float*>(share);
+  for (std::int64_t piece = pieces_of(role, shape, tokens); piece > 0; --piece, from += kGradientStride, to += kStrip) {
+    for (int lane = 0; lane < kStrip; ++lane) to[lane] = settled(from[lane], from[kStrip + lane]);
+  }
+}
+
+void add_share(const KernelTable& kernels, Role role, const CellShape& shape, std::int64_t tokens, const std::byte* share,
+               std::byte* gradient) {
+  kernels.add_share(pieces_of(role, shape, tokens), reinterpret_cast<const float*>(share), reinterpret_cast<float*>(gradient));
+}
+
 void finish_grad_query(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
                        std::int64_t first) {
-  const float* const strips = reinterpret_cast<const float*>(cell);
-  for (std::int64_t row = 0; row < tokens * shape.group; ++row) {
-    finish_row(strips + row / kStrip * grad_query_strip_floats(shape), row % kStrip, kStrip, shape.head_dim, grad_query.type,
-               grad_query.row(first + row / shape.group, head * shape.group + static_cast<int>(row % shape.group)));
-  }
+  finish_queries<Totals>(shape, cell, tokens, head, grad_query, first);
 }
 
 void finish_grad_key_value(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_key,
                            TypedOutRows grad_value, std::int64_t first) {
-  const float* const keys = reinterpret_cast<const float*>(cell);
-  const float* const values = keys + gradient_at(grad_key_floats(shape, tokens));
-  for (std::int64_t row = 0; row < tokens; ++row) {
-    finish_row(keys, row * round_up(shape.head_dim, kStrip), 1, shape.head_dim, grad_key.type, grad_key.row(first + row, head));
-    finish_row(values, row * round_up(shape.value_dim, kStrip), 1, shape.value_dim, grad_value.type,
-               grad_value.row(first + row, head));
-  }
+  finish_key_values<Totals>(shape, cell, tokens, head, grad_key, grad_value, first);
+}
+
+void finish_grad_query_share(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
+                             std::int64_t first) {
+  finish_queries<Shares>(shape, cell, tokens, head, grad_query, first);
+}
+
+void finish_grad_key_value_share(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head,
+                                 TypedOutRows grad_key, TypedOutRows grad_value, std::int64_t first) {
+  finish_key_values<Shares>(shape, cell, tokens, head, grad_key, grad_value, first);
 }
 
 }  // namespace gyre

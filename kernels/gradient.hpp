@@ -1,10 +1,13 @@
-// Gradient cells: between the caller's rows and what attend_backward.hpp reads and adds to.
+// Gradient cells: between the caller's rows and what attend_backward.hpp reads and adds to, and shares, which are what travels of
+// gradients: each total with what its additions lost, rounded once. A share is added to the gradient of the same rows as another
+// unit's would be, with compensation, so that of a chain of shares each stop costs half a unit in the last place of what travels.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/cell.hpp"
+#include "kernels/dispatch.hpp"
 #include "kernels/tensor.hpp"
 
 namespace gyre {
@@ -19,8 +22,19 @@ void pack_grad_out(const CellShape& shape, TypedRows grad_out, std::int64_t firs
 void pack_row_statistics(const CellShape& shape, TypedRows grad_out, TypedRows out, const float* lse, std::int64_t first,
                          std::int64_t tokens, int head, std::byte* cell);
 
+/// Both, and the query cell before them: all of a backward_query cell but its trailer, if it has one.
+void pack_backward_query(const CellShape& shape, TypedRows queries, TypedRows grad_out, TypedRows out, const float* lse,
+                         std::int64_t first, std::int64_t tokens, int head, std::byte* cell);
+
 /// Sets a grad_query or grad_key_value cell to zero.
 void clear_gradient(Role role, const CellShape& shape, std::int64_t tokens, std::byte* cell);
+
+/// Writes the share of a gradient cell, of whose role it is told: all of it but its trailer. The gradient stays as it is.
+void settle_gradient(Role role, const CellShape& shape, std::int64_t tokens, const std::byte* gradient, std::byte* share);
+
+/// Adds a share to the gradient of the same rows, of whose role it is told: the same bits with any kernels.
+void add_share(const KernelTable& kernels, Role role, const CellShape& shape, std::int64_t tokens, const std::byte* share,
+               std::byte* gradient);
 
 /// Writes rows [tokens, query heads, head_dim].
 void finish_grad_query(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
@@ -29,5 +43,11 @@ void finish_grad_query(const CellShape& shape, const std::byte* cell, std::int64
 /// Writes rows [tokens, key/value heads, head_dim] and [tokens, key/value heads, value_dim].
 void finish_grad_key_value(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_key,
                            TypedOutRows grad_value, std::int64_t first);
+
+/// The same from shares: to the bit what finishing the gradients gives that they were settled from.
+void finish_grad_query_share(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
+                             std::int64_t first);
+void finish_grad_key_value_share(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head,
+                                 TypedOutRows grad_key, TypedOutRows grad_value, std::int64_t first);
 
 }  // namespace gyre

@@ -455,6 +455,12 @@ void fold_gradient(const float* sums, std::int64_t stride, std::int64_t count, f
   }
 }
 
+/// Adds what another rank's units gave.
+template <class V>
+void add_share(std::int64_t pieces, const float* share, float* gradient) {
+  fold_gradient<V>(share, kStrip, pieces, gradient);
+}
+
 /// Adds the shares of panels that have any to the keys' totals, and takes them away.
 template <class V>
 void fold_grad_keys(const GradientTile& tile) {

@@ -28,6 +28,7 @@ constexpr KernelTable table_of(const char* name) {
                     .gradients_pairs = nullptr,
                     .fold_grad_query = fold_grad_query<V>,
                     .fold_grad_keys = fold_grad_keys<V>,
+                    .add_share = add_share<V>,
                     .expand = expand<Narrow>,
                     .peak_flops = peak_flops<V>,
                     .pairs_peak_flops = nullptr};
