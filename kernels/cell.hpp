@@ -37,6 +37,27 @@ constexpr bool of_keys(Role role) {
   return role == Role::key_value || role == Role::grad_key_value || role == Role::grad_key_value_share;
 }
 
+/// What travels of what accumulates: results of partials, shares of gradients.
+constexpr Role share_of(Role sum) {
+  switch (sum) {
+    case Role::partial:
+      return Role::result;
+    case Role::grad_query:
+      return Role::grad_query_share;
+    case Role::grad_key_value:
+      return Role::grad_key_value_share;
+    default:
+      return Role::rows;  // others do not accumulate
+  }
+}
+/// What takes it in; Role::rows of roles that are no shares.
+constexpr Role sum_of(Role share) {
+  for (const Role sum : {Role::partial, Role::grad_query, Role::grad_key_value}) {
+    if (share_of(sum) == share) return sum;
+  }
+  return Role::rows;
+}
+
 /// Whether cells of roles that travel (query, key_value, result, backward_query and shares) end in a checksum (integrity.hpp).
 enum class Integrity : std::uint8_t { unchecked, checked };
 inline constexpr int kTrailerBytes = kAlignment;

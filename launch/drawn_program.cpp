@@ -111,7 +111,7 @@ class Drawing {
       DrawnStretch& stretch = of_instruction_.emplace_back();
       stretch.stage = instruction.stage;
       if (instruction.function == Function::clear) rows[instruction.out] = program_.runs_of(instruction);
-      if (instruction.op == Op::attend) attends(stretch, rows[instruction.out], program_.runs_of(instruction));
+      if (gyre::attends(instruction.op)) attends(stretch, rows[instruction.out], program_.runs_of(instruction));
       if (instruction.op == Op::receive) arrives(stretch, instruction);
     }
     drawn_.rank = rank;
@@ -176,7 +176,7 @@ class Drawing {
     stretch.kind = DrawnStretch::Kind::arrive;
     stretch.role = program_.slots[instruction.out].role;
     stretch.from = instruction.peer;
-    const Placement& placement = stretch.role == Role::key_value ? layout_.keys : layout_.queries;
+    const Placement& placement = of_keys(stretch.role) ? layout_.keys : layout_.queries;
     Amounts bytes_of;
     for (const CellRun& run : program_.runs_of(instruction))
       each_owner(placement, run, [&](const CellRun& part, int owner) {

@@ -12,7 +12,7 @@ double rectangles_of(const Program& program) {
   double rectangles = 0;
   for (const Instruction& instruction : program.instructions) {
     if (instruction.function == Function::clear) rows[instruction.out] = instruction.run_count;
-    if (instruction.op == Op::attend) rectangles += static_cast<double>(rows[instruction.out]) * instruction.run_count;
+    if (attends(instruction.op)) rectangles += static_cast<double>(rows[instruction.out]) * instruction.run_count;
   }
   return rectangles;
 }

@@ -167,11 +167,16 @@ void place_slots(const Layout& layout, Program& program) {
   }
 }
 
-/// Loans are offered when all own cells are packed: in the order in which they are taken, which is not that of packing.
-std::size_t last_pack(const Program& program) {
+bool packs_keys(const Instruction& instruction) {
+  return instruction.op == Op::apply && instruction.function == Function::pack_key_value;
+}
+
+/// The last instruction of some kind; the number of instructions if there is none.
+template <class Is>
+std::size_t last_of(const Program& program, Is&& is) {
   std::size_t last = program.instructions.size();
   for (std::size_t index = 0; index < program.instructions.size(); ++index)
-    if (program.instructions[index].function == Function::pack_key_value) last = index;
+    if (is(program.instructions[index])) last = index;
   return last;
 }
 
@@ -192,6 +197,7 @@ class Rewriter {
  public:
   explicit Rewriter(const Program& from) {
     to_.rank = from.rank;
+    to_.pass = from.pass;
     to_.slots = from.slots;
   }
 
@@ -286,12 +292,14 @@ Program Borrowing::build(int rank) {
   const Plan& mine = plan(rank);
   Rewriter rewriter(mine.program);
   auto next = mine.borrows.begin();
+  const std::size_t last_attend = last_of(mine.program, [](const Instruction& instruction) { return attends(instruction.op); });
+  const std::size_t last_pack = last_of(mine.program, packs_keys);
   for (std::size_t index = 0; index < mine.program.instructions.size(); ++index) {
     const Instruction& instruction = mine.program.instructions[index];
     const auto runs = mine.program.runs_of(instruction);
     if (!of_keys(mine.program, instruction)) {
-      if (instruction.function == Function::finish) rewriter.release(kNoSlot);
       rewriter.add(instruction, runs);
+      if (index == last_attend) rewriter.release(kNoSlot);
     } else if (instruction.op == Op::receive) {
       rewriter.release(instruction.out);
       if (const auto kept = travelling(runs, rank); !kept.empty()) rewriter.add(instruction, kept);
@@ -303,7 +311,8 @@ Program Borrowing::build(int rank) {
     } else if (const auto kept = travelling(runs, instruction.peer); !kept.empty()) {
       rewriter.add(instruction, kept);
     }
-    if (index != last_pack(mine.program)) continue;
+    if (index != last_pack) continue;
+    // When all own cells are packed: in the order in which they are taken, which is not that of packing.
     for (const Loan& loan : loans_of(rank)) {
       const SlotId slot = slot_of(mine.program, loan.runs.front());
       rewriter.add({.op = Op::expose, .in = {slot, kNoSlot}, .peer = loan.borrower, .stage = loan.stage}, loan.runs);

@@ -106,7 +106,9 @@ class Costing {
       }
     }
     pairs *= problem.group();
-    const double flops = 2 * pairs * (problem.head_dim + problem.value_dim);
+    const int dims =
+        instruction.op == Op::attend ? problem.head_dim + problem.value_dim : 3 * problem.head_dim + 2 * problem.value_dim;
+    const double flops = 2 * pairs * dims;
     const auto key_bytes = static_cast<double>(layout_.run_bytes(Role::key_value, program_.runs_of(instruction)));
     return kernels.attend_seconds + pairs / static_cast<double>(layout_.key_units.unit_tokens()) * kernels.row_unit_seconds +
            std::max(flops / flops_per_second_, key_bytes / kernels.memory_bytes_per_second);
@@ -117,7 +119,7 @@ class Costing {
   PairCounts& counts_;
   const Layout& layout_;
   double flops_per_second_ = 0;
-  std::vector<std::span<const CellRun>> rows_;  // [slot] query cells that a partial accumulates for
+  std::vector<std::span<const CellRun>> rows_;  // [slot] cells that a partial or gradient accumulates for
 };
 
 }  // namespace

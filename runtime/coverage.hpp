@@ -1,5 +1,6 @@
-// What rows have accumulated, as the verifier knows it: for every query cell of a partial or result, the key units whose cells of
-// the same head were attended. Rows with the same history share one set.
+// What rows have accumulated, as the verifier knows it: for every query cell of a partial, of a gradient, or of what travels of
+// them, the key units whose cells of the same head were attended. Rows with the same history share one set. In gradients of keys
+// it is the other way round: rows are key cells, and what they attend are query units.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +16,9 @@ namespace gyre {
 
 class Coverage {
  public:
-  using RowCell = std::pair<std::uint32_t, std::uint16_t>;  // (query unit, head)
-  /// Whether rows of a query unit see a key unit: tiles that are empty may be attended any number of times.
-  using Sees = std::function<bool(std::uint32_t query_unit, int key_unit)>;
+  using RowCell = std::pair<std::uint32_t, std::uint16_t>;  // (unit, head)
+  /// Whether the tile of a row's unit and one of the other axis has a visible pair: empty ones may be attended any number of times.
+  using Sees = std::function<bool(std::uint32_t unit, int other)>;
 
   Coverage() = default;
   /// Nothing, for each of these cells.

@@ -28,6 +28,7 @@
 //   (at home)  receive z -> share   apply finish share -> rows
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -74,6 +75,8 @@ struct Instruction {
   std::uint32_t run_count = 0;
   std::uint32_t places = 0;  // of borrow: first of run_count in Program::places
   std::uint32_t stage = 0;   // for drawing, deadlines and reports
+
+  std::array<SlotId, 2> outs() const { return {out, also_out}; }
 };
 
 /// What one rank does in one call. A slot's content is laid out in the order of the runs that made it, unit-major, from its start.

@@ -62,16 +62,19 @@ Scoreboard::Scoreboard(const Program& program) : overlapping_(overlaps(program))
     for (const SlotId slot : instruction.in) {
       if (slot != kNoSlot) wait_for_writers(slot);
     }
-    if (instruction.out != kNoSlot) {
-      wait_for_writers(instruction.out);
-      for (const SlotId other : overlapping_[instruction.out]) {
+    for (const SlotId slot : instruction.outs()) {
+      if (slot == kNoSlot) continue;
+      wait_for_writers(slot);
+      for (const SlotId other : overlapping_[slot]) {
         found.insert(found.end(), uses[other].readers.begin(), uses[other].readers.end());
       }
     }
     for (const SlotId slot : instruction.in) {
       if (slot != kNoSlot) uses[slot].readers.push_back(index);
     }
-    if (instruction.out != kNoSlot) uses[instruction.out] = {.writer = index, .readers = {}};
+    for (const SlotId slot : instruction.outs()) {
+      if (slot != kNoSlot) uses[slot] = {.writer = index, .readers = {}};
+    }
     std::sort(found.begin(), found.end());
     found.erase(std::unique(found.begin(), found.end()), found.end());
     sources_.insert(sources_.end(), found.begin(), found.end());

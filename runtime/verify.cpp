@@ -18,7 +18,8 @@ namespace {
 constexpr std::size_t kMostProblems = 8;
 constexpr int kCalls = 2;
 
-/// What is known of a slot's content: which call put it there; and of partials and results, what their rows have accumulated.
+/// What is known of a slot's content: which call put it there; and of partials, gradients and what travels of them, what their
+/// cells have accumulated.
 struct Holding {
   bool valid = false;
   int call = -1;
@@ -41,7 +42,7 @@ class SymbolicMachine {
       ranks_[rank].scoreboard.emplace(programs[rank]);
       ranks_[rank].contents.emplace(layout, programs[rank]);
       ranks_[rank].holdings.resize(programs[rank].slots.size());
-      ranks_[rank].finished.assign(static_cast<std::size_t>(layout.query_units.count()) * layout.problem.key_heads, 0);
+      for (const Role role : {Role::query, Role::key_value}) finished(ranks_[rank], role).assign(cells(role), 0);
       start_call(ranks_[rank], programs[rank]);
     }
   }
@@ -61,12 +62,19 @@ class SymbolicMachine {
   struct Rank {
     std::optional<Scoreboard> scoreboard;
     std::optional<Contents> contents;
-    std::vector<Holding> holdings;       // [slot]
-    std::vector<std::uint8_t> done;      // [instruction] of this call
-    std::vector<std::uint8_t> finished;  // [query unit][head] of this call
+    std::vector<Holding> holdings;                              // [slot]
+    std::vector<std::uint8_t> done;                             // [instruction] of this call
+    std::vector<std::uint8_t> finished_queries, finished_keys;  // [unit][head] of this call
     std::size_t next = 0;
     int call = 0;
   };
+
+  static std::vector<std::uint8_t>& finished(Rank& rank, Role role) {
+    return of_keys(role) ? rank.finished_keys : rank.finished_queries;
+  }
+  std::size_t cells(Role role) const {
+    return static_cast<std::size_t>(layout_.units_of(role).count()) * layout_.problem.key_heads;
+  }
 
   void problem(int rank, std::size_t instruction, const std::string& what) {
     verdict_.problems.push_back("rank " + std::to_string(rank) + ": " + describe(programs_[rank], instruction) + ": " + what);
@@ -74,7 +82,8 @@ class SymbolicMachine {
 
   static void start_call(Rank& rank, const Program& program) {
     rank.done.assign(program.instructions.size(), 0);
-    std::fill(rank.finished.begin(), rank.finished.end(), 0);
+    std::fill(rank.finished_queries.begin(), rank.finished_queries.end(), 0);
+    std::fill(rank.finished_keys.begin(), rank.finished_keys.end(), 0);
     rank.next = 0;
   }
 
@@ -122,7 +131,8 @@ class SymbolicMachine {
         attend(index, at);
         break;
       case Op::attend_backward:
-        return problem(index, at, "is not verified");
+        attend_backward(index, at);
+        break;
       case Op::combine:
         combine(index, at);
         break;
@@ -167,7 +177,7 @@ class SymbolicMachine {
     const Role role = sender.slots[source].role;
     if (receiver.slots[target].role != role) return problem(to.rank, to.instruction, "meets a send of another role");
     fill(to.rank, to.instruction);
-    if (role == Role::result) ranks_[to.rank].holdings[target].covered = ranks_[from.rank].holdings[source].covered.of(sent);
+    if (sum_of(role) != Role::rows) ranks_[to.rank].holdings[target].covered = ranks_[from.rank].holdings[source].covered.of(sent);
     if (ranks_[to.rank].call == 0) {
       verdict_.messages += sent.size();
       verdict_.bytes_sent += static_cast<std::uint64_t>(layout_.run_bytes(role, sent));
@@ -293,26 +303,57 @@ class SymbolicMachine {
     const auto runs = programs_[index].runs_of(instruction);
     if (settles) rank.holdings[instruction.out].covered = rank.holdings[instruction.in[0]].covered.of(runs);
     if (instruction.function == Function::clear) {
-      rank.holdings[instruction.out].covered = Coverage(runs, layout_.key_units.count());
+      const bool keys = of_keys(programs_[index].slots[instruction.out].role);
+      rank.holdings[instruction.out].covered = Coverage(runs, (keys ? layout_.query_units : layout_.key_units).count());
     }
   }
 
-  void attend(int index, std::size_t at) {
+  /// All that an attend reads is there; what it adds to is of this call.
+  bool check_attended(int index, std::size_t at) {
     const Instruction& instruction = programs_[index].instructions[at];
-    if (!check_present(index, at, instruction.in[1], false)) return;
-    Rank& rank = ranks_[index];
-    if (!of_this_call(rank, instruction.out)) return problem(index, at, "adds to a partial that is not there");
-    Holding& partial = rank.holdings[instruction.out];
+    if (!check_present(index, at, instruction.in[1], false)) return false;
+    const Rank& rank = ranks_[index];
+    for (const SlotId slot : instruction.outs()) {
+      if (slot == kNoSlot || of_this_call(rank, slot)) continue;
+      problem(index, at, "adds to a slot that holds nothing of this call");
+      return false;
+    }
     bool queries = true;
-    partial.covered.each_row([&](Coverage::RowCell row) {
+    rank.holdings[instruction.out].covered.each_row([&](Coverage::RowCell row) {
       queries = queries && any_content(rank, instruction.in[0], [&](const Content& content) {
                   return content.find(layout_, row.first, row.second).has_value();
                 });
     });
-    if (!queries) return problem(index, at, "reads queries that are not there");
-    const auto again = partial.covered.attend(programs_[index].runs_of(instruction), sees());
+    if (!queries) problem(index, at, "reads queries that are not there");
+    return queries;
+  }
+
+  void attend(int index, std::size_t at) {
+    if (!check_attended(index, at)) return;
+    const Instruction& instruction = programs_[index].instructions[at];
+    Coverage& covered = ranks_[index].holdings[instruction.out].covered;
+    const auto again = covered.attend(programs_[index].runs_of(instruction), sees(Role::partial));
     if (again) return problem(index, at, "attends unit " + std::to_string(*again) + " for the second time");
     write_in_place(index, instruction.out);
+  }
+
+  /// As attend, and the other way round: keys accumulate queries.
+  void attend_backward(int index, std::size_t at) {
+    const Instruction& instruction = programs_[index].instructions[at];
+    if (!check_attended(index, at) || !check_present(index, at, instruction.also_out, false)) return;
+    const auto keys = programs_[index].runs_of(instruction);
+    Coverage& queries = ranks_[index].holdings[instruction.out].covered;
+    Coverage& gradients = ranks_[index].holdings[instruction.also_out].covered;
+    std::vector<CellRun> rows;
+    queries.each_row([&](Coverage::RowCell row) { rows.push_back({row.first, 1, row.second, 1}); });
+    const auto key = queries.attend(keys, sees(Role::grad_query));
+    if (key) return problem(index, at, "attends key unit " + std::to_string(*key) + " for the second time");
+    Coverage added(keys, layout_.query_units.count());
+    added.attend(rows, sees(Role::grad_key_value));
+    const auto query = gradients.combine(added, keys, sees(Role::grad_key_value));
+    if (query) return problem(index, at, "adds to gradients of keys from query unit " + std::to_string(*query) + " again");
+    write_in_place(index, instruction.out);
+    write_in_place(index, instruction.also_out);
   }
 
   void combine(int index, std::size_t at) {
@@ -321,8 +362,9 @@ class SymbolicMachine {
       if (!check_present(index, at, slot, false)) return;
     }
     Rank& rank = ranks_[index];
-    const Coverage& result = rank.holdings[instruction.in[0]].covered;
-    const auto again = rank.holdings[instruction.out].covered.combine(result, programs_[index].runs_of(instruction), sees());
+    const Coverage& added = rank.holdings[instruction.in[0]].covered;
+    const Role role = programs_[index].slots[instruction.out].role;
+    const auto again = rank.holdings[instruction.out].covered.combine(added, programs_[index].runs_of(instruction), sees(role));
     if (again) return problem(index, at, "combines unit " + std::to_string(*again) + " for the second time");
     write_in_place(index, instruction.out);
   }
@@ -333,45 +375,72 @@ class SymbolicMachine {
     ranks_[index].holdings[slot].valid = true;
   }
 
-  Coverage::Sees sees() const {
-    return [this](std::uint32_t query_unit, int key_unit) {
-      const Range queries = layout_.query_positions(static_cast<int>(query_unit));
-      return layout_.bands().cover(queries, layout_.key_units.range(key_unit)) != Cover::empty;
+  /// Of what cells of that role accumulate: units of the other axis.
+  Coverage::Sees sees(Role role) const {
+    return [this, keys = of_keys(role)](std::uint32_t unit, int other) {
+      const int query_unit = keys ? other : static_cast<int>(unit), key_unit = keys ? static_cast<int>(unit) : other;
+      return layout_.bands().cover(layout_.query_positions(query_unit), layout_.key_units.range(key_unit)) != Cover::empty;
     };
+  }
+
+  /// Units of the other axis that have something visible for a cell.
+  const std::vector<int>& visible_to(Role role, std::uint32_t unit, int head) {
+    const bool by_head = layout_.bands().heads() > 1;
+    const auto [found, is_new] = visible_.try_emplace({of_keys(role), by_head ? head : 0});
+    if (is_new) {
+      found->second.resize(layout_.units_of(role).count());
+      const Range heads = Heads{layout_.problem.key_heads, layout_.problem.group()}.queries_of(head);
+      for (int query = 0; query < layout_.query_units.count(); ++query) {
+        for (const int key : key_units_seen(layout_.bands(), layout_.query_positions(query), layout_.key_units, heads)) {
+          found->second[of_keys(role) ? key : query].push_back(of_keys(role) ? query : key);
+        }
+      }
+    }
+    return found->second[unit];
   }
 
   void finish(int index, std::size_t at) {
     const Instruction& instruction = programs_[index].instructions[at];
     if (!check_present(index, at, instruction.in[0], false)) return;
     Rank& rank = ranks_[index];
+    const Role role = programs_[index].slots[instruction.in[0]].role;
     const Coverage& covered = rank.holdings[instruction.in[0]].covered;
-    const int heads = layout_.problem.key_heads, group = layout_.problem.group();
     for (const CellRun& run : programs_[index].runs_of(instruction)) {
       for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
         for (int head = run.head; head < run.head + run.heads; ++head) {
-          const Range queries = layout_.query_positions(static_cast<int>(unit));
-          for (const int key : key_units_seen(layout_.bands(), queries, layout_.key_units, Heads{heads, group}.queries_of(head))) {
-            if (covered.covers({unit, static_cast<std::uint16_t>(head)}, key)) continue;
-            return problem(index, at, "finishes query unit " + std::to_string(unit) + " without key unit " + std::to_string(key));
+          for (const int other : visible_to(role, unit, head)) {
+            if (covered.covers({unit, static_cast<std::uint16_t>(head)}, other)) continue;
+            return problem(index, at, "finishes " + named(role, unit) + " without unit " + std::to_string(other));
           }
-          if (rank.finished[static_cast<std::size_t>(unit) * heads + head]++) {
-            return problem(index, at, "finishes query unit " + std::to_string(unit) + " twice");
+          if (finished(rank, role)[static_cast<std::size_t>(unit) * layout_.problem.key_heads + head]++) {
+            return problem(index, at, "finishes " + named(role, unit) + " twice");
           }
         }
       }
     }
   }
 
+  static std::string named(Role role, std::uint32_t unit) {
+    return (of_keys(role) ? "key unit " : "query unit ") + std::to_string(unit);
+  }
+
   void check_finished(int index) {
+    const bool backward = programs_[index].pass == Pass::backward;
+    if (!check_finished(index, Role::query, layout_.query_units_of(index))) return;
+    if (backward) check_finished(index, Role::key_value, layout_.key_units_of(index));
+  }
+
+  bool check_finished(int index, Role role, const std::vector<int>& units) {
     const int heads = layout_.problem.key_heads;
-    for (const int unit : layout_.query_units_of(index)) {
+    for (const int unit : units) {
       for (int head = 0; head < heads; ++head) {
-        if (ranks_[index].finished[static_cast<std::size_t>(unit) * heads + head]) continue;
-        verdict_.problems.push_back("rank " + std::to_string(index) + ": query unit " + std::to_string(unit) +
+        if (finished(ranks_[index], role)[static_cast<std::size_t>(unit) * heads + head]) continue;
+        verdict_.problems.push_back("rank " + std::to_string(index) + ": " + named(role, static_cast<std::uint32_t>(unit)) +
                                     " is never finished");
-        return;
+        return false;
       }
     }
+    return true;
   }
 
   void report_stuck() {
@@ -391,7 +460,8 @@ class SymbolicMachine {
   Verdict& verdict_;
   std::vector<Rank> ranks_;
   Queues sends_, receives_;
-  std::map<std::pair<int, int>, Loans> loans_;  // (owner, borrower)
+  std::map<std::pair<int, int>, Loans> loans_;                             // (owner, borrower)
+  std::map<std::pair<bool, int>, std::vector<std::vector<int>>> visible_;  // (of keys, head): [unit]
 };
 
 }  // namespace

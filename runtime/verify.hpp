@@ -10,7 +10,8 @@
 //   borrow
 //               is complete once it is exposed, an expose once it is released
 //   content     every cell read is there, whole, and not overwritten by a slot that overlaps; inputs are never written
-//   meaning     every tile with a visible pair is attended exactly once, by the rank that finishes its rows, and before it does
+//   meaning     every tile with a visible pair is attended exactly once, by the rank that finishes its rows, and before it does;
+//               backward, every tile's share comes exactly once into the gradient of its queries and once into that of its keys
 //   memory      slots lie inside the arena, cells inside their slots
 //
 // Everything is checked for two calls in a row.

@@ -11,19 +11,27 @@ struct Signature {
   Role out;
   int ins;
   Role in[2];
+  Role also_out = Role::rows;  // none, if it is that
 };
 
 bool travels(Role role) {
-  return role == Role::query || role == Role::key_value || role == Role::result;
+  return role == Role::query || role == Role::key_value || role == Role::backward_query || sum_of(role) != Role::rows;
 }
 
-/// slot: the role of the slot that a message is of, or that rows are finished from.
-Signature signature_of(const Instruction& instruction, Role slot) {
+/// The slot whose role says what kind of cells an instruction is about, where there are several.
+SlotId named_slot(const Instruction& instruction) {
+  const bool packs = instruction.op == Op::apply && instruction.function == Function::pack_query;
+  const bool clears = instruction.op == Op::apply && instruction.function == Function::clear;
+  return packs || clears || instruction.op == Op::receive ? instruction.out : instruction.in[0];
+}
+
+/// named: the role of named_slot(). Where that does not fit, the signature fits nothing either.
+Signature signature_of(const Instruction& instruction, Role named) {
   switch (instruction.op) {
     case Op::send:
-      return {false, Role::rows, 1, {travels(slot) ? slot : Role::key_value, Role::rows}};
+      return {false, Role::rows, 1, {travels(named) ? named : Role::key_value, Role::rows}};
     case Op::receive:
-      return {true, travels(slot) ? slot : Role::key_value, 0, {}};
+      return {true, travels(named) ? named : Role::key_value, 0, {}};
     case Op::expose:
       return {false, Role::rows, 1, {Role::key_value, Role::rows}};
     case Op::borrow:
@@ -32,23 +40,28 @@ Signature signature_of(const Instruction& instruction, Role slot) {
     case Op::attend:
       return {true, Role::partial, 2, {Role::query, Role::key_value}};
     case Op::attend_backward:
-      return {true, Role::grad_query, 2, {Role::backward_query, Role::key_value}};
+      return {true, Role::grad_query, 2, {Role::backward_query, Role::key_value}, Role::grad_key_value};
     case Op::combine:
-      return {true, Role::partial, 1, {Role::result, Role::rows}};
+      return sum_of(named) != Role::rows ? Signature{true, sum_of(named), 1, {named, Role::rows}}
+                                         : Signature{true, Role::partial, 1, {Role::result, Role::rows}};
     case Op::apply:
       break;
   }
   switch (instruction.function) {
     case Function::pack_query:
+      if (named == Role::backward_query) return {true, named, 2, {Role::rows, Role::rows}};
       return {true, Role::query, 1, {Role::rows, Role::rows}};
     case Function::pack_key_value:
       return {true, Role::key_value, 2, {Role::rows, Role::rows}};
     case Function::clear:
-      return {true, Role::partial, 0, {}};
+      return {true, share_of(named) != Role::rows ? named : Role::partial, 0, {}};
     case Function::settle:
-      return {true, Role::result, 1, {Role::partial, Role::rows}};
-    case Function::finish:
-      return {true, Role::rows, 1, {slot == Role::result ? slot : Role::partial, Role::rows}};
+      return share_of(named) != Role::rows ? Signature{true, share_of(named), 1, {named, Role::rows}}
+                                           : Signature{true, Role::result, 1, {Role::partial, Role::rows}};
+    case Function::finish: {
+      const bool finishes = share_of(named) != Role::rows || sum_of(named) != Role::rows;
+      return {true, Role::rows, 1, {finishes ? named : Role::partial, Role::rows}};
+    }
     case Function::none:
       break;
   }
@@ -59,13 +72,14 @@ Signature signature_of(const Instruction& instruction, Role slot) {
 std::string malformed_instruction(const Layout& layout, const Program& program, const Instruction& instruction,
                                   std::span<const int> nodes) {
   if (instruction.op == Op::apply && instruction.function == Function::none) return "applies nothing";
-  const SlotId named = instruction.op == Op::receive ? instruction.out : instruction.in[0];
+  const SlotId named = named_slot(instruction);
   const Role named_role = named < program.slots.size() ? program.slots[named].role : Role::rows;
   const Signature signature = signature_of(instruction, named_role);
   const auto fits = [&](SlotId slot, bool wanted, Role role) {
     return wanted ? slot < program.slots.size() && program.slots[slot].role == role : slot == kNoSlot;
   };
   if (!fits(instruction.out, signature.has_out, signature.out)) return "writes a slot of the wrong role";
+  if (!fits(instruction.also_out, signature.also_out != Role::rows, signature.also_out)) return "writes a slot of the wrong role";
   for (int operand = 0; operand < 2; ++operand) {
     if (!fits(instruction.in[operand], operand < signature.ins, signature.in[operand])) return "reads a slot of the wrong role";
   }
@@ -81,9 +95,7 @@ std::string malformed_instruction(const Layout& layout, const Program& program, 
     return "names places that do not exist";
   }
 
-  const bool message = instruction.op == Op::send || instruction.op == Op::receive;
-  const bool keys = message ? named_role == Role::key_value
-                            : loan || instruction.op == Op::attend || instruction.function == Function::pack_key_value;
+  const bool keys = loan || attends(instruction.op) || instruction.function == Function::pack_key_value || of_keys(named_role);
   const auto units = static_cast<std::uint32_t>(keys ? layout.key_units.count() : layout.query_units.count());
   const auto heads = layout.problem.key_heads;
   for (const CellRun& run : program.runs_of(instruction)) {
@@ -96,7 +108,7 @@ std::string malformed_instruction(const Layout& layout, const Program& program, 
       if (!(keys ? layout.keys : layout.queries).holds(program.rank, static_cast<int>(unit))) return "uses rows of another rank";
     }
   }
-  if (instruction.op == Op::attend) {  // kernels accumulate and search in the order of positions
+  if (attends(instruction.op)) {  // kernels accumulate and search in the order of positions
     std::vector<std::uint32_t> next(heads, 0);
     for (const CellRun& run : program.runs_of(instruction)) {
       for (int head = run.head; head < run.head + run.heads; ++head) {

@@ -16,9 +16,9 @@ Route straight_route(int ranks, int ahead) {
 
 }  // namespace
 
-Schedule all_gather_schedule(const Layout& layout, int prefetch) {
-  auto circulation = std::make_shared<Circulation>(layout, layout.queries);
-  circulation->travel({{straight_route(layout.ranks, prefetch), units_by_rank(layout.keys), {0, layout.problem.key_heads}}});
+Schedule all_gather_schedule(const Layout& layout, int prefetch, Travellers travellers) {
+  auto circulation = std::make_shared<Circulation>(layout, travellers);
+  circulation->travel({{straight_route(layout.ranks, prefetch), circulation->travelling_units(), {0, layout.problem.key_heads}}});
   return [circulation](int rank) { return circulate(*circulation, rank); };
 }
 

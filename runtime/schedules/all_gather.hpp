@@ -8,10 +8,11 @@
 
 #include "runtime/layout.hpp"
 #include "runtime/program.hpp"
+#include "runtime/schedules/travel.hpp"
 
 namespace gyre {
 
 /// prefetch: shares that may be arriving while one is attended, at least 1. The layout must outlive the schedule.
-Schedule all_gather_schedule(const Layout& layout, int prefetch);
+Schedule all_gather_schedule(const Layout& layout, int prefetch, Travellers travellers = Travellers::keys);
 
 }  // namespace gyre

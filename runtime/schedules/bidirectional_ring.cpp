@@ -7,13 +7,13 @@
 
 namespace gyre {
 
-Schedule bidirectional_ring_schedule(const Layout& layout, int prefetch) {
-  auto circulation = std::make_shared<Circulation>(layout, layout.queries);
+Schedule bidirectional_ring_schedule(const Layout& layout, int prefetch, Travellers travellers) {
+  auto circulation = std::make_shared<Circulation>(layout, travellers);
   const int heads = layout.problem.key_heads;
   std::vector<Journey> journeys;
   const bool by_heads = heads % 2 == 0;
   for (const int way : {0, 1}) {
-    auto units = units_by_rank(layout.keys);
+    auto units = circulation->travelling_units();
     for (auto& list : units) {
       if (by_heads) continue;
       const auto middle = list.begin() + (std::ssize(list) + 1) / 2;

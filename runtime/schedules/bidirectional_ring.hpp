@@ -8,10 +8,11 @@
 
 #include "runtime/layout.hpp"
 #include "runtime/program.hpp"
+#include "runtime/schedules/travel.hpp"
 
 namespace gyre {
 
 /// prefetch: as in ring_schedule. The layout must outlive the schedule.
-Schedule bidirectional_ring_schedule(const Layout& layout, int prefetch);
+Schedule bidirectional_ring_schedule(const Layout& layout, int prefetch, Travellers travellers = Travellers::keys);
 
 }  // namespace gyre

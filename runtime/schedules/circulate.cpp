@@ -2,21 +2,24 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <utility>
 
+#include "runtime/schedules/homeward.hpp"
 #include "runtime/schedules/turns.hpp"
 
 namespace gyre {
 namespace {
 
-constexpr std::uint8_t kVisits = 14, kReturns = 15;  // lanes of queries and of results; keys use those below
+constexpr std::uint8_t kShares = 13, kVisits = 14, kReturns = 15;  // lanes of gradients, queries and results; keys use those below
 
 using Runs = std::vector<CellRun>;
 
 /// A rank's part in a circulation, built instruction by instruction.
 class Circle {
  public:
-  Circle(const Circulation& all, int rank) : all_(all), layout_(all.layout), rank_(rank), builder_(rank) {}
+  Circle(const Circulation& all, int rank)
+      : all_(all), layout_(all.layout), cast_(all.cast), rank_(rank), builder_(rank, pass_of(all)) {}
   Program build() &&;
 
  private:
@@ -24,13 +27,20 @@ class Circle {
     Arrival arrival;
     int slot = -1;  // of in_
   };
-  struct Rows {  // some query cells and what they accumulate
+  struct Rows {  // some cells that stay and what they accumulate
     Runs runs;
-    SlotId query = kNoSlot, partial = kNoSlot;
+    SlotId cells = kNoSlot, sum = kNoSlot;
   };
+  struct Turn {
+    int step, way;
+    bool operator==(const Turn&) const = default;
+  };
+
+  static Pass pass_of(const Circulation& all) { return all.cast.backward() ? Pass::backward : Pass::forward; }
 
   int steps() const { return all_.ways.front().steps(); }
   int last_step() const;
+  Turn last_turn() const;
   int ways() const { return static_cast<int>(all_.ways.size()); }
   bool has_visitors() const { return !visitors_.runs.empty(); }
   std::int64_t bytes(Role role, const Runs& runs) const { return layout_.run_bytes(role, runs); }
@@ -38,6 +48,7 @@ class Circle {
   void sort_queries();
   void plan_arrivals();
   void make_slots();
+  void make_slots_of_visits();
   void add(Instruction instruction, int step, const Runs& runs) {
     instruction.stage = static_cast<std::uint32_t>(std::max(0, step));
     builder_.add(instruction, runs);
@@ -47,14 +58,21 @@ class Circle {
   void pass_on(int way, int step);
   void pack_and_send();
   void send_queries_away();
+  void pack(SlotId slot, Role role, int step, const Runs& runs);
   void attend(const Rows& rows, int way, int step);
+  void attend_backward(const Rows& rows, int way, int step, SlotId fresh);
+  void go_round_forward();
+  void go_round_backward();
+  void turn_backward(int way, int step);
   void send_results_home(int step);
   void finish();
 
   const Circulation& all_;
   const Layout& layout_;
+  const Cast& cast_;
   int rank_;
   ProgramBuilder builder_;
+  std::optional<Homeward> homeward_;           // backward
   Rows mine_, visitors_;                       // own rows attended here, others' rows
   std::map<int, Runs> from_, away_;            // visitors by owner; own rows that are attended elsewhere, by whom
   std::vector<std::vector<Arrived>> arrived_;  // [way][step]
@@ -65,14 +83,15 @@ class Circle {
   std::vector<ProgramBuilder::DividedSlot> in_;
   std::map<int, SlotId> visiting_, settled_, home_;  // by peer: query parts, results that go home, results that come home
   std::vector<SlotId> own_;                          // [way]
-  SlotId user_[3] = {}, out_ = kNoSlot, sent_away_ = kNoSlot;
+  SlotId user_[4] = {};                              // queries, keys, values, gradients of outputs
+  SlotId out_ = kNoSlot, sent_away_ = kNoSlot;
 };
 
-/// Query cells of an owner that another rank attends.
+/// Staying cells of an owner that another rank attends.
 Runs Circle::cells(int owner, int attender) const {
   const Placement& attending = all_.attending;
   const int heads = layout_.problem.key_heads;
-  const std::vector<int>& units = all_.query_units[owner];
+  const std::vector<int>& units = all_.staying_units[owner];
   if (attending.by_unit()) {
     std::vector<int> kept = units;
     std::erase_if(kept, [&](int unit) { return attending.owner(unit) != attender; });
@@ -90,7 +109,7 @@ Runs Circle::cells(int owner, int attender) const {
 
 void Circle::sort_queries() {
   mine_.runs = cells(rank_, rank_);
-  if (all_.attending == layout_.queries) return;
+  if (all_.attending == all_.home_of(cast_.stays)) return;
   for (int hops = 1; hops < layout_.ranks; ++hops) {
     const int next = (rank_ + hops) % layout_.ranks, previous = (rank_ - hops + layout_.ranks) % layout_.ranks;
     if (Runs runs = cells(rank_, next); !runs.empty()) away_.emplace(next, std::move(runs));
@@ -113,39 +132,57 @@ void Circle::plan_arrivals() {
   for (const auto& [begin, list] : asked_) {
     for (const auto [way, step] : list) {
       Arrived& arrived = arrived_[way][step];
-      arrived.slot = turns.take({begin, all_.ways[way].kept_until(step), bytes(Role::key_value, arrived.arrival.passed.runs),
-                                 bytes(Role::key_value, arrived.arrival.detour.runs)});
+      arrived.slot = turns.take({begin, all_.ways[way].kept_until(step), bytes(cast_.travels, arrived.arrival.passed.runs),
+                                 bytes(cast_.travels, arrived.arrival.detour.runs)});
     }
   }
   for (const Turns::Slot& slot : turns.slots) {
     const std::int64_t parts[] = {slot.passed_bytes, slot.detour_bytes};
-    in_.push_back(builder_.divided_slot(Role::key_value, parts));
+    in_.push_back(builder_.divided_slot(cast_.travels, parts));
   }
 }
 
 void Circle::make_slots() {
   for (SlotId& slot : user_) slot = builder_.user_slot(true);
   out_ = builder_.user_slot(false);
-  mine_.query = builder_.arena_slot(Role::query, bytes(Role::query, mine_.runs));
-  for (const Travel& way : all_.ways) own_.push_back(builder_.arena_slot(Role::key_value, bytes(Role::key_value, way.home(rank_))));
-  mine_.partial = builder_.arena_slot(Role::partial, bytes(Role::partial, mine_.runs));
+  mine_.cells = builder_.arena_slot(cast_.stays, bytes(cast_.stays, mine_.runs));
+  for (const Travel& way : all_.ways) own_.push_back(builder_.arena_slot(cast_.travels, bytes(cast_.travels, way.home(rank_))));
+  mine_.sum = builder_.arena_slot(cast_.sum, bytes(cast_.sum, mine_.runs));
   plan_arrivals();
+  make_slots_of_visits();
+  if (!cast_.backward()) return;
+  const SlotId gradient_rows = builder_.user_slot(false);
+  homeward_.emplace(all_.ways, layout_, cast_.travelling_gradient, kShares, gradient_rows, rank_, builder_);
+}
+
+void Circle::make_slots_of_visits() {
+  const Role share = share_of(cast_.sum);
   Runs all_away;
   for (const auto& [peer, runs] : away_) {
     all_away.insert(all_away.end(), runs.begin(), runs.end());
-    home_[peer] = builder_.arena_slot(Role::result, bytes(Role::result, runs));
+    home_[peer] = builder_.arena_slot(share, bytes(share, runs));
   }
-  if (!away_.empty()) sent_away_ = builder_.arena_slot(Role::query, bytes(Role::query, all_away));
+  if (!away_.empty()) sent_away_ = builder_.arena_slot(cast_.stays, bytes(cast_.stays, all_away));
   if (!has_visitors()) return;
   std::vector<std::int64_t> parts;
-  for (const auto& [owner, runs] : from_) parts.push_back(bytes(Role::query, runs));
-  const auto queries = builder_.divided_slot(Role::query, parts);
-  visitors_.query = queries.whole;
-  visitors_.partial = builder_.arena_slot(Role::partial, bytes(Role::partial, visitors_.runs));
+  for (const auto& [owner, runs] : from_) parts.push_back(bytes(cast_.stays, runs));
+  const auto cells = builder_.divided_slot(cast_.stays, parts);
+  visitors_.cells = cells.whole;
+  visitors_.sum = builder_.arena_slot(cast_.sum, bytes(cast_.sum, visitors_.runs));
   std::size_t part = 0;
   for (const auto& [owner, runs] : from_) {
-    visiting_[owner] = queries.parts[part++];
-    settled_[owner] = builder_.arena_slot(Role::result, bytes(Role::result, runs));
+    visiting_[owner] = cells.parts[part++];
+    settled_[owner] = builder_.arena_slot(share, bytes(share, runs));
+  }
+}
+
+/// Rows of the caller's into cells of some role.
+void Circle::pack(SlotId slot, Role role, int step, const Runs& runs) {
+  if (of_keys(role)) {
+    add({.function = Function::pack_key_value, .out = slot, .in = {user_[1], user_[2]}}, step, runs);
+  } else {
+    const SlotId also = role == Role::backward_query ? user_[3] : kNoSlot;
+    add({.function = Function::pack_query, .out = slot, .in = {user_[0], also}}, step, runs);
   }
 }
 
@@ -155,7 +192,7 @@ void Circle::send_queries_away() {
   if (away_.empty()) return;
   Runs all;
   for (const auto& [peer, runs] : away_) all.insert(all.end(), runs.begin(), runs.end());
-  add({.function = Function::pack_query, .out = sent_away_, .in = {user_[0], kNoSlot}}, 0, all);
+  pack(sent_away_, cast_.stays, 0, all);
   for (const auto& [peer, runs] : away_) add({.op = Op::send, .lane = kVisits, .in = {sent_away_, kNoSlot}, .peer = peer}, 0, runs);
 }
 
@@ -181,8 +218,7 @@ void Circle::pass_on(int way, int step) {
 
 void Circle::pack_and_send() {
   for (int way = 0; way < ways(); ++way) {
-    if (const Runs home = all_.ways[way].home(rank_); !home.empty())
-      add({.function = Function::pack_key_value, .out = own_[way], .in = {user_[1], user_[2]}}, 0, home);
+    if (const Runs home = all_.ways[way].home(rank_); !home.empty()) pack(own_[way], cast_.travels, 0, home);
     pass_on(way, 0);
   }
 }
@@ -193,7 +229,20 @@ void Circle::attend(const Rows& rows, int way, int step) {
   const Runs keys = all_.ways[way].present(rank_, step);
   if (keys.empty()) return;
   const SlotId from = step == 0 ? own_[way] : in_[arrived_[way][step].slot].whole;
-  add({.op = Op::attend, .out = rows.partial, .in = {rows.query, from}}, step, keys);
+  add({.op = Op::attend, .out = rows.sum, .in = {rows.cells, from}}, step, keys);
+}
+
+/// What travels and is here in this step accumulates in `fresh`.
+void Circle::attend_backward(const Rows& rows, int way, int step, SlotId fresh) {
+  if (rows.runs.empty()) return;
+  const Runs here = all_.ways[way].present(rank_, step);
+  if (here.empty()) return;
+  const SlotId from = step == 0 ? own_[way] : in_[arrived_[way][step].slot].whole;
+  if (of_keys(cast_.travels)) {
+    add({.op = Op::attend_backward, .out = rows.sum, .also_out = fresh, .in = {rows.cells, from}}, step, here);
+  } else {
+    add({.op = Op::attend_backward, .out = fresh, .also_out = rows.sum, .in = {from, rows.cells}}, step, rows.runs);
+  }
 }
 
 /// The last step in which there is something to attend.
@@ -211,27 +260,18 @@ void Circle::ask_for_results(int step) {
 
 void Circle::send_results_home(int step) {
   for (const auto& [owner, runs] : from_) {
-    add({.function = Function::settle, .out = settled_[owner], .in = {visitors_.partial, kNoSlot}}, step, runs);
+    add({.function = Function::settle, .out = settled_[owner], .in = {visitors_.sum, kNoSlot}}, step, runs);
     add({.op = Op::send, .lane = kReturns, .in = {settled_[owner], kNoSlot}, .peer = owner}, step, runs);
   }
 }
 
 void Circle::finish() {
   const int step = steps() - 1;
-  if (!mine_.runs.empty()) add({.function = Function::finish, .out = out_, .in = {mine_.partial, kNoSlot}}, step, mine_.runs);
+  if (!mine_.runs.empty()) add({.function = Function::finish, .out = out_, .in = {mine_.sum, kNoSlot}}, step, mine_.runs);
   for (const auto& [peer, runs] : away_) add({.function = Function::finish, .out = out_, .in = {home_[peer], kNoSlot}}, step, runs);
 }
 
-Program Circle::build() && {
-  sort_queries();
-  make_slots();
-  for (int step = -kMostPrefetch; step < 0; ++step) ask(step);
-  send_queries_away();
-  ask(0);
-  pack_and_send();
-  add({.function = Function::pack_query, .out = mine_.query, .in = {user_[0], kNoSlot}}, 0, mine_.runs);
-  add({.function = Function::clear, .out = mine_.partial}, 0, mine_.runs);
-  if (has_visitors()) add({.function = Function::clear, .out = visitors_.partial}, 0, visitors_.runs);
+void Circle::go_round_forward() {
   const int last = last_step();
   for (int step = 0; step < steps(); ++step) {
     if (step > 0) ask(step);
@@ -245,28 +285,101 @@ Program Circle::build() && {
     send_results_home(step);
     for (int way = 0; way < ways(); ++way) attend(mine_, way, step);
   }
+}
+
+/// The last turn in which there is something to attend.
+Circle::Turn Circle::last_turn() const {
+  const int step = last_step();
+  for (int way = ways() - 1; way > 0; --way)
+    if (step == 0 || arrived_[way][step].slot >= 0) return {step, way};
+  return {step, 0};
+}
+
+/// Own cells go before visitors in the first step, while these arrive, and behind them later on.
+void Circle::turn_backward(int way, int step) {
+  const SlotId fresh = homeward_->begin(way, step);
+  const bool last = Turn{step, way} == last_turn();
+  if (step == 0 && !last) attend_backward(mine_, way, step, fresh);
+  attend_backward(visitors_, way, step, fresh);
+  if (last) send_results_home(step);
+  if (step > 0 || last) attend_backward(mine_, way, step, fresh);
+  homeward_->end(way, step);
+}
+
+void Circle::go_round_backward() {
+  for (int step = 0; step < steps(); ++step) {
+    if (step > 0) ask(step);
+    if (step == last_step()) ask_for_results(step);
+    for (int way = 0; way < ways(); ++way) {
+      if (step > 0) pass_on(way, step);
+      turn_backward(way, step);
+    }
+  }
+  homeward_->await_last();
+}
+
+Program Circle::build() && {
+  sort_queries();
+  make_slots();
+  for (int step = -kMostPrefetch; step < 0; ++step) ask(step);
+  send_queries_away();
+  ask(0);
+  pack_and_send();
+  pack(mine_.cells, cast_.stays, 0, mine_.runs);
+  add({.function = Function::clear, .out = mine_.sum}, 0, mine_.runs);
+  if (has_visitors()) add({.function = Function::clear, .out = visitors_.sum}, 0, visitors_.runs);
+  cast_.backward() ? go_round_backward() : go_round_forward();
   finish();
   return std::move(builder_).take();
 }
 
 }  // namespace
 
-Circulation::Circulation(const Layout& a_layout, Placement attended_at)
+Cast::Cast(Travellers travellers) {
+  switch (travellers) {
+    case Travellers::keys:
+      travels = Role::key_value, travelling_gradient = Role::rows, stays = Role::query, sum = Role::partial;
+      return;
+    case Travellers::keys_with_gradients:
+      travels = Role::key_value, travelling_gradient = Role::grad_key_value, stays = Role::backward_query, sum = Role::grad_query;
+      return;
+    case Travellers::queries_with_gradients:
+      travels = Role::backward_query, travelling_gradient = Role::grad_query, stays = Role::key_value, sum = Role::grad_key_value;
+      return;
+  }
+}
+
+namespace {
+
+/// Of travelling cells: the ranks that attend a cell which sees them, or which they see.
+Needs needs_of(const Layout& layout, const Cast& cast, const Placement& attending) {
+  const Heads heads{layout.problem.key_heads, layout.problem.group()};
+  const std::int64_t offset = layout.problem.first_query_position();
+  if (of_keys(cast.travels)) return {layout.bands(), layout.query_units, layout.key_units, offset, attending, heads};
+  return Needs::of_queries(layout.bands(), layout.query_units, layout.key_units, offset, attending, heads);
+}
+
+}  // namespace
+
+Circulation::Circulation(const Layout& a_layout, Travellers travellers)
+    : Circulation(a_layout, travellers, of_keys(Cast(travellers).stays) ? a_layout.keys : a_layout.queries) {}
+
+Circulation::Circulation(const Layout& a_layout, Travellers travellers, Placement attended_at)
     : layout(a_layout),
+      cast(travellers),
       attending(std::move(attended_at)),
-      needs(layout.bands(), layout.query_units, layout.key_units, layout.problem.first_query_position(), attending,
-            {layout.problem.key_heads, layout.problem.group()}),
-      query_units(units_by_rank(layout.queries)) {}
+      needs(needs_of(layout, cast, attending)),
+      staying_units(units_by_rank(home_of(cast.stays))) {}
 
 namespace {
 
 /// At most, in all the steps of a journey together: what stays visible is about one of them.
 constexpr int kPieces = 16;
 
-int pieces_of_a_step(const Layout& layout, const Journey& journey) {
+int pieces_of_a_step(const Layout& layout, Role role, const Journey& journey) {
   std::int64_t bytes = 0;
   for (const auto& units : journey.units)
-    bytes += layout.run_bytes(Role::key_value, runs_of_units(units, static_cast<int>(journey.heads.size())));
+    bytes += layout.run_bytes(role, runs_of_units(units, static_cast<int>(journey.heads.size())));
   const std::int64_t affordable = bytes / layout.ranks / layout.piece_bytes;
   return static_cast<int>(std::clamp<std::int64_t>(affordable, 1, std::max(1, kPieces / std::max(1, journey.route.steps - 1))));
 }
@@ -286,7 +399,7 @@ void Circulation::travel(const std::vector<Journey>& journeys) {
   };
   std::vector<Cut> cuts;
   for (const Journey& journey : journeys) {
-    const int pieces = pieces_of_a_step(layout, journey);
+    const int pieces = pieces_of_a_step(layout, cast.travels, journey);
     const int by_heads = needs.by_unit() ? std::min(pieces, static_cast<int>(journey.heads.size())) : 1;
     cuts.push_back({by_heads, pieces / by_heads});
   }

@@ -20,10 +20,10 @@ Route double_ring_route(int ranks, int inner, int ahead) {
 
 }  // namespace
 
-Schedule double_ring_schedule(const Layout& layout, int inner, int prefetch) {
-  auto circulation = std::make_shared<Circulation>(layout, layout.queries);
+Schedule double_ring_schedule(const Layout& layout, int inner, int prefetch, Travellers travellers) {
+  auto circulation = std::make_shared<Circulation>(layout, travellers);
   circulation->travel(
-      {{double_ring_route(layout.ranks, inner, prefetch), units_by_rank(layout.keys), {0, layout.problem.key_heads}}});
+      {{double_ring_route(layout.ranks, inner, prefetch), circulation->travelling_units(), {0, layout.problem.key_heads}}});
   return [circulation](int rank) { return circulate(*circulation, rank); };
 }
 

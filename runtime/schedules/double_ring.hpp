@@ -9,11 +9,12 @@
 
 #include "runtime/layout.hpp"
 #include "runtime/program.hpp"
+#include "runtime/schedules/travel.hpp"
 
 namespace gyre {
 
 /// inner: ranks of a node, a divisor of the ranks. prefetch: steps of the inner ring, as in ring_schedule. The layout must outlive
 /// the schedule.
-Schedule double_ring_schedule(const Layout& layout, int inner, int prefetch);
+Schedule double_ring_schedule(const Layout& layout, int inner, int prefetch, Travellers travellers = Travellers::keys);
 
 }  // namespace gyre

@@ -45,9 +45,11 @@ Placement heads_inside_groups(const Layout& layout, int group) {
   return {layout.ranks, std::move(owners), heads};
 }
 
-Schedule hybrid_schedule(const Layout& layout, int group, int prefetch) {
-  auto circulation = std::make_shared<Circulation>(layout, group == 1 ? layout.queries : heads_inside_groups(layout, group));
-  circulation->travel({{hybrid_route(layout.ranks, group, prefetch), units_by_rank(layout.keys), {0, layout.problem.key_heads}}});
+Schedule hybrid_schedule(const Layout& layout, int group, int prefetch, Travellers travellers) {
+  auto circulation =
+      std::make_shared<Circulation>(layout, travellers, group == 1 ? layout.queries : heads_inside_groups(layout, group));
+  circulation->travel(
+      {{hybrid_route(layout.ranks, group, prefetch), circulation->travelling_units(), {0, layout.problem.key_heads}}});
   return [circulation](int rank) { return circulate(*circulation, rank); };
 }
 

@@ -14,6 +14,7 @@
 #include "partition/placement.hpp"
 #include "runtime/layout.hpp"
 #include "runtime/program.hpp"
+#include "runtime/schedules/travel.hpp"
 
 namespace gyre {
 
@@ -21,6 +22,6 @@ namespace gyre {
 Placement heads_inside_groups(const Layout& layout, int group);
 
 /// prefetch: as in ring_schedule. The layout must outlive the schedule.
-Schedule hybrid_schedule(const Layout& layout, int group, int prefetch);
+Schedule hybrid_schedule(const Layout& layout, int group, int prefetch, Travellers travellers = Travellers::keys);
 
 }  // namespace gyre

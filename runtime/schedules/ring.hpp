@@ -7,11 +7,12 @@
 
 #include "runtime/layout.hpp"
 #include "runtime/program.hpp"
+#include "runtime/schedules/travel.hpp"
 
 namespace gyre {
 
 /// prefetch: stages that may be arriving while one is attended, at least 1; a rank holds one more beside its own cells. The layout
 /// must outlive the schedule.
-Schedule ring_schedule(const Layout& layout, int prefetch);
+Schedule ring_schedule(const Layout& layout, int prefetch, Travellers travellers = Travellers::keys);
 
 }  // namespace gyre

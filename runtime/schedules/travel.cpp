@@ -1,6 +1,7 @@
 #include "runtime/schedules/travel.hpp"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace gyre {
@@ -83,6 +84,52 @@ std::vector<CellRun> Travel::runs_where(int origin, History&& history) const {
     }
   }
   return runs;
+}
+
+int Travel::stop_after(int unit, int head, int step) const {
+  for (int later = step + 1; later < route_.steps; ++later)
+    if (since(later, unit, head) != kNever) return later;
+  return kHome;
+}
+
+bool Travel::stops(int origin, int unit, int head, int step) const {
+  if (step > 0) return since(step, unit, head) != kNever;
+  return needs_.needs(origin, unit, head) || stop_after(unit, head, 0) == kHome;
+}
+
+int Travel::stop_before(int origin, int unit, int head, int step) const {
+  for (int earlier = step - 1; earlier >= 0; --earlier)
+    if (stops(origin, unit, head, earlier)) return earlier;
+  return -1;
+}
+
+template <class Other>
+std::vector<Travel::Link> Travel::links(int origin, Other&& other) const {
+  std::set<int> found;
+  runs_where(origin, [&](int unit, int head) {
+    if (const int step = other(unit, head); step >= 0) found.insert(step);
+    return kNever;
+  });
+  std::vector<Link> links;
+  for (const int step : found) {
+    links.push_back(
+        {step, runs_where(origin, [&](int unit, int head) { return other(unit, head) == step ? std::uint16_t{0} : kNever; })});
+  }
+  return links;
+}
+
+std::vector<CellRun> Travel::stopping(int origin, int step) const {
+  return runs_where(origin, [&](int unit, int head) { return stops(origin, unit, head, step) ? std::uint16_t{0} : kNever; });
+}
+
+std::vector<Travel::Link> Travel::came_from(int origin, int step) const {
+  return links(origin, [&](int unit, int head) {
+    return step > 0 && stops(origin, unit, head, step) ? stop_before(origin, unit, head, step) : -1;
+  });
+}
+
+std::vector<Travel::Link> Travel::go_on_to(int origin, int step) const {
+  return links(origin, [&](int unit, int head) { return stops(origin, unit, head, step) ? stop_after(unit, head, step) : -1; });
 }
 
 std::vector<CellRun> Travel::home(int rank) const {

@@ -8,6 +8,10 @@
 //
 // A cell stops only where it is needed. Where it has not stopped at the place from which it would come on, it comes straight from
 // its home, which has it all the time: a detour. So every rank gets each cell that it needs once, and nothing else is sent.
+//
+// What a cell accumulates on its way (its gradient) visits its stops in the order of steps, whichever way the cell itself came, and
+// goes home from the last: as many transfers as if every stop sent its share home, but sums are made before they cross to another
+// node. A cell that its home needs begins there; so does one that nobody needs, and ends there.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +22,9 @@
 #include "runtime/program.hpp"
 
 namespace gyre {
+
+/// Forward, or backward with what travels then.
+enum class Travellers : std::uint8_t { keys, keys_with_gradients, queries_with_gradients };
 
 struct Route {
   int steps = 1;                                    // of every rank; in step 0 cells are at home
@@ -80,6 +87,18 @@ class Travel {
   /// they stay as they are, so that nobody who is ahead waits for it; what it passes on in the step in which it came.
   std::vector<Departure> leaving(int rank, int step) const;
 
+  /// Cells of an origin whose share comes to them from, or goes on to, another stop of theirs.
+  struct Link {
+    int step;  // of that stop; kHome: where the share goes in the end
+    std::vector<CellRun> runs;
+  };
+  static constexpr int kHome = 0x10000;  // behind all steps
+  /// Cells of an origin that stop in a step and so have a share there; in step 0 those that begin at home.
+  std::vector<CellRun> stopping(int origin, int step) const;
+  /// By ascending steps. None for cells that begin in this step.
+  std::vector<Link> came_from(int origin, int step) const;
+  std::vector<Link> go_on_to(int origin, int step) const;
+
  private:
   static constexpr std::uint16_t kNever = 0xffff;
   /// How a cell came to where it stops in a step: the step of its last detour before that, 0 if it was passed on all the way from
@@ -89,6 +108,12 @@ class Travel {
     return since_[(static_cast<std::size_t>(unit) * columns_ + column) * route_.steps + step];
   }
   void trace(int origin, int unit, int head);
+  bool stops(int origin, int unit, int head, int step) const;
+  int stop_before(int origin, int unit, int head, int step) const;  // -1: none
+  int stop_after(int unit, int head, int step) const;               // kHome: none
+  /// other(unit, head): the step of the other stop, or -1.
+  template <class Other>
+  std::vector<Link> links(int origin, Other&& other) const;
   /// Cells of an origin for which history(unit, head) is not kNever, as runs of those with the same.
   template <class History>
   std::vector<CellRun> runs_where(int origin, History&& history) const;

@@ -24,8 +24,19 @@ std::vector<Program> ring_programs(const Layout& layout, int prefetch = 1) {
   return programs_of(layout, ring_schedule(layout, prefetch));
 }
 
-std::vector<Program> job_programs(const Layout& layout, const Job& job, const std::vector<int>& nodes) {
-  return programs_of(layout, borrow_inside_nodes(make_schedule(job.options.strategy, layout, job.options), layout, nodes));
+std::vector<Program> job_programs(const Layout& layout, const Job& job, const std::vector<int>& nodes, Pass pass = Pass::forward) {
+  return programs_of(layout, borrow_inside_nodes(make_schedule(job.options.strategy, layout, job.options, pass), layout, nodes));
+}
+
+/// A job whose strategy can go backward, one way or the other.
+Job random_backward_job(Random& random, int ranks) {
+  while (true) {
+    Job job = random_job(random, ranks);
+    job.options.backward = draw(random, 0, 1) == 0 ? Backward::keys_travel : Backward::queries_travel;
+    if (!can_go_backward(job.options.strategy.kind, job.options.backward)) continue;
+    job.text += ", " + to_string(job.options.backward) + " travel backward";
+    return job;
+  }
 }
 
 }  // namespace
@@ -39,6 +50,21 @@ TEST_CASE("every random program is proven by the verifier and computes every pai
     const Layout layout(job.problem, job.options, ranks);
     const auto nodes = nodes_of(ranks, static_cast<int>(draw(random, 1, ranks)));
     const auto programs = job_programs(layout, job, nodes);
+    const Verdict verdict = verify(layout, programs, nodes);
+    CHECK(first_problem(verdict) == "");
+    if (round % 3 == 0) CHECK(brute_force(layout, programs, random(), nodes) == "");
+  }
+}
+
+TEST_CASE("every random backward program is proven, and adds every pair once to the gradients of its query and of its key") {
+  Random random(12);
+  for (int round = 0; round < 300; ++round) {
+    const int ranks = static_cast<int>(draw(random, 1, 8));
+    const Job job = random_backward_job(random, ranks);
+    INFO(job.text << ", " << ranks << " ranks");
+    const Layout layout(job.problem, job.options, ranks);
+    const auto nodes = nodes_of(ranks, static_cast<int>(draw(random, 1, ranks)));
+    const auto programs = job_programs(layout, job, nodes, Pass::backward);
     const Verdict verdict = verify(layout, programs, nodes);
     CHECK(first_problem(verdict) == "");
     if (round % 3 == 0) CHECK(brute_force(layout, programs, random(), nodes) == "");
@@ -97,6 +123,7 @@ struct ManyRanks {
   int ranks_per_node = 1;
   std::int64_t query_tokens = 1 << 20;
   int heads = 1;
+  Backward backward = Backward::none;  // its pass, if that is not `none`
 };
 
 void prove_1024_ranks(const ManyRanks& c) {
@@ -109,7 +136,9 @@ void prove_1024_ranks(const ManyRanks& c) {
   problem.query_heads = problem.key_heads = c.heads;
   const Layout layout(problem, options, 1024);
   const auto nodes = nodes_of(1024, c.ranks_per_node);
-  const auto programs = programs_of(layout, borrow_inside_nodes(make_schedule(c.strategy, layout, options), layout, nodes));
+  options.backward = c.backward;
+  const Pass pass = c.backward == Backward::none ? Pass::forward : Pass::backward;
+  const auto programs = programs_of(layout, borrow_inside_nodes(make_schedule(c.strategy, layout, options, pass), layout, nodes));
   const Verdict verdict = verify(layout, programs, nodes);
   CHECK(first_problem(verdict) == "");
   CHECK(verdict.messages > 0);
@@ -128,6 +157,15 @@ TEST_CASE("programs of 1,024 ranks are proven in one process", "[slow]") {
   prove_1024_ranks({"causal", "contiguous", Strategy::tree, 1, 16});
 }
 
+TEST_CASE("backward programs of 1,024 ranks are proven in one process", "[slow]") {
+  constexpr std::int64_t kTokens = 1 << 20;
+  prove_1024_ranks({"window(4096) | sinks(4)", "contiguous", Strategy::ring, 8, kTokens, 1, Backward::keys_travel});
+  prove_1024_ranks({"window(65536)", "contiguous", Strategy::all_gather, 8, kTokens, 1, Backward::queries_travel});
+  prove_1024_ranks({"window(65536)", "contiguous", {Strategy::double_ring, 32}, 8, kTokens, 1, Backward::keys_travel});
+  prove_1024_ranks({"window(65536)", "contiguous", Strategy::bidirectional_ring, 1, kTokens, 1, Backward::queries_travel});
+  prove_1024_ranks({"window(65536)", "contiguous", {Strategy::hybrid, 8}, 8, kTokens, 8, Backward::keys_travel});
+}
+
 TEST_CASE("programs of 1,024 ranks that all exchange with all are proven in one process", "[.long]") {
   for (const int ranks_per_node : {1, 8}) {
     for (const StrategyChoice strategy :
@@ -136,6 +174,10 @@ TEST_CASE("programs of 1,024 ranks that all exchange with all are proven in one 
           StrategyChoice(Strategy::pass_query)}) {
       prove_1024_ranks({"full", "contiguous", strategy, ranks_per_node});
       prove_1024_ranks({"causal", "zigzag", strategy, ranks_per_node});
+      for (const Backward backward : {Backward::keys_travel, Backward::queries_travel}) {
+        if (can_go_backward(strategy.kind, backward))
+          prove_1024_ranks({"causal", "zigzag", strategy, ranks_per_node, 1 << 20, 1, backward});
+      }
     }
     prove_1024_ranks({"full", "contiguous", Strategy::tree, ranks_per_node, 2048});
   }
@@ -150,7 +192,7 @@ void mutate(std::vector<Program>& programs, const Layout& layout, Random& random
   const std::size_t at = random() % instructions.size();
   Instruction& instruction = instructions[at];
   const auto any_slot = [&] { return static_cast<SlotId>(random() % program.slots.size()); };
-  switch (draw(random, 0, 12)) {
+  switch (draw(random, 0, 13)) {
     case 0:
       instructions.erase(instructions.begin() + static_cast<std::ptrdiff_t>(at));
       return;
@@ -189,6 +231,9 @@ void mutate(std::vector<Program>& programs, const Layout& layout, Random& random
     case 11:
       if (instruction.run_count > 1) std::swap(program.runs[instruction.runs], program.runs[instruction.runs + 1]);
       return;
+    case 13:
+      if (instruction.op == Op::attend_backward) instruction.also_out = any_slot();
+      return;
     case 12:
       if (!program.places.empty()) program.places[random() % program.places.size()] += kAlignment * draw(random, -2, 2);
       return;
@@ -199,11 +244,11 @@ void mutate(std::vector<Program>& programs, const Layout& layout, Random& random
 
 namespace {
 
-void judge_mutations(std::uint64_t seed, int rounds) {
+void judge_mutations(std::uint64_t seed, int rounds, Pass pass) {
   Random random(seed);
   int wrong = 0, right = 0, refused_though_right = 0;
   for (int round = 0; round < rounds; ++round) {
-    Job job = random_job(random);
+    Job job = pass == Pass::forward ? random_job(random) : random_backward_job(random, 0);
     job.problem.query_tokens = std::min<std::int64_t>(job.problem.query_tokens, 60);
     job.problem.key_tokens = job.problem.query_tokens;
     job.problem.query_offset = 0;
@@ -212,7 +257,7 @@ void judge_mutations(std::uint64_t seed, int rounds) {
     job.options.unit_tokens = draw(random, 4, 12);
     const Layout layout(job.problem, job.options, static_cast<int>(draw(random, 2, 4)));
     const auto nodes = nodes_of(layout.ranks, static_cast<int>(draw(random, 1, layout.ranks)));
-    auto programs = job_programs(layout, job, nodes);
+    auto programs = job_programs(layout, job, nodes, pass);
     for (std::int64_t damage = draw(random, 1, 2); damage > 0; --damage) mutate(programs, layout, random);
     const Verdict verdict = verify(layout, programs, nodes);
     std::string found;
@@ -237,9 +282,14 @@ void judge_mutations(std::uint64_t seed, int rounds) {
 }  // namespace
 
 TEST_CASE("whatever brute-force execution finds wrong in a mutated program, the verifier rejects") {
-  judge_mutations(5, 1500);
+  judge_mutations(5, 1500, Pass::forward);
+}
+
+TEST_CASE("whatever brute-force execution finds wrong in a mutated backward program, the verifier rejects") {
+  judge_mutations(7, 1000, Pass::backward);
 }
 
 TEST_CASE("whatever brute-force execution finds wrong in 60,000 mutated programs, the verifier rejects", "[.long]") {
-  judge_mutations(6, 60000);
+  judge_mutations(6, 60000, Pass::forward);
+  judge_mutations(8, 60000, Pass::backward);
 }

@@ -20,7 +20,7 @@ struct Wrong : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// What a partial has accumulated: how often each (key unit, head) was added.
+/// What a partial or gradient has accumulated: how often each (unit of the other axis, head) was added.
 using Covered = std::map<std::pair<std::uint32_t, int>, int>;
 
 struct Symbol {
@@ -103,8 +103,8 @@ class BruteMachine {
   struct Rank {
     std::vector<Symbol> memory;
     std::vector<std::uint8_t> posted, done;
-    std::vector<std::vector<Cell>> content;  // [slot] by program order
-    std::set<std::pair<std::uint32_t, int>> finished;
+    std::vector<std::vector<Cell>> content;                   // [slot] by program order
+    std::set<std::tuple<bool, std::uint32_t, int>> finished;  // (of keys, unit, head)
     std::size_t next = 0;
     int call = 0;
   };
@@ -123,14 +123,20 @@ class BruteMachine {
     for (const auto done : rank.done) {
       if (!done) return;
     }
-    for (int unit = 0; unit < layout_.query_units.count(); ++unit) {
-      for (int head = 0; head < layout_.problem.key_heads; ++head) {
-        const bool mine = layout_.queries.owner(unit) == index;
-        if (mine != (rank.finished.count({unit, head}) == 1)) throw Wrong("rows are missing or foreign");
-      }
-    }
+    require_finished(index, false);
+    if (programs_[index].pass == Pass::backward) require_finished(index, true);
     ++rank.call;
     if (rank.call < 2) restart(rank, programs_[index]);
+  }
+
+  void require_finished(int index, bool keys) const {
+    const int units = keys ? layout_.key_units.count() : layout_.query_units.count();
+    for (int unit = 0; unit < units; ++unit) {
+      for (int head = 0; head < layout_.problem.key_heads; ++head) {
+        const bool mine = (keys ? layout_.keys : layout_.queries).owner(unit) == index;
+        if (mine != (ranks_[index].finished.count({keys, unit, head}) == 1)) throw Wrong("rows are missing or foreign");
+      }
+    }
   }
 
   static std::pair<std::int64_t, std::int64_t> range(const Program& program, SlotId slot) {
@@ -151,13 +157,16 @@ class BruteMachine {
       const auto [y0, y1] = range(program, y);
       return x0 < y1 && y0 < x1;
     };
-    for (const SlotId in : b.in) {
-      if (touches(a.out, in)) return true;
+    for (const SlotId out : {a.out, a.also_out}) {
+      for (const SlotId in : b.in) {
+        if (touches(out, in)) return true;
+      }
+      if (touches(out, b.out) || touches(out, b.also_out)) return true;
     }
     for (const SlotId in : a.in) {
-      if (touches(in, b.out)) return true;
+      if (touches(in, b.out) || touches(in, b.also_out)) return true;
     }
-    return touches(a.out, b.out);
+    return false;
   }
 
   bool can_post(int index) const {
@@ -170,8 +179,12 @@ class BruteMachine {
     return true;
   }
 
+  static bool about_keys(Role role) {
+    return role == Role::key_value || role == Role::grad_key_value || role == Role::grad_key_value_share;
+  }
+
   std::int64_t lines_of(Role role, std::uint32_t unit) const {
-    const Units& units = role == Role::key_value ? layout_.key_units : layout_.query_units;
+    const Units& units = about_keys(role) ? layout_.key_units : layout_.query_units;
     return cell_bytes(role, layout_.cell_shape(), units.length(static_cast<int>(unit))) / kLine;
   }
 
@@ -182,8 +195,7 @@ class BruteMachine {
     if (s.space == Space::user || s.offset < 0 || s.offset % kLine != 0) throw Wrong("not a slot of the arena");
     const auto [begin, end] = range(program, slot);
     std::int64_t line = begin / kLine;
-    const auto units =
-        static_cast<std::uint32_t>(s.role == Role::key_value ? layout_.key_units.count() : layout_.query_units.count());
+    const auto units = static_cast<std::uint32_t>(about_keys(s.role) ? layout_.key_units.count() : layout_.query_units.count());
     for (const CellRun& run : runs) {
       for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
         for (int head = run.head; head < run.head + run.heads; ++head) {
@@ -270,7 +282,8 @@ class BruteMachine {
       return meet(receives ? std::tuple(peer, index, int{instruction.lane}) : std::tuple(index, peer, int{instruction.lane}),
                   receives, std::move(side));
     }
-    instruction.op == Op::attend ? attend(rank, program, instruction) : apply(index, rank, program, instruction);
+    const bool attends = instruction.op == Op::attend || instruction.op == Op::attend_backward;
+    attends ? attend(rank, program, instruction) : apply(index, rank, program, instruction);
     rank.done[at] = 1;
   }
 
@@ -384,14 +397,31 @@ class BruteMachine {
       if (last.contains(key.head) && key.unit <= last[key.head]) throw Wrong("keys do not ascend: kernels would miss some");
       last[key.head] = key.unit;
     }
-    for (const Cell& query : queries) require(rank, Role::query, query);
+    const bool backward = instruction.op == Op::attend_backward;
+    for (const Cell& query : queries) require(rank, backward ? Role::backward_query : Role::query, query);
     for (const Cell& key : keys) require(rank, Role::key_value, key);
     for (const Cell& partial : partials) {
-      require(rank, Role::partial, partial);
+      require(rank, backward ? Role::grad_query : Role::partial, partial);
       for (const Cell& key : keys) {
         if (key.head == partial.head) ++(*rank.memory[partial.first_line].covered)[{key.unit, key.head}];
       }
     }
+    if (!backward) return;
+    for (const Cell& gradient : find(rank, program, instruction.also_out, program.runs_of(instruction), false)) {
+      require(rank, Role::grad_key_value, gradient);
+      for (const Cell& query : partials) {
+        if (query.head == gradient.head) ++(*rank.memory[gradient.first_line].covered)[{query.unit, query.head}];
+      }
+    }
+  }
+
+  /// Of what accumulates and of what travels of it, if the two belong together.
+  static std::pair<Role, Role> roles(const Program& program, SlotId sum, SlotId share) {
+    const std::pair found(program.slots.at(sum).role, program.slots.at(share).role);
+    if (found == std::pair(Role::partial, Role::result) || found == std::pair(Role::grad_query, Role::grad_query_share) ||
+        found == std::pair(Role::grad_key_value, Role::grad_key_value_share))
+      return found;
+    throw Wrong("sums and shares of different things");
   }
 
   void combine(Rank& rank, const Program& program, const Instruction& instruction) {
@@ -399,8 +429,9 @@ class BruteMachine {
     const auto results = find(rank, program, instruction.in[0], runs, false);
     const auto partials = find(rank, program, instruction.out, runs, false);
     for (std::size_t k = 0; k < results.size(); ++k) {
-      require(rank, Role::result, results[k]);
-      require(rank, Role::partial, partials[k]);
+      const auto [sum, share] = roles(program, instruction.out, instruction.in[0]);
+      require(rank, share, results[k]);
+      require(rank, sum, partials[k]);
       Covered& covered = *rank.memory[partials[k].first_line].covered;
       for (const auto& [key, times] : *rank.memory[results[k].first_line].covered) covered[key] += times;
     }
@@ -411,9 +442,10 @@ class BruteMachine {
     const auto partials = find(rank, program, instruction.in[0], runs, false);
     const auto results = cells_of(program, instruction.out, runs);
     for (std::size_t k = 0; k < results.size(); ++k) {
-      require(rank, Role::partial, partials[k]);
+      const auto [sum, share] = roles(program, instruction.in[0], instruction.out);
+      require(rank, sum, partials[k]);
       const Covered covered = *rank.memory[partials[k].first_line].covered;
-      write(rank, Role::result, results[k]);
+      write(rank, share, results[k]);
       *rank.memory[results[k].first_line].covered = covered;
     }
   }
@@ -424,15 +456,20 @@ class BruteMachine {
     const auto runs = program.runs_of(instruction);
     if (instruction.function == Function::finish) {
       for (const Cell& cell : find(rank, program, instruction.in[0], runs, false)) {
-        require(rank, program.slots.at(instruction.in[0]).role == Role::result ? Role::result : Role::partial, cell);
-        judge(cell, *rank.memory[cell.first_line].covered);
-        if (!rank.finished.insert({cell.unit, cell.head}).second) throw Wrong("finished twice");
+        const Role role = program.slots.at(instruction.in[0]).role;
+        const bool forward = role == Role::partial || role == Role::result;
+        if (forward == (program.pass == Pass::backward) || role == Role::query || role == Role::backward_query ||
+            role == Role::key_value)
+          throw Wrong("finishes something else");
+        require(rank, role, cell);
+        judge(role, cell, *rank.memory[cell.first_line].covered);
+        if (!rank.finished.insert({about_keys(role), cell.unit, cell.head}).second) throw Wrong("finished twice");
       }
       return;
     }
     const Role role = program.slots.at(instruction.out).role;
     for (const Cell& cell : cells_of(program, instruction.out, runs)) {
-      const Placement& placement = role == Role::key_value ? layout_.keys : layout_.queries;
+      const Placement& placement = about_keys(role) ? layout_.keys : layout_.queries;
       const bool foreign = placement.owner(static_cast<int>(cell.unit)) != index;
       if (foreign && instruction.function != Function::clear) throw Wrong("packs rows of another rank");
       write(rank, role, cell);
@@ -448,12 +485,15 @@ class BruteMachine {
   }
 
   /// Every visible pair exactly once.
-  void judge(const Cell& query, const Covered& covered) const {
-    const Range rows = layout_.query_positions(static_cast<int>(query.unit));
-    for (std::int64_t i = rows.begin; i < rows.end; ++i) {
-      for (std::int64_t j = 0; j < layout_.key_units.tokens(); ++j) {
-        if (!seen_by_group(i, j, query.head)) continue;
-        const auto found = covered.find({static_cast<std::uint32_t>(layout_.key_units.unit_of(j)), query.head});
+  void judge(Role role, const Cell& cell, const Covered& covered) const {
+    const Range mine = about_keys(role) ? layout_.key_units.range(static_cast<int>(cell.unit))
+                                        : layout_.query_positions(static_cast<int>(cell.unit));
+    const Units& others = about_keys(role) ? layout_.query_units : layout_.key_units;
+    const std::int64_t begin = about_keys(role) ? layout_.problem.first_query_position() : 0;
+    for (std::int64_t a = mine.begin; a < mine.end; ++a) {
+      for (std::int64_t b = 0; b < others.tokens(); ++b) {
+        if (!(about_keys(role) ? seen_by_group(b + begin, a, cell.head) : seen_by_group(a, b, cell.head))) continue;
+        const auto found = covered.find({static_cast<std::uint32_t>(others.unit_of(b)), cell.head});
         if (found == covered.end() || found->second != 1) throw Wrong("a pair is missing or counted twice");
       }
     }
