@@ -190,7 +190,8 @@ struct Attention::State {
 
   void prepare(std::unique_ptr<SharedMemory> window) {
     if (!unshared.empty()) program = schedule(transport.rank());
-    executor = std::make_unique<Executor>(std::move(program), layout, transport, team, kernels, std::move(window));
+    Memory memory{.arena = make_arena(program.arena_bytes), .window = std::move(window)};
+    executor = std::make_unique<Executor>(std::move(program), layout, transport, team, kernels, std::move(memory));
   }
 
   void require_operands(const Operands& operands) const {
@@ -310,7 +311,7 @@ const std::string& Attention::unshared() const {
   return state_->unshared;
 }
 std::int64_t Attention::arena_bytes() const {
-  return state_->executor->arena_bytes();
+  return state_->executor->program().arena_bytes + state_->executor->program().window_bytes;
 }
 std::int64_t Attention::scratch_bytes() const {
   return state_->executor->scratch_bytes();

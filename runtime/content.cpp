@@ -14,8 +14,8 @@ Content::Content(const Layout& layout, Role role, std::span<const CellRun> runs,
   index();
 }
 
-void Content::add(const CellRun& run, Place place) {
-  role_ = Role::key_value;
+void Content::add(Role role, const CellRun& run, Place place) {
+  role_ = role;
   entries_.push_back({run, place});
   index();
 }
@@ -73,8 +73,9 @@ Contents::Contents(const Layout& layout, const Program& program)
 void Contents::update(const Instruction& instruction) {
   const auto runs = program_.runs_of(instruction);
   if (instruction.op == Op::borrow) {
+    const Role role = program_.slots[instruction.out].role;
     for (std::size_t index = 0; index < runs.size(); ++index) {
-      contents_[instruction.out].add(runs[index], {instruction.peer, program_.places[instruction.places + index]});
+      contents_[instruction.out].add(role, runs[index], {instruction.peer, program_.places[instruction.places + index]});
     }
   } else if (instruction.op == Op::release) {
     contents_[instruction.out].remove(instruction.peer);

@@ -30,8 +30,8 @@ class Content {
   /// The cells of these runs, one after the other from `start` on.
   Content(const Layout& layout, Role role, std::span<const CellRun> runs, Place start);
 
-  /// Adds a run that lies in one piece elsewhere.
-  void add(const CellRun& run, Place place);
+  /// Adds a run, of the one role that all have, that lies in one piece elsewhere.
+  void add(Role role, const CellRun& run, Place place);
   /// Forgets what lies in the memory of that rank.
   void remove(std::int32_t sharer);
 

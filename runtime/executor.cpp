@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -12,8 +11,7 @@
 
 #include "comm/error.hpp"
 #include "comm/heartbeat.hpp"
-#include "kernels/pack.hpp"
-#include "kernels/result.hpp"
+#include "runtime/apply.hpp"
 #include "runtime/lowered.hpp"
 #include "runtime/scoreboard.hpp"
 
@@ -42,6 +40,14 @@ struct Free {
   void operator()(std::byte* memory) const { std::free(memory); }
 };
 
+double work_of(const AnyAttend& attend) {
+  return std::visit([](const auto& one) { return one.work(); }, attend);
+}
+
+double work_done_of(const AnyAttend& attend) {
+  return std::visit([](const auto& one) { return one.work_done(); }, attend);
+}
+
 }  // namespace
 
 struct Executor::State {
@@ -51,12 +57,12 @@ struct Executor::State {
   Team& team;
   const KernelTable& kernels;
   Scoreboard scoreboard;
-  std::unique_ptr<std::byte[], Free> arena;
-  std::unique_ptr<SharedMemory> window;
-  std::optional<Lowered> lowered;
-  std::shared_ptr<AttendScratch> scratch;  // of all attends: they run one at a time
-  std::size_t most_events = 0;             // that a call can leave in a timeline
+  Memory memory;
+  Scratch scratch;
+  Lowered lowered;
+  std::size_t most_events = 0;  // that a call can leave in a timeline
   // Of the call that is going on.
+  CallOperands operands;
   CallOptions options;
   CallTime time;
   double work_done = 0;  // of attends that are complete
@@ -66,24 +72,27 @@ struct Executor::State {
   std::vector<std::size_t> recorded;                            // transfers in flight whose end a timeline wants
   std::vector<std::unique_ptr<std::byte[], Free>> spare_cells;  // of each worker; none before communication is switched off
 
-  State(Program given, const Layout& a_layout, Transport& a_transport, Team& a_team, const KernelTable& a_kernels)
+  State(Program given, const Layout& a_layout, Transport& a_transport, Team& a_team, const KernelTable& a_kernels, Memory a_memory)
       : program(std::move(given)),
         layout(a_layout),
         transport(a_transport),
         team(a_team),
         kernels(a_kernels),
         scoreboard(program),
-        scratch(std::make_shared<AttendScratch>(team.size())) {}
+        memory(std::move(a_memory)),
+        scratch(team.size()),
+        lowered(program, layout, memory, kernels, team.size(), scratch) {}
 
-  void run(const Operands& operands);
+  CallTime call(Pass pass, const CallOperands& of_call, const CallOptions& of_caller);
+  void run();
   void withdraw(const char* why);
-  void post(std::size_t index, const Operands& operands);
+  void post(std::size_t index);
   void post_transfer(std::size_t index);
   Ticket post_message(const Instruction& instruction, const Message& message);
-  void apply(std::size_t index, const Operands& operands);
-  void compute(std::size_t index, const Operands& operands);
+  void apply(std::size_t index);
+  void compute(std::size_t index);
   void replay(std::size_t index);
-  NamedCell place_of(const RowCell& row_cell, int worker);
+  NamedCell place_of(const Instruction& instruction, const RowCell& row_cell, int worker);
   void make_spare_cells();
   void seal(const NamedCell& cell, int worker);
   bool complete(std::size_t index);
@@ -103,8 +112,8 @@ void Executor::State::record(std::size_t index, TimelineEvent::Kind kind, Clock:
 
 void Executor::State::tell_progress() {
   if (options.progress == nullptr) return;
-  const Attend* const attend = current < program.instructions.size() ? lowered->attends[current].get() : nullptr;
-  const double done = work_done + (attend != nullptr ? attend->work_done() : 0.0);
+  const bool attending = current < program.instructions.size() && lowered.attends[current];
+  const double done = work_done + (attending ? work_done_of(*lowered.attends[current]) : 0.0);
   (*options.progress)({.share_done = work_total > 0 ? done / work_total : 1.0,
                        .waiting_seconds = time.waiting_seconds,
                        .stage = current < program.instructions.size() ? program.instructions[current].stage : 0});
@@ -135,7 +144,7 @@ void Executor::State::look_at_recorded() {
 }
 
 bool Executor::State::complete(std::size_t index) {
-  Transfer& transfer = lowered->transfers[index];
+  Transfer& transfer = lowered.transfers[index];
   if (!transfer.in_flight) return true;
   for (Message& message : transfer.messages) {
     if (message.in_flight && transport.test(message.ticket)) message.in_flight = false;
@@ -171,7 +180,7 @@ void Executor::State::seal(const NamedCell& cell, int worker) {
 
 /// What has arrived, before anything reads it or passes it on: a hop that damages a cell is the one that is named.
 void Executor::State::verify(std::size_t index) {
-  Transfer& transfer = lowered->transfers[index];
+  Transfer& transfer = lowered.transfers[index];
   if (!std::exchange(transfer.to_verify, false)) return;
   const auto start = Clock::now();
   const auto one = [&](int task, int worker) {
@@ -188,17 +197,18 @@ void Executor::State::verify(std::size_t index) {
   time.integrity_seconds += seconds_since(start);
 }
 
-/// Where a cell is packed. With communication switched off nobody says when neighbours have read it, so it stays as it is, and the
-/// work is done on a spare one.
-NamedCell Executor::State::place_of(const RowCell& row_cell, int worker) {
-  if (options.wire == Wire::live || row_cell.cell.name.role != Role::key_value) return row_cell.cell;
+/// Where a cell is made. With communication switched off nobody says when neighbours have read what is lent, so that it stays as it
+/// is, and the work is done on a spare cell.
+NamedCell Executor::State::place_of(const Instruction& instruction, const RowCell& row_cell, int worker) {
+  const bool lent = instruction.out != kNoSlot && program.slots[instruction.out].space == Space::window;
+  if (options.wire == Wire::live || !lent) return row_cell.cell;
   return {row_cell.cell.name, {spare_cells[worker].get(), row_cell.cell.bytes.size()}};
 }
 
 void Executor::State::make_spare_cells() {
   if (!spare_cells.empty()) return;
   std::size_t largest = kAlignment;
-  for (const auto& cells : lowered->row_cells)
+  for (const auto& cells : lowered.row_cells)
     for (const RowCell& row_cell : cells) largest = std::max(largest, row_cell.cell.bytes.size());
   spare_cells.resize(team.size());
   for (auto& cell : spare_cells) {
@@ -207,34 +217,17 @@ void Executor::State::make_spare_cells() {
   }
 }
 
-void Executor::State::apply(std::size_t index, const Operands& operands) {
+void Executor::State::apply(std::size_t index) {
   const CellShape shape = layout.cell_shape();
-  const auto& cells = lowered->row_cells[index];
+  const Instruction& instruction = program.instructions[index];
+  const Function function = instruction.function;
+  const bool travels = function == Function::pack_query || function == Function::pack_key_value || function == Function::settle;
+  const auto& cells = lowered.row_cells[index];
   const auto one = [&](int task, int worker) {
     if (worker == 0) poll();
-    const RowCell& c = cells[task];
-    const int head = c.cell.name.head;
-    const NamedCell place = place_of(c, worker);
-    std::byte* const cell = place.bytes.data();
-    switch (program.instructions[index].function) {
-      case Function::pack_query:
-        pack_query(shape, operands.queries, c.first_row, c.tokens, head, cell);
-        return seal(place, worker);
-      case Function::pack_key_value:
-        pack_key_value(shape, operands.keys, operands.values, c.first_row, c.tokens, head, cell);
-        return seal(place, worker);
-      case Function::clear:
-        return clear_partial(shape, c.tokens, cell);
-      case Function::settle:
-        settle_partial(shape, c.from.bytes.data(), c.tokens, cell);
-        return seal(place, worker);
-      case Function::finish: {
-        const auto finish_cell = c.cell.name.role == Role::result ? finish_result : finish_partial;
-        return finish_cell(shape, cell, c.tokens, head, operands.out, operands.lse, c.first_row);
-      }
-      case Function::none:
-        return combine(kernels, shape, c.tokens, c.from.bytes.data(), cell);
-    }
+    const NamedCell place = place_of(instruction, cells[task], worker);
+    apply_to_cell(function, kernels, shape, operands, cells[task], place.bytes.data());
+    if (travels) seal(place, worker);
   };
   team.run(static_cast<int>(cells.size()), one, [&] { poll(); });
 }
@@ -256,7 +249,7 @@ Ticket Executor::State::post_message(const Instruction& instruction, const Messa
 
 void Executor::State::post_transfer(std::size_t index) {
   if (options.wire == Wire::silent) return;
-  Transfer& transfer = lowered->transfers[index];
+  Transfer& transfer = lowered.transfers[index];
   transfer.posted = Clock::now();
   transfer.in_flight = true;
   transfer.to_verify = !transfer.sealed.empty() && options.replay.empty();
@@ -268,11 +261,11 @@ void Executor::State::post_transfer(std::size_t index) {
   time.communicating_seconds += seconds_since(transfer.posted);
 }
 
-void Executor::State::compute(std::size_t index, const Operands& operands) {
-  if (const auto& attend = lowered->attends[index]) {
-    attend->run(team, [&] { poll(); });
+void Executor::State::compute(std::size_t index) {
+  if (auto& attend = lowered.attends[index]) {
+    std::visit([&](auto& one) { one.run(team, [&] { poll(); }); }, *attend);
   } else {
-    apply(index, operands);
+    apply(index);
   }
 }
 
@@ -285,7 +278,7 @@ void Executor::State::replay(std::size_t index) {
   }
 }
 
-void Executor::State::post(std::size_t index, const Operands& operands) {
+void Executor::State::post(std::size_t index) {
   const auto start = Clock::now();
   switch (program.instructions[index].op) {
     case Op::send:
@@ -300,16 +293,16 @@ void Executor::State::post(std::size_t index, const Operands& operands) {
     case Op::attend_backward:
     case Op::combine:
     case Op::apply:
-      options.replay.empty() ? compute(index, operands) : replay(index);
+      options.replay.empty() ? compute(index) : replay(index);
       break;
   }
   const bool computes = attends(program.instructions[index].op);
-  if (computes) work_done += lowered->attends[index]->work();
+  if (computes) work_done += work_of(*lowered.attends[index]);
   (computes ? time.computing_seconds : time.packing_seconds) += seconds_since(start);
   record(index, TimelineEvent::Kind::compute, start);
 }
 
-void Executor::State::run(const Operands& operands) {
+void Executor::State::run() {
   const std::size_t count = program.instructions.size();
   recorded.clear();
   for (current = 0; current < count; ++current) {
@@ -318,7 +311,7 @@ void Executor::State::run(const Operands& operands) {
       verify(source);
     }
     transport.heartbeat().set_stage({"", program.instructions[current].stage});
-    post(current, operands);
+    post(current);
   }
   for (std::size_t index = 0; index < count; ++index) {
     wait(index);
@@ -330,7 +323,7 @@ void Executor::State::run(const Operands& operands) {
 // Whoever unwinds leaves others waiting for transfers that never come, and frees memory that they still read and write; so the job
 // ends instead.
 void Executor::State::withdraw(const char* why) {
-  if (lowered->tickets == 0) return;
+  if (lowered.tickets == 0) return;
   try {
     transport.abort(kLostJob, why);
   } catch (const LostPeer&) {
@@ -338,59 +331,57 @@ void Executor::State::withdraw(const char* why) {
   }
 }
 
+CallTime Executor::State::call(Pass pass, const CallOperands& of_call, const CallOptions& of_caller) {
+  if (program.pass != pass) throw std::logic_error("a program of one pass is to run with the operands of the other");
+  if (of_caller.timeline != nullptr) of_caller.timeline->start(most_events);
+  operands = of_call, options = of_caller;
+  time = {};
+  work_done = 0;
+  const auto separate_calls = [&] {
+    if (options.wire == Wire::silent) transport.barrier();
+  };
+  try {
+    if (options.wire == Wire::silent) make_spare_cells();
+    separate_calls();
+    const auto start = Clock::now();
+    run();
+    time.total_seconds = seconds_since(start);
+    separate_calls();
+  } catch (const std::exception& error) {
+    withdraw(error.what());
+    throw;
+  }
+  return time;
+}
+
 Executor::Executor(Program program, const Layout& layout, Transport& transport, Team& team, const KernelTable& kernels,
-                   std::unique_ptr<SharedMemory> window, int strips_per_block)
-    : state_(std::make_unique<State>(std::move(program), layout, transport, team, kernels)) {
-  constexpr std::size_t kPage = 4096;
+                   Memory memory)
+    : state_(std::make_unique<State>(std::move(program), layout, transport, team, kernels, std::move(memory))) {
   State& state = *state_;
-  const auto bytes = static_cast<std::size_t>(round_up(state.program.arena_bytes, kPage) + kPage);
-  state.arena.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, bytes)));
-  if (!state.arena) throw std::bad_alloc();
-  state.window = std::move(window);
-  state.lowered.emplace(state.program, layout, Memory{state.arena.get(), state.window.get()}, kernels, team.size(),
-                        strips_per_block, state.scratch);
-  transport.reserve(state.lowered->tickets);
+  transport.reserve(state.lowered.tickets);
   state.recorded.reserve(state.program.instructions.size());
   for (std::size_t index = 0; index < state.program.instructions.size(); ++index) {
     state.most_events += 2 + state.scoreboard.sources(index).size();
-    if (const auto& attend = state.lowered->attends[index]) state.work_total += attend->work();
+    if (const auto& attend = state.lowered.attends[index]) state.work_total += work_of(*attend);
   }
 }
 
 Executor::~Executor() = default;
 
 CallTime Executor::run(const Operands& operands, const CallOptions& options) {
-  if (options.timeline != nullptr) options.timeline->start(state_->most_events);
-  state_->options = options;
-  state_->time = {};
-  state_->work_done = 0;
-  const auto separate_calls = [&] {
-    if (options.wire == Wire::silent) state_->transport.barrier();
-  };
-  try {
-    if (options.wire == Wire::silent) state_->make_spare_cells();
-    separate_calls();
-    const auto start = Clock::now();
-    state_->run(operands);
-    state_->time.total_seconds = seconds_since(start);
-    separate_calls();
-  } catch (const std::exception& error) {
-    state_->withdraw(error.what());
-    throw;
-  }
-  return state_->time;
+  return state_->call(Pass::forward, {.forward = &operands}, options);
+}
+
+CallTime Executor::run(const GradientOperands& operands, const CallOptions& options) {
+  return state_->call(Pass::backward, {.backward = &operands}, options);
 }
 
 const Program& Executor::program() const {
   return state_->program;
 }
 
-std::int64_t Executor::arena_bytes() const {
-  return state_->program.arena_bytes + state_->program.window_bytes;
-}
-
 std::int64_t Executor::scratch_bytes() const {
-  return static_cast<std::int64_t>(state_->scratch->bytes());
+  return static_cast<std::int64_t>(state_->scratch.bytes());
 }
 
 }  // namespace gyre

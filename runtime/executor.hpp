@@ -13,6 +13,7 @@
 #include "kernels/team.hpp"
 #include "kernels/tensor.hpp"
 #include "runtime/layout.hpp"
+#include "runtime/memory.hpp"
 #include "runtime/program.hpp"
 #include "runtime/timeline.hpp"
 
@@ -43,8 +44,8 @@ struct GradientOperands {
 /// Where the time of one call went, on this rank. Seconds of thread 0.
 struct CallTime {
   double total_seconds = 0;
-  double computing_seconds = 0;      // in attend
-  double packing_seconds = 0;        // in apply
+  double computing_seconds = 0;      // in attend, of either pass
+  double packing_seconds = 0;        // in apply and combine
   double communicating_seconds = 0;  // in the transport while there is something to compute: posting, polling
   double waiting_seconds = 0;        // for transfers, with nothing to compute
   double integrity_seconds = 0;      // comparing checksums of what arrived, and (within packing) writing them
@@ -52,20 +53,19 @@ struct CallTime {
 
 class Executor {
  public:
-  /// Allocates the arena and everything else that calls need. transport, team and layout must outlive it. window: what
-  /// transport.share(program.window_bytes) gave, of the ranks that it lends to and borrows from; null if it does neither. Local.
-  Executor(Program program, const Layout& layout, Transport& transport, Team& team, const KernelTable& kernels,
-           std::unique_ptr<SharedMemory> window = nullptr, int strips_per_block = 0);
+  /// Allocates everything that calls need. transport, team and layout must outlive it. memory: program.arena_bytes or more, and
+  /// what transport.share(program.window_bytes or more) gave, of the ranks that it lends to and borrows from. Local.
+  Executor(Program program, const Layout& layout, Transport& transport, Team& team, const KernelTable& kernels, Memory memory);
   ~Executor();
 
-  /// One call. Collective with the other ranks' executors; returns when this rank's part is complete. Allocates nothing. If it
-  /// throws, and the program has transfers, the job is ended on every rank (Transport::abort): so it does with a std::runtime_error
-  /// that names unit, head, stage and sender, if a checksum of a cell that arrived does not match.
+  /// One call, of the program's pass. Collective with the other ranks' executors; returns when this rank's part is complete, and
+  /// nobody reads or writes its memory any more. Allocates nothing. If it throws, and the program has transfers, the job is ended
+  /// on every rank (Transport::abort): so it does with a std::runtime_error that names unit, head, stage and sender, if a checksum
+  /// of a cell that arrived does not match.
   CallTime run(const Operands& operands, const CallOptions& options = {});
+  CallTime run(const GradientOperands& operands, const CallOptions& options = {});
 
   const Program& program() const;
-
-  std::int64_t arena_bytes() const;    // of slots
   std::int64_t scratch_bytes() const;  // of kernels
 
  private:

@@ -53,7 +53,8 @@ class Resolver {
   }
 
   Transfer loan(const Instruction& instruction) const {
-    const std::int64_t bytes = layout_.run_bytes(Role::key_value, program_.runs_of(instruction));
+    const SlotId slot = instruction.op == Op::expose ? instruction.in[0] : instruction.out;
+    const std::int64_t bytes = layout_.run_bytes(program_.slots[slot].role, program_.runs_of(instruction));
     Transfer found;
     found.sealed = arriving(instruction);
     found.messages.push_back({.bytes = nullptr, .size = static_cast<std::size_t>(bytes)});
@@ -64,9 +65,9 @@ class Resolver {
   std::vector<RowCell> apply(const Instruction& instruction) const {
     const SlotId slot = instruction.function == Function::finish ? instruction.in[0] : instruction.out;
     const bool reads_cells = instruction.op == Op::combine || instruction.function == Function::settle;
-    const bool keys = program_.slots[slot].role == Role::key_value;
-    const Units& units = keys ? layout_.key_units : layout_.query_units;
-    const auto first = first_rows(units, keys ? layout_.keys : layout_.queries, program_.rank);
+    const Role role = program_.slots[slot].role;
+    const Units& units = layout_.units_of(role);
+    const auto first = first_rows(units, of_keys(role) ? layout_.keys : layout_.queries, program_.rank);
     std::vector<RowCell> found;
     each_cell(program_.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
       found.push_back({.cell = cell(slot, unit, head),
@@ -94,6 +95,28 @@ class Resolver {
     return work;
   }
 
+  AttendBackwardWork attend_backward(const Instruction& instruction) const {
+    AttendBackwardWork work{
+        .shape = layout_.cell_shape(), .score = layout_.problem.score_rule(), .bands = &layout_.bands(), .heads = {}};
+    work.heads.resize(layout_.problem.key_heads);
+    each_cell(program_.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
+      work.heads[head].keys.push_back({.cell = at(contents_.find(instruction.in[1], unit, head).value()),
+                                       .gradient = at(contents_.find(instruction.also_out, unit, head).value()),
+                                       .positions = layout_.key_units.range(static_cast<int>(unit))});
+    });
+    contents_.of(instruction.out).each_cell(layout_, [&](std::uint32_t unit, std::uint16_t head, Place place) {
+      if (work.heads[head].keys.empty()) return;
+      const std::byte* const asked = at(contents_.find(instruction.in[0], unit, head).value());
+      const std::int64_t tokens = layout_.query_units.length(static_cast<int>(unit));
+      work.heads[head].queries.push_back({.query = asked,
+                                          .grad_out = asked + grad_out_offset(work.shape, tokens),
+                                          .row_statistics = asked + row_statistics_offset(work.shape, tokens),
+                                          .grad_query = at(place),
+                                          .positions = layout_.query_positions(static_cast<int>(unit))});
+    });
+    return work;
+  }
+
  private:
   NamedCell cell(SlotId slot, std::uint32_t unit, std::uint16_t head) const {
     const Role role = program_.slots[slot].role;
@@ -113,7 +136,7 @@ class Resolver {
 
   /// Of another rank's memory nothing is ever written: a program that tries is refused by the verifier, and faults here.
   std::byte* at(Place place) const {
-    if (place.sharer == Place::kArena) return memory_.arena + place.offset;
+    if (place.sharer == Place::kArena) return memory_.arena.get() + place.offset;
     if (place.sharer == program_.rank) return memory_.window->mine().data() + place.offset;
     return const_cast<std::byte*>(memory_.window->of(place.sharer).data()) + place.offset;
   }
@@ -127,7 +150,7 @@ class Resolver {
 }  // namespace
 
 Lowered::Lowered(const Program& program, const Layout& layout, const Memory& memory, const KernelTable& kernels, int threads,
-                 int strips_per_block, const std::shared_ptr<AttendScratch>& scratch)
+                 const Scratch& scratch)
     : transfers(program.instructions.size()), row_cells(program.instructions.size()), attends(program.instructions.size()) {
   Resolver resolver(program, layout, memory);
   for (std::size_t index = 0; index < program.instructions.size(); ++index) {
@@ -149,10 +172,11 @@ Lowered::Lowered(const Program& program, const Layout& layout, const Memory& mem
         case Op::apply:
           row_cells[index] = resolver.apply(instruction);
           break;
-        case Op::attend_backward:
-          broken(program, index, "is not lowered");
         case Op::attend:
-          attends[index] = std::make_unique<Attend>(resolver.attend(instruction), kernels, threads, strips_per_block, scratch);
+          attends[index].emplace(Attend(resolver.attend(instruction), kernels, threads, 0, scratch.forward));
+          break;
+        case Op::attend_backward:
+          attends[index].emplace(AttendBackward(resolver.attend_backward(instruction), kernels, threads, scratch.backward));
           break;
       }
     } catch (const std::bad_optional_access&) {

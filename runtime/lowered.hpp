@@ -5,23 +5,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <variant>
 #include <vector>
 
 #include "comm/transport.hpp"
 #include "kernels/attend.hpp"
+#include "kernels/attend_backward.hpp"
 #include "kernels/integrity.hpp"
 #include "runtime/content.hpp"
 #include "runtime/layout.hpp"
+#include "runtime/memory.hpp"
 #include "runtime/program.hpp"
 
 namespace gyre {
-
-/// The memory that a program runs in. window: null if the program lends and borrows nothing.
-struct Memory {
-  std::byte* arena = nullptr;
-  SharedMemory* window = nullptr;
-};
 
 /// One message: a run of cells where it lies. Borrowed cells are sent from their owner's memory, and never written.
 struct Message {
@@ -53,16 +51,29 @@ struct RowCell {
   std::int64_t tokens;
 };
 
+/// What computes scores, in a pass of either direction.
+using AnyAttend = std::variant<Attend, AttendBackward>;
+
+/// Of a team's workers: attends of a program run one at a time.
+struct Scratch {
+  std::shared_ptr<AttendScratch> forward;
+  std::shared_ptr<BackwardScratch> backward;
+  explicit Scratch(int threads)
+      : forward(std::make_shared<AttendScratch>(threads)), backward(std::make_shared<BackwardScratch>(threads)) {}
+  std::size_t bytes() const { return forward->bytes() + backward->bytes(); }
+};
+
 /// By instruction; each has what its operation needs.
 struct Lowered {
   std::vector<Transfer> transfers;
   std::vector<std::vector<RowCell>> row_cells;
-  std::vector<std::unique_ptr<Attend>> attends;
+  std::vector<std::optional<AnyAttend>> attends;
   std::size_t tickets = 0;  // of all transfers
 
-  /// program, layout and memory must outlive this. Throws std::logic_error for a program that reads a cell that is not there.
+  /// program, layout and what memory holds must outlive this. Throws std::logic_error for a program that reads a cell that is not
+  /// there.
   Lowered(const Program& program, const Layout& layout, const Memory& memory, const KernelTable& kernels, int threads,
-          int strips_per_block, const std::shared_ptr<AttendScratch>& scratch);
+          const Scratch& scratch);
 };
 
 }  // namespace gyre

@@ -170,9 +170,6 @@ bool Result::operator==(const Result& other) const {
   return same(out, other.out) && same(lse, other.lse);
 }
 
-namespace {
-
-/// A rank's rows of a global tensor, one range after the other.
 std::vector<float> gather(const std::vector<float>& tensor, std::span<const Range> rows, std::size_t width) {
   std::vector<float> local;
   for (const Range& range : rows) {
@@ -190,8 +187,6 @@ void scatter(const std::vector<float>& local, std::span<const Range> rows, std::
     from += count;
   }
 }
-
-}  // namespace
 
 RankRows::RankRows(const Job& job, const Tensors& tensors, const Transport& transport) : problem_(job.problem) {
   const Layout layout(job.problem, job.options, transport.ranks());

@@ -40,6 +40,10 @@ Tensors random_tensors(const Problem& problem, std::uint64_t seed, double size);
 /// The tensors as cells of that type hold them.
 Tensors rounded(const Tensors& tensors, Type type);
 
+/// A rank's rows of a global tensor, one range after the other, of `width` elements each; and back.
+std::vector<float> gather(const std::vector<float>& tensor, std::span<const Range> rows, std::size_t width);
+void scatter(const std::vector<float>& local, std::span<const Range> rows, std::size_t width, std::vector<float>& tensor);
+
 /// All ranks' results.
 struct Result {
   std::vector<float> out;  // [query tokens, query heads, value dim]

@@ -1,0 +1,21 @@
+// What slots are bytes of.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "comm/transport.hpp"
+
+namespace gyre {
+
+/// Programs that never run at the same time may share it: each has its slots from the start of both.
+struct Memory {
+  std::shared_ptr<std::byte[]> arena;
+  std::shared_ptr<SharedMemory> window;  // null if nothing is lent or borrowed
+};
+
+/// At least so many bytes, aligned to a page. Throws std::bad_alloc.
+std::shared_ptr<std::byte[]> make_arena(std::int64_t bytes);
+
+}  // namespace gyre

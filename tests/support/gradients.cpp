@@ -1,0 +1,105 @@
+#include "support/gradients.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "kernels/reference.hpp"
+
+namespace gyre::test {
+namespace {
+
+std::size_t elements(std::int64_t tokens, int heads, int dim) {
+  return static_cast<std::size_t>(tokens) * heads * dim;
+}
+
+void add(GradientErrors& errors, const std::vector<float>& found, const ReferenceGradient& expected) {
+  double error = 0, largest = 0;
+  // NaN is the worst error there is, and max() would drop it.
+  const auto worse = [](double& worst, double now) { worst = now <= worst ? worst : std::isnan(now) ? HUGE_VAL : now; };
+  for (std::size_t at = 0; at < found.size(); ++at) {
+    const double off = std::abs(static_cast<double>(found[at]) - expected.value[at]);
+    worse(error, off), worse(largest, std::abs(expected.value[at]));
+    if (!(off == 0)) worse(errors.share_of_bound, off / (expected.bound[at] + 1e-36));
+  }
+  // Where every row sees one key, gradients of scores are nothing but rounding.
+  if (largest > 1e-9) worse(errors.relative, error / largest);
+}
+
+}  // namespace
+
+Gradients::Gradients(const Problem& p)
+    : queries(elements(p.query_tokens, p.query_heads, p.head_dim), std::nanf("")),
+      keys(elements(p.key_tokens, p.key_heads, p.head_dim), std::nanf("")),
+      values(elements(p.key_tokens, p.key_heads, p.value_dim), std::nanf("")) {}
+
+bool Gradients::operator==(const Gradients& other) const {
+  const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
+    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+  };
+  return same(queries, other.queries) && same(keys, other.keys) && same(values, other.values);
+}
+
+std::vector<float> random_grad_out(const Problem& problem, std::uint64_t seed, double size) {
+  Random random(seed);
+  std::normal_distribution<float> normal(0, static_cast<float>(size));
+  std::vector<float> grad_out(elements(problem.query_tokens, problem.query_heads, problem.value_dim));
+  std::generate(grad_out.begin(), grad_out.end(), [&] { return normal(random); });
+  return grad_out;
+}
+
+GradientRows::GradientRows(const Job& job, const Tensors& tensors, const std::vector<float>& grad_out, const Transport& transport)
+    : problem_(job.problem), rows_(job, tensors, transport) {
+  const Layout layout(job.problem, job.options, transport.ranks());
+  query_ranges_ = rows_of(layout.query_units, layout.queries, transport.rank());
+  key_ranges_ = rows_of(layout.key_units, layout.keys, transport.rank());
+  grad_out_ = gather(grad_out, query_ranges_, elements(1, problem_.query_heads, problem_.value_dim));
+  forget();
+}
+
+void GradientRows::forget() const {
+  const Operands rows = rows_.operands();
+  queries_.assign(elements(rows.queries.tokens, problem_.query_heads, problem_.head_dim), std::nanf(""));
+  keys_.assign(elements(rows.keys.tokens, problem_.key_heads, problem_.head_dim), std::nanf(""));
+  values_.assign(elements(rows.keys.tokens, problem_.key_heads, problem_.value_dim), std::nanf(""));
+}
+
+GradientOperands GradientRows::backward() const {
+  const Problem& p = problem_;
+  const Operands rows = rows_.operands();
+  return {.queries = rows.queries,
+          .keys = rows.keys,
+          .values = rows.values,
+          .out = rows.out,
+          .lse = rows.lse,
+          .grad_out = {grad_out_.data(), rows.queries.tokens, p.query_heads, p.value_dim},
+          .grad_queries = {queries_.data(), rows.queries.tokens, p.query_heads, p.head_dim},
+          .grad_keys = {keys_.data(), rows.keys.tokens, p.key_heads, p.head_dim},
+          .grad_values = {values_.data(), rows.keys.tokens, p.key_heads, p.value_dim}};
+}
+
+void GradientRows::write_to(Gradients& gradients) const {
+  const Problem& p = problem_;
+  scatter(queries_, query_ranges_, elements(1, p.query_heads, p.head_dim), gradients.queries);
+  scatter(keys_, key_ranges_, elements(1, p.key_heads, p.head_dim), gradients.keys);
+  scatter(values_, key_ranges_, elements(1, p.key_heads, p.value_dim), gradients.values);
+}
+
+GradientErrors compare(const Problem& p, const Tensors& unrounded, const std::vector<float>& grad_out, const Gradients& gradients) {
+  const Tensors tensors = rounded(unrounded, p.type), of_output = rounded({.queries = grad_out, .keys = {}, .values = {}}, p.type);
+  const Bands bands = p.bands();
+  const ReferenceGradients expected =
+      reference_gradients(Rows<const float>(tensors.queries.data(), p.query_tokens, p.query_heads, p.head_dim),
+                          Rows<const float>(tensors.keys.data(), p.key_tokens, p.key_heads, p.head_dim),
+                          Rows<const float>(tensors.values.data(), p.key_tokens, p.key_heads, p.value_dim),
+                          Rows<const float>(of_output.queries.data(), p.query_tokens, p.query_heads, p.value_dim),
+                          p.first_query_position(), 0, p.score_rule(), bands, p.type, p.type);
+  GradientErrors errors;
+  add(errors, gradients.queries, expected.query);
+  add(errors, gradients.keys, expected.key);
+  add(errors, gradients.values, expected.value);
+  return errors;
+}
+
+}  // namespace gyre::test
