@@ -203,10 +203,11 @@ struct Attention::State {
   }
 
   /// One byte from every rank; only when one says no does the message travel. Allocates nothing when all is well.
-  void require_operands_everywhere(const Operands& operands) {
+  template <class Require>
+  void require_everywhere(Require&& require) {
     std::exception_ptr failure;
     try {
-      require_operands(operands);
+      require();
     } catch (const std::invalid_argument&) {
       failure = std::current_exception();
     }
@@ -255,12 +256,17 @@ Attention& Attention::operator=(Attention&&) noexcept = default;
 
 CallTime Attention::forward(const Operands& operands, const CallOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  if (options.wire == Wire::live) state_->require_operands_everywhere(operands);
+  if (options.wire == Wire::live) state_->require_everywhere([&] { state_->require_operands(operands); });
   const double agreeing_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   CallTime time = state_->executor->run(operands, options);
   time.total_seconds += agreeing_seconds;
   time.waiting_seconds += agreeing_seconds;  // for the last rank to arrive
   return time;
+}
+
+void Attention::refuse(const std::string& message) {
+  state_->require_everywhere([&] { throw std::invalid_argument(message); });
+  std::terminate();  // this rank said no
 }
 
 const std::vector<Range>& Attention::query_rows() const {

@@ -39,6 +39,10 @@ class Attention {
   /// operands fit (one small all-gather): where one rank's do not, every rank throws std::invalid_argument with the same message.
   CallTime forward(const Operands& operands, const CallOptions& options = {});
 
+  /// In place of a call, on a rank whose caller finds before it that it cannot be made: every rank throws std::invalid_argument
+  /// with this message (that of the lowest rank, where there are several). Collective with the call of the others.
+  [[noreturn]] void refuse(const std::string& message);
+
   const Layout& layout() const;     // the strategy's sharding, with `automatic` resolved
   StrategyChoice strategy() const;  // resolved
   const std::string& why() const;   // it was chosen; empty where it was given

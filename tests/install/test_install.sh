@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # An installed tree, moved to another place, is found by CMake and by pkg-config, and what is linked with it computes what it should.
-# usage: test_install.sh CMAKE BUILD_DIR CXX MPIEXEC
+# usage: test_install.sh CMAKE BUILD_DIR CXX MPIEXEC CC
 set -euo pipefail
-cmake=$1 build=$2 compiler=$3
+cmake=$1 build=$2 compiler=$3 c_compiler=$5
 mpirun=("$4" --oversubscribe --bind-to none -n 2)
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -14,7 +14,7 @@ mv "$work/before" "$work/gyre"
 
 echo "-- the tree"
 cd "$work/gyre"
-ls bin/gyre include/gyre/runtime/attention.hpp share/doc/gyre/LICENSE
+ls bin/gyre include/gyre/runtime/attention.hpp include/gyre.h share/doc/gyre/LICENSE
 bin/gyre --version
 if grep --recursive --fixed-strings --binary-files=without-match -e "$work/before" -e "$build" include lib* share; then
   echo "these paths are of the machine that built it"
@@ -39,3 +39,15 @@ for static in "" --static; do
   "$compiler" -std=c++20 "$source/consumer.cpp" $(pkg-config $static --cflags --libs gyre) -o "$work/by_pkg_config$static"
   LD_LIBRARY_PATH=$(dirname "$PKG_CONFIG_PATH") "$work/by_pkg_config$static"
 done
+
+echo "-- from C"
+mkdir "$work/consumer_c"
+cp "$source/consumer_c_CMakeLists.txt" "$work/consumer_c/CMakeLists.txt"
+cp "$source/consumer.c" "$work/consumer_c"
+"$cmake" -S "$work/consumer_c" -B "$work/consumer_c/build" -G Ninja -DCMAKE_PREFIX_PATH="$work/gyre" -DCMAKE_C_COMPILER="$c_compiler" \
+  -DCMAKE_C_FLAGS="-Wall -Wextra -Werror -pedantic" > "$work/configure_c.log"
+"$cmake" --build "$work/consumer_c/build" > "$work/build_c.log" || { cat "$work/build_c.log"; exit 1; }
+"$work/consumer_c/build/consumer"
+# shellcheck disable=SC2046
+"$c_compiler" -std=c99 -pedantic-errors "$source/consumer.c" $(pkg-config --cflags --libs gyre_c) -o "$work/c_by_pkg_config"
+LD_LIBRARY_PATH=$(dirname "$PKG_CONFIG_PATH") "$work/c_by_pkg_config"

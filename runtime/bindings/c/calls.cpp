@@ -1,0 +1,81 @@
+#include <optional>
+
+#include "runtime/bindings/c/errors.hpp"
+#include "runtime/bindings/c/handles.hpp"
+#include "runtime/bindings/c/structs.hpp"
+
+namespace gyre {
+namespace {
+
+// Of version 1 of gyre.h.
+constexpr std::size_t kFirstTensor = 48, kFirstOperands = 16 + 4 * kFirstTensor, kFirstGradientOperands = 16 + 8 * kFirstTensor,
+                      kFirstCallTime = 56;
+static_assert(sizeof(gyre_tensor) == kFirstTensor, "it lies inside other structs and cannot grow");
+static_assert(sizeof(gyre_operands) >= kFirstOperands && sizeof(gyre_gradient_operands) >= kFirstGradientOperands &&
+              sizeof(gyre_call_time) >= kFirstCallTime);
+
+template <class Rows>
+Rows rows_of(const gyre_tensor& tensor, const char* name) {
+  if (tensor.dtype < GYRE_F32 || tensor.dtype > GYRE_F16)
+    throw std::invalid_argument(std::string(name) + ".dtype is " + std::to_string(static_cast<int>(tensor.dtype)) +
+                                "; give GYRE_F32, GYRE_BF16 or GYRE_F16");
+  if (tensor.reserved != 0)
+    throw std::invalid_argument(std::string(name) + ".reserved is not 0; set the whole struct to zero first");
+  Rows rows(tensor.data, static_cast<Type>(tensor.dtype), tensor.tokens, tensor.heads, tensor.dim);
+  if (tensor.token_stride != 0) rows.token_stride = tensor.token_stride;
+  if (tensor.head_stride != 0) rows.head_stride = tensor.head_stride;
+  return rows;
+}
+
+Operands operands_of(const gyre_operands* given) {
+  const gyre_operands ours = known(given, kFirstOperands, "gyre_operands");
+  return {.queries = rows_of<TypedRows>(ours.queries, "queries"),
+          .keys = rows_of<TypedRows>(ours.keys, "keys"),
+          .values = rows_of<TypedRows>(ours.values, "values"),
+          .out = rows_of<TypedOutRows>(ours.out, "out"),
+          .lse = ours.lse};
+}
+
+CallTime call(Attention& attention, const Operands& operands) {
+  return attention.forward(operands);
+}
+
+/// Where this rank finds something wrong before the others can know, it takes part in their call to tell them.
+template <class Convert>
+void run(gyre_attention* handle, gyre_call_time* time, Convert&& convert) {
+  require_given(handle, "gyre_attention");
+  std::optional<decltype(convert())> operands;
+  try {
+    operands = convert();
+    if (time != nullptr) require_size(time->size, kFirstCallTime, "gyre_call_time");
+  } catch (const std::invalid_argument& error) {
+    handle->attention.refuse(error.what());
+  }
+  const CallTime took = call(handle->attention, *operands);
+  if (time == nullptr) return;
+  tell({.size = 0,
+        .total_seconds = took.total_seconds,
+        .computing_seconds = took.computing_seconds,
+        .packing_seconds = took.packing_seconds,
+        .communicating_seconds = took.communicating_seconds,
+        .waiting_seconds = took.waiting_seconds,
+        .integrity_seconds = took.integrity_seconds},
+       time, kFirstCallTime, "gyre_call_time");
+}
+
+}  // namespace
+}  // namespace gyre
+
+extern "C" {
+
+gyre_status gyre_forward(gyre_attention* attention, const gyre_operands* operands, gyre_call_time* time) {
+  return gyre::guarded([&] { gyre::run(attention, time, [&] { return gyre::operands_of(operands); }); });
+}
+
+gyre_status gyre_backward(gyre_attention* attention, const gyre_gradient_operands*, gyre_call_time*) {
+  return gyre::guarded([&] {
+    gyre::require_given(attention, "gyre_attention");
+    attention->attention.refuse("gyre_backward is not built yet; call gyre_forward alone");
+  });
+}
+}

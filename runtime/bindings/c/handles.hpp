@@ -1,0 +1,21 @@
+// What the opaque handles of gyre.h are.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/attention.hpp"
+#include "runtime/bindings/c/gyre.h"
+#include "runtime/bindings/ranks.hpp"
+
+struct gyre_communicator {
+  std::shared_ptr<gyre::Ranks> ranks;
+};
+
+struct gyre_attention {
+  std::shared_ptr<gyre::Ranks> ranks;  // so that handles may be freed in any order
+  gyre::Attention attention;
+  std::vector<gyre_range> query_rows, key_rows;
+  std::string strategy, why;
+};

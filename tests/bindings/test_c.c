@@ -1,0 +1,310 @@
+/* A C99 program that calls Gyre over MPI, as a trainer would: every sentence below is checked on every rank. Exit status 1 if one
+   is false. */
+#include <gyre.h>
+#include <math.h>
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENS = 203, HEADS = 4, KEY_HEADS = 2, DIM = 8, VALUE_DIM = 6 };
+
+static int failures = 0, rank = 0, ranks = 0;
+
+static void check(int holds, const char* sentence) {
+  if (holds) return;
+  ++failures;
+  fprintf(stderr, "rank %d of %d: not true: %s (last error: %s)\n", rank, ranks, sentence, gyre_last_error());
+}
+
+static int said(const char* part) {
+  return strstr(gyre_last_error(), part) != NULL;
+}
+
+/* Any deterministic tensors do; 0 queries, 1 keys, 2 values, 3 the gradient of the output. */
+static double element(int tensor, int64_t token, int head, int channel) {
+  return (float)(1.5 * sin(101.0 * tensor + 31.0 * (double)token + 17.0 * head + 7.0 * channel));
+}
+
+typedef struct rows {
+  int64_t tokens;
+  int64_t* token; /* of each row */
+} rows;
+
+static rows rows_of(const gyre_range* ranges, size_t count) {
+  rows found = {0, NULL};
+  int64_t token;
+  size_t index;
+  found.token = malloc(sizeof(int64_t) * TOKENS);
+  for (index = 0; index < count; ++index)
+    for (token = ranges[index].begin; token < ranges[index].end; ++token) found.token[found.tokens++] = token;
+  return found;
+}
+
+static gyre_tensor tensor_of(rows held, int heads, int dim) {
+  gyre_tensor tensor;
+  memset(&tensor, 0, sizeof tensor);
+  tensor.tokens = held.tokens, tensor.heads = heads, tensor.dim = dim;
+  tensor.data = calloc((size_t)(held.tokens * heads * dim + 1), sizeof(float));
+  return tensor;
+}
+
+static void fill(gyre_tensor tensor, rows held, int which) {
+  float* at = tensor.data;
+  int64_t row;
+  int head, channel;
+  for (row = 0; row < held.tokens; ++row)
+    for (head = 0; head < tensor.heads; ++head)
+      for (channel = 0; channel < tensor.dim; ++channel) *at++ = (float)element(which, held.token[row], head, channel);
+}
+
+/* One row of causal attention by the definition. */
+static double reference(int64_t token, int head, double* out) {
+  const int key_head = head / (HEADS / KEY_HEADS);
+  double sum = 0;
+  int64_t key;
+  int channel;
+  memset(out, 0, sizeof(double) * VALUE_DIM);
+  for (key = 0; key <= token; ++key) {
+    double score = 0, weight;
+    for (channel = 0; channel < DIM; ++channel) score += element(0, token, head, channel) * element(1, key, key_head, channel);
+    weight = exp(score / sqrt(DIM));
+    sum += weight;
+    for (channel = 0; channel < VALUE_DIM; ++channel) out[channel] += weight * element(2, key, key_head, channel);
+  }
+  for (channel = 0; channel < VALUE_DIM; ++channel) out[channel] /= sum;
+  return log(sum);
+}
+
+static void compare(const gyre_operands* operands, rows held) {
+  double worst = 0, worst_lse = 0, out[VALUE_DIM];
+  int64_t row;
+  int head, channel;
+  for (row = 0; row < held.tokens; ++row) {
+    for (head = 0; head < HEADS; ++head) {
+      const double lse = reference(held.token[row], head, out);
+      const float* got = (const float*)operands->out.data + (row * HEADS + head) * VALUE_DIM;
+      for (channel = 0; channel < VALUE_DIM; ++channel) worst = fmax(worst, fabs(got[channel] - out[channel]));
+      worst_lse = fmax(worst_lse, fabs(operands->lse[row * HEADS + head] - lse));
+    }
+  }
+  check(worst < 3e-6 && worst_lse < 1e-5, "forward gives what the definition gives");
+}
+
+static gyre_problem problem_of(void) {
+  gyre_problem problem;
+  check(gyre_problem_init(&problem, sizeof problem) == GYRE_OK, "a problem has defaults");
+  problem.query_tokens = problem.key_tokens = TOKENS;
+  problem.query_heads = HEADS, problem.key_heads = KEY_HEADS, problem.head_dim = DIM, problem.value_dim = VALUE_DIM;
+  problem.mask = "causal";
+  return problem;
+}
+
+/* Operands of this rank's rows, filled. */
+static gyre_operands operands_of(const gyre_attention* attention, rows* queries) {
+  gyre_operands operands;
+  size_t count = 0;
+  const gyre_range* ranges = gyre_attention_query_rows(attention, &count);
+  rows keys;
+  *queries = rows_of(ranges, count);
+  ranges = gyre_attention_key_rows(attention, &count);
+  keys = rows_of(ranges, count);
+  memset(&operands, 0, sizeof operands);
+  operands.size = sizeof operands;
+  operands.queries = tensor_of(*queries, HEADS, DIM);
+  operands.keys = tensor_of(keys, KEY_HEADS, DIM);
+  operands.values = tensor_of(keys, KEY_HEADS, VALUE_DIM);
+  operands.out = tensor_of(*queries, HEADS, VALUE_DIM);
+  operands.lse = calloc((size_t)(queries->tokens * HEADS + 1), sizeof(float));
+  fill(operands.queries, *queries, 0), fill(operands.keys, keys, 1), fill(operands.values, keys, 2);
+  free(keys.token);
+  return operands;
+}
+
+static void release(gyre_operands* operands, rows* held) {
+  free(operands->queries.data), free(operands->keys.data), free(operands->values.data), free(operands->out.data);
+  free(operands->lse), free(held->token);
+}
+
+static void test_forward(gyre_communicator* communicator, const gyre_options* options) {
+  const gyre_problem problem = problem_of();
+  gyre_attention* attention = NULL;
+  gyre_call_time time;
+  gyre_description description;
+  gyre_operands operands;
+  rows held;
+  int call;
+  time.size = sizeof time, description.size = sizeof description;
+  check(gyre_attention_create(communicator, &problem, options, &attention) == GYRE_OK, "an attention is made");
+  if (attention == NULL) return;
+  operands = operands_of(attention, &held);
+  for (call = 0; call < 2; ++call) {
+    memset(operands.out.data, 255, sizeof(float) * (size_t)(held.tokens * HEADS * VALUE_DIM));
+    check(gyre_forward(attention, &operands, call == 0 ? NULL : &time) == GYRE_OK, "forward succeeds");
+    compare(&operands, held);
+  }
+  check(time.size == sizeof time && time.total_seconds > 0 && time.total_seconds >= time.computing_seconds,
+        "a call says what it took");
+  check(gyre_attention_describe(attention, &description) == GYRE_OK, "an attention is described");
+  check(description.query_tokens == held.tokens && description.strategy != NULL && strlen(description.isa) > 0 &&
+            description.arena_bytes > 0,
+        "a description has this rank's rows, strategy, instruction set and memory");
+  release(&operands, &held);
+  gyre_attention_free(attention);
+}
+
+/* A struct that ends where an older header ended: what lies behind it is neither read nor written. */
+static void test_older_and_newer_callers(gyre_communicator* communicator) {
+  union {
+    gyre_options now;
+    unsigned char bytes[sizeof(gyre_options) + 32];
+  } options;
+  const size_t first = 120;
+  gyre_problem problem = problem_of();
+  gyre_attention* attention = NULL;
+  size_t index, changed = 0;
+  memset(options.bytes, 0xa5, sizeof options);
+  check(gyre_options_init(&options.now, first) == GYRE_OK, "options of the first header have defaults");
+  for (index = first; index < sizeof options; ++index) changed += options.bytes[index] != 0xa5;
+  check(changed == 0 && options.now.size == first, "nothing is written behind an older caller's struct");
+  check(gyre_attention_create(communicator, &problem, &options.now, &attention) == GYRE_OK,
+        "an older caller's options are understood");
+  gyre_attention_free(attention);
+
+  check(gyre_options_init(&options.now, sizeof options) == GYRE_OK && options.now.size == sizeof options &&
+            options.bytes[sizeof options - 1] == 0,
+        "what a newer caller's options have more is zero");
+  check(gyre_attention_create(communicator, &problem, &options.now, &attention) == GYRE_OK,
+        "a newer caller is understood while it asks for nothing new");
+  gyre_attention_free(attention);
+  options.bytes[sizeof(gyre_options)] = 1;
+  check(gyre_attention_create(communicator, &problem, &options.now, &attention) == GYRE_INVALID_ARGUMENT && attention == NULL &&
+            said("gyre_options has") && said("library"),
+        "what a newer caller asks for and this library lacks is refused");
+  problem.size = 8;
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_INVALID_ARGUMENT && said("sizeof(gyre_problem)"),
+        "a size that no header ever had is refused");
+  check(gyre_problem_init(&problem, 8) == GYRE_INVALID_ARGUMENT, "and gets no defaults");
+}
+
+static void test_wrong_input(gyre_communicator* communicator) {
+  gyre_problem problem = problem_of();
+  gyre_options options;
+  gyre_attention* attention = NULL;
+  gyre_operands operands;
+  rows held;
+  check(gyre_attention_create(NULL, &problem, NULL, &attention) == GYRE_INVALID_ARGUMENT && said("gyre_communicator is null"),
+        "a null handle is refused");
+  problem.mask = "causal & windw(3)";
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_INVALID_ARGUMENT && said("column"),
+        "a mask that does not parse is refused with its column");
+  problem = problem_of();
+  problem.key_heads = 3;
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_INVALID_ARGUMENT &&
+            said("4 query heads do not divide into 3 key/value heads"),
+        "heads that do not divide are refused");
+  problem = problem_of();
+  gyre_options_init(&options, sizeof options);
+  options.backward = "sideways";
+  check(gyre_attention_create(communicator, &problem, &options, &attention) == GYRE_INVALID_ARGUMENT && said("sideways"),
+        "a name that there is not is refused");
+  /* What one rank alone has wrong is refused on all, with the same words. */
+  gyre_options_init(&options, sizeof options);
+  if (rank == ranks - 1) options.strategy = "rong";
+  check(gyre_attention_create(communicator, &problem, &options, &attention) == GYRE_INVALID_ARGUMENT && said("rong"),
+        "a strategy that one rank spells wrong is refused on every rank");
+  options.strategy = "ring";
+  options.prefetch = rank == 0 ? 2 : 1;
+  if (ranks > 1)
+    check(gyre_attention_create(communicator, &problem, &options, &attention) == GYRE_DISAGREEMENT &&
+              said("ranks disagree on prefetch: ") && said("2 on rank 0"),
+          "ranks that ask for different things are told who asks for what");
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_OK, "ranks go on after a refusal");
+  operands = operands_of(attention, &held);
+  if (rank == ranks - 1) operands.keys.tokens += 1;
+  check(gyre_forward(attention, &operands, NULL) == GYRE_INVALID_ARGUMENT && said("keys is ["),
+        "a tensor that one rank has of the wrong shape is refused on every rank");
+  operands.keys.tokens -= rank == ranks - 1;
+  if (rank == 0) operands.queries.dtype = (gyre_dtype)7;
+  check(gyre_forward(attention, &operands, NULL) == GYRE_INVALID_ARGUMENT && said("queries.dtype is 7"),
+        "a type that one rank made up is refused on every rank");
+  operands.queries.dtype = GYRE_F32;
+  check(
+      gyre_forward(attention, rank == ranks - 1 ? NULL : &operands, NULL) == GYRE_INVALID_ARGUMENT && said("gyre_operands is null"),
+      "operands that one rank does not give are refused on every rank");
+  check(gyre_forward(attention, &operands, NULL) == GYRE_OK, "calls go on after a refusal");
+  compare(&operands, held);
+  release(&operands, &held);
+  gyre_attention_free(attention);
+}
+
+/* A layout of the caller's own: the ranks in reverse, the first rows with the last rank. */
+static void test_layout(gyre_communicator* communicator) {
+  gyre_chunk* chunks = calloc((size_t)ranks, sizeof *chunks);
+  gyre_options options;
+  int index;
+  for (index = 0; index < ranks; ++index) {
+    chunks[index].begin = (int64_t)TOKENS * index / ranks;
+    chunks[index].end = (int64_t)TOKENS * (index + 1) / ranks;
+    chunks[index].rank = ranks - 1 - index;
+  }
+  gyre_options_init(&options, sizeof options);
+  options.query_chunks = chunks, options.query_chunk_count = (size_t)ranks;
+  options.threads = 0;
+  test_forward(communicator, &options);
+  options.partition = "zigzag";
+  {
+    const gyre_problem problem = problem_of();
+    gyre_attention* attention = NULL;
+    check(gyre_attention_create(communicator, &problem, &options, &attention) == GYRE_INVALID_ARGUMENT && said("give one of them"),
+          "a partition and a layout are not both taken");
+  }
+  free(chunks);
+}
+
+/* Without MPI; handles go in the wrong order. */
+static void test_alone(void) {
+  gyre_communicator* alone = NULL;
+  gyre_attention* attention = NULL;
+  const gyre_problem problem = problem_of();
+  gyre_operands operands;
+  rows held;
+  check(gyre_communicator_self(&alone) == GYRE_OK && gyre_communicator_ranks(alone) == 1 && gyre_communicator_rank(alone) == 0,
+        "one rank needs no MPI");
+  check(gyre_attention_create(alone, &problem, NULL, &attention) == GYRE_OK, "one rank makes an attention");
+  gyre_communicator_free(alone);
+  operands = operands_of(attention, &held);
+  check(held.tokens == TOKENS, "one rank has all rows");
+  check(gyre_forward(attention, &operands, NULL) == GYRE_OK, "an attention outlives its communicator's handle");
+  compare(&operands, held);
+  release(&operands, &held);
+  gyre_attention_free(attention);
+  gyre_attention_free(NULL), gyre_communicator_free(NULL);
+}
+
+int main(int argc, char** argv) {
+  gyre_communicator* communicator = NULL;
+  gyre_options options;
+  int worst = 0;
+  ranks = 1;
+  check(strcmp(gyre_last_error(), "") == 0, "before the first failure there is no last error");
+  check(gyre_communicator_mpi(0, &communicator) == GYRE_INVALID_ARGUMENT && said("MPI_Init"), "MPI has to stand");
+  test_alone();
+  MPI_Init(&argc, &argv);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  check(gyre_communicator_mpi((int32_t)MPI_Comm_c2f(MPI_COMM_WORLD), &communicator) == GYRE_OK, "a communicator is taken");
+  check(gyre_communicator_rank(communicator) == rank && gyre_communicator_ranks(communicator) == ranks, "with its ranks");
+  test_forward(communicator, NULL);
+  gyre_options_init(&options, sizeof options);
+  options.strategy = "ulysses", options.partition = "zigzag", options.sharing = "off", options.integrity = 1, options.threads = 2;
+  test_forward(communicator, &options);
+  test_layout(communicator);
+  test_older_and_newer_callers(communicator);
+  test_wrong_input(communicator);
+  gyre_communicator_free(communicator);
+  MPI_Allreduce(&failures, &worst, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+  MPI_Finalize();
+  if (rank == 0 && worst == 0) printf("gyre %s: all of it is true on %d ranks\n", gyre_version(), ranks);
+  return worst == 0 ? 0 : 1;
+}
