@@ -8,6 +8,7 @@
 
 #include "kernels/attend_blocks.hpp"
 #include "kernels/floats.hpp"
+#include "kernels/score_terms.hpp"
 #include "kernels/unit_queue.hpp"
 
 namespace gyre {
@@ -41,6 +42,7 @@ struct ActiveBlock {
   BlockRows rows;
   Tile tile;
   float* total = nullptr;  // of few rows, as few_rows.hpp has it
+  ScoreTerms terms;
 };
 
 struct alignas(kAlignment) AttendScratch::Worker {
@@ -92,7 +94,7 @@ struct Attend::State {
   void reserve(int strips_per_block);
   Range begin_task(const BlockTask& task, AttendScratch::Worker& worker) const;
   void run_task(const BlockTask& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
-  bool run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const;
+  bool run_tile(ActiveBlock& block, const KeyCell& cell, AttendScratch::Worker& worker) const;
   int most_few_rows() const { return units.empty() ? kernels.most_few_rows : kMostFewRows; }
   void split_into_units(int threads);
   void run_units(Team& team, FunctionRef<void()> poll);
@@ -160,8 +162,12 @@ Range Attend::State::begin_task(const BlockTask& task, AttendScratch::Worker& wo
   float* next_total = worker.few.get() + few_sums_floats(work.shape.value_dim);
   for (int index = 0; index < task.blocks; ++index) {
     const QueryBlock& block = blocks[task.first_block + index];
-    auto& [rows, tile, total] = worker.blocks[index];
+    auto& [rows, tile, total, terms] = worker.blocks[index];
     rows = resolve(work, block, tile);
+    if (!work.score.slopes.empty()) {
+      terms.take_slopes(work.score, rows.lanes);
+      tile.bias_slopes = terms.bias_slopes, tile.distances = terms.distances;
+    }
     tile.words = static_cast<int>(takes_words() ? cell_dims(work.shape) / pair_of(work.shape.type) : cell_dims(work.shape));
     tile.value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
     tile.factor = factor, tile.cap = cap;
@@ -191,10 +197,10 @@ void Attend::State::run_task(const BlockTask& task, AttendScratch::Worker& worke
     for (; cell != keys.end() && cell->positions.begin < touched.end; ++cell) {
       worker.expanded = {0, 0};
       for (int index = 0; index < task.blocks; ++index) {
-        auto& [rows, tile, total] = worker.blocks[index];
-        tile.next_key = cell + 1 == keys.end() ? nullptr : key_words(cell[1]);
-        if (!run_tile(rows, *cell, worker, tile)) continue;
-        if (tile.few_rows > 0) kernels.fold_few(tile.few_rows, tile.value_dim, tile.sums, total);
+        ActiveBlock& block = worker.blocks[index];
+        block.tile.next_key = cell + 1 == keys.end() ? nullptr : key_words(cell[1]);
+        if (!run_tile(block, *cell, worker)) continue;
+        if (block.tile.few_rows > 0) kernels.fold_few(block.tile.few_rows, block.tile.value_dim, block.tile.sums, block.total);
         if (polls) poll();
       }
     }
@@ -243,7 +249,7 @@ void Attend::State::run_unit(int index, AttendScratch::Worker& worker, bool poll
   const UnitTask& unit = units[index];
   const auto threads = static_cast<std::ptrdiff_t>(scratch->workers_.size());
   if (worker.block != unit.block) begin_task({.first_block = unit.block, .blocks = 1}, worker), worker.block = unit.block;
-  auto& [rows, tile, total] = worker.blocks.front();
+  Tile& tile = worker.blocks.front().tile;
   UnitQueue& queue = *scratch->queue_;
   tile.sums = queue.place_for(index, [&] {
     if (polls) poll();
@@ -252,7 +258,7 @@ void Attend::State::run_unit(int index, AttendScratch::Worker& worker, bool poll
   const UnitTask& next = units[std::min(index + threads, std::ssize(units) - 1)];
   tile.next_key = key_words(work.heads[blocks[next.block].head].keys[next.key_cell]);
   worker.expanded = {0, 0};
-  const bool seen = run_tile(rows, work.heads[blocks[unit.block].head].keys[unit.key_cell], worker, tile);
+  const bool seen = run_tile(worker.blocks.front(), work.heads[blocks[unit.block].head].keys[unit.key_cell], worker);
   queue.finish(index, seen, [&](int finished, const float* sums, float* of) { fold_unit(finished, sums, of); });
   if (polls && seen) poll();
 }
@@ -272,8 +278,8 @@ void Attend::State::fold_unit(int index, const float* sums, float* total) const 
 template <class Move>
 void Attend::State::each_few(const BlockTask& task, AttendScratch::Worker& worker, Move&& move) const {
   for (int index = 0; index < task.blocks; ++index) {
-    auto& [rows, tile, total] = worker.blocks[index];
-    if (tile.few_rows > 0) move(tile.strips[0].partial, tile.few_rows, tile.value_dim, total);
+    const ActiveBlock& block = worker.blocks[index];
+    if (block.tile.few_rows > 0) move(block.tile.strips[0].partial, block.tile.few_rows, block.tile.value_dim, block.total);
   }
 }
 
@@ -327,11 +333,13 @@ void Attend::State::take_keys(const KeyCell& cell, Range strips, AttendScratch::
 }
 
 /// False if the block sees nothing of the cell.
-bool Attend::State::run_tile(const BlockRows& rows, const KeyCell& cell, AttendScratch::Worker& worker, Tile& tile) const {
-  const Sight sight = sight_of(*work.bands, rows.lanes, cell.positions, worker.visible);
+bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, AttendScratch::Worker& worker) const {
+  Tile& tile = block.tile;
+  const Sight sight = sight_of(*work.bands, block.rows.lanes, cell.positions, worker.visible);
   if (sight.cover == Cover::empty) return false;
   tile.keys = static_cast<int>(cell.positions.size());
   tile.visible = sight.visible;
+  if (tile.bias_slopes != nullptr) block.terms.take_distances(block.rows.lanes, cell.positions.begin);
   take_keys(cell, sight.strips, worker, tile);
   (tile.few_rows > 0 ? attend_few : attend)(tile);
   return true;
@@ -347,6 +355,7 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
   require(work.shape.head_dim >= 1 && work.shape.value_dim >= 1 && work.shape.group >= 1,
           "head dim " + std::to_string(work.shape.head_dim) + ", value dim " + std::to_string(work.shape.value_dim) + ", group " +
               std::to_string(work.shape.group) + ": each must be at least 1");
+  require_rule(work.score, std::ssize(work.heads) * work.shape.group);
   if (scratch == nullptr) scratch = std::make_shared<AttendScratch>(threads);
   require(static_cast<int>(scratch->workers_.size()) == threads, "scratch memory for " + std::to_string(scratch->workers_.size()) +
                                                                      " threads cannot serve " + std::to_string(threads) +

@@ -13,6 +13,7 @@
 #include "kernels/gradient_keys.hpp"
 #include "kernels/lanes.hpp"
 #include "kernels/partial.hpp"
+#include "kernels/score_terms.hpp"
 
 namespace gyre {
 namespace {
@@ -73,6 +74,7 @@ struct alignas(kAlignment) BackwardScratch::Worker {
   Floats key_values;  // of the unit, as take_keys lays them out
   std::array<std::uint8_t, kLongestUnit / GradientTile::kKeys> shared;  // panels of keys that have a share
   std::vector<std::uint64_t> visible;
+  ScoreTerms terms;  // of the block that is at hand
 
   std::size_t bytes() const {
     return rows.bytes() + scores.bytes() + shares.bytes() + key_values.bytes() + visible.capacity() * sizeof(std::uint64_t);
@@ -221,6 +223,7 @@ GradientTile AttendBackward::State::tile_of(const Task& task, BackwardScratch::W
   tile.factor = static_cast<float>(work.score.softcap ? 2 * log2_scale / *work.score.softcap : log2_scale);
   tile.cap = static_cast<float>(work.score.softcap ? *work.score.softcap * std::numbers::log2e : 0);
   tile.scale = static_cast<float>(work.score.scale);
+  if (!work.score.slopes.empty()) tile.bias_slopes = worker.terms.bias_slopes, tile.distances = worker.terms.distances;
   tile.keys = static_cast<int>(cell.positions.size());
   tile.key_strip = query_words();
   const std::int64_t key_floats = grad_key_floats(shape, tile.keys);
@@ -333,6 +336,10 @@ bool AttendBackward::State::run_tile(const Task& task, std::int64_t index, Backw
   const bool seen = !sight.strips.empty();
   if (seen) {
     tile.visible = sight.visible;
+    if (tile.bias_slopes != nullptr) {
+      worker.terms.take_slopes(work.score, lanes);
+      worker.terms.take_distances(lanes, head.keys[task.unit].positions.begin);
+    }
     take_rows(head.queries[block.cell], block, worker, tile);
     plan_fetching(task.head, index, tile);
     (pairs() ? kernels.gradients_pairs : kernels.gradients)(tile);
@@ -368,6 +375,7 @@ AttendBackward::AttendBackward(AttendBackwardWork work, const KernelTable& kerne
   require(work.shape.head_dim >= 1 && work.shape.value_dim >= 1 && work.shape.group >= 1,
           "head dim " + std::to_string(work.shape.head_dim) + ", value dim " + std::to_string(work.shape.value_dim) + ", group " +
               std::to_string(work.shape.group) + ": each must be at least 1");
+  require_rule(work.score, std::ssize(work.heads) * work.shape.group);
   if (scratch == nullptr) scratch = std::make_shared<BackwardScratch>(threads);
   require(std::ssize(scratch->workers_) == threads, "scratch memory for " + std::to_string(scratch->workers_.size()) +
                                                         " threads cannot serve " + std::to_string(threads) +

@@ -1,6 +1,6 @@
 // Attend, backward: gradients of queries, keys and values of one rank's cells, given the gradient of the output.
 //
-//   p_ij = exp(s_ij - lse_i)      dp_ij = dO_i . v_j      ds_ij = p_ij (dp_ij - D_i)  (times 1 - (s_ij / cap)^2 with a cap)
+//   p_ij = exp(s_ij - lse_i)      dp_ij = dO_i . v_j      ds_ij = p_ij (dp_ij - D_i)  (times 1 - (score / cap)^2 with a cap)
 //   dv_j += sum_i p_ij dO_i       dk_j += scale sum_i ds_ij q_i       dq_i += scale sum_j ds_ij k_j
 //
 // lse and D = dO . O are those of the whole row, over all keys of the sequence, so that shares of different keys simply add:

@@ -36,7 +36,10 @@ struct Tile {
   const float* value = nullptr;            // [value_dim / 8][words of the keys rounded to 16][8]
   const std::uint64_t* visible = nullptr;  // [keys rounded to 16]: bit 16 * strip + lane; null: every key by every lane,
                                            // and then keys is a multiple of 16
-  float* scores = nullptr;                 // scratch, [keys rounded to 16][strips][16]
+  // As ScoreTerms has them, bit for bit where visibility words have a lane's; null: none.
+  const float* bias_slopes = nullptr;  // [strips][16]
+  const float* distances = nullptr;    // [strips][16], from the unit's first key
+  float* scores = nullptr;             // scratch, [keys rounded to 16][strips][16]
 
   // Of few rows only:
   float* sums = nullptr;            // of this unit, as few_rows.hpp has them; the partial is left alone

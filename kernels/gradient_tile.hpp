@@ -40,6 +40,8 @@ struct GradientTile {
   const float* key_pairs = nullptr;        // [keys / 16][key_strip]: [head_dim][words of 16 keys]; of fp32 that is `key`
   const float* value = nullptr;            // [keys / 16][words of value_dim][16]
   const std::uint64_t* visible = nullptr;  // as in Tile
+  const float* bias_slopes = nullptr;      // [64], as in Tile, and so are they
+  const float* distances = nullptr;
   // The share of one query cell in the keys' gradients; blocks add to it, fold_grad_keys takes it away. Of panels that no block has
   // seen there is none, whatever lies there.
   float* key_share = nullptr;      // [keys to 16][head_dim to 16]

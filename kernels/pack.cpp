@@ -246,14 +246,44 @@ void finish_strip(const float* strip, const float (&sum)[kStrip], int value_dim,
   }
 }
 
-float natural_log_sum_exp(float maximum, float sum) {
-  if (sum == 0.0F) return -std::numeric_limits<float>::infinity();
-  return static_cast<float>(std::numbers::ln2 * static_cast<double>(maximum) + std::log(static_cast<double>(sum)));
+/// What a row's weights add up to.
+struct Denominator {
+  float sum = 0;          // in units of 2^maximum; 0: nothing was seen
+  float log_sum_exp = 0;  // natural
+  float left = 1;         // of the row after its division by the sum
+};
+
+Denominator denominator_of(float maximum, float sum) {
+  if (sum == 0.0F) return {.sum = sum, .log_sum_exp = -std::numeric_limits<float>::infinity()};
+  const double log_sum_exp = std::numbers::ln2 * static_cast<double>(maximum) + std::log(static_cast<double>(sum));
+  return {.sum = sum, .log_sum_exp = static_cast<float>(log_sum_exp)};
+}
+
+/// With a sink the sum grows by exp(lse' - lse). Where fp32 does not hold it, the row is divided twice.
+Denominator denominator_of(float maximum, float sum, float sink_logit) {
+  const auto sink = static_cast<double>(sink_logit);
+  if (sum == 0.0F) return {.sum = sum, .log_sum_exp = sink_logit};
+  const double keys = std::numbers::ln2 * static_cast<double>(maximum) + std::log(static_cast<double>(sum));
+  const double grown = static_cast<double>(sum) * (1 + std::exp(sink - keys));
+  const double held = std::min(grown, static_cast<double>(std::numeric_limits<float>::max()));
+  return {.sum = static_cast<float>(held),
+          .log_sum_exp = static_cast<float>(std::max(keys, sink) + std::log1p(std::exp(-std::abs(sink - keys)))),
+          .left = static_cast<float>(held / grown)};
+}
+
+void multiply_row(std::byte* row, Type type, int channels, float factor) {
+  float piece[kPieceChannels];
+  for (int begin = 0; begin < channels; begin += kPieceChannels, row += kPieceChannels * type_bytes(type)) {
+    const int count = std::min(kPieceChannels, channels - begin);
+    convert(row, type, piece, Type::f32, count);
+    for (int c = 0; c < count; ++c) piece[c] *= factor;
+    convert(piece, Type::f32, row, type, count);
+  }
 }
 
 template <class Strips>
 void finish_cell(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows out, float* lse,
-                 std::int64_t first) {
+                 std::int64_t first, const float* sinks) {
   const float* strip = reinterpret_cast<const float*>(cell);
   const std::int64_t rows = tokens * shape.group;
   const auto token_of = [&](std::int64_t row) { return first + row / shape.group; };
@@ -262,15 +292,20 @@ void finish_cell(const CellShape& shape, const std::byte* cell, std::int64_t tok
     const int count = static_cast<int>(std::min<std::int64_t>(kStrip, rows - row));
     const float* const maximum = strip + round_up(shape.value_dim, kChannels) * Strips::kStride;
     std::byte* lanes[kStrip] = {};
-    float sum[kStrip] = {};
+    float sum[kStrip] = {}, left[kStrip] = {};
     for (int lane = 0; lane < count; ++lane) {
-      lanes[lane] = out.row(token_of(row + lane), head_of(row + lane));
-      sum[lane] = Strips::number(maximum + kStrip + lane);
+      const std::int64_t token = token_of(row + lane);
+      const int query_head = head_of(row + lane);
+      const float seen = Strips::number(maximum + kStrip + lane);
+      const Denominator found =
+          sinks == nullptr ? denominator_of(maximum[lane], seen) : denominator_of(maximum[lane], seen, sinks[query_head]);
+      lanes[lane] = out.row(token, query_head);
+      sum[lane] = found.sum, left[lane] = found.left;
+      if (lse != nullptr) lse[token * out.heads + query_head] = found.log_sum_exp;
     }
     finish_strip<Strips>(strip, sum, shape.value_dim, count, out.type, lanes);
-    for (int lane = 0; lse != nullptr && lane < count; ++lane) {
-      const std::int64_t place = token_of(row + lane) * out.heads + head_of(row + lane);
-      lse[place] = natural_log_sum_exp(maximum[lane], sum[lane]);
+    for (int lane = 0; lane < count; ++lane) {
+      if (left[lane] != 1.0F) multiply_row(lanes[lane], out.type, shape.value_dim, left[lane]);
     }
   }
 }
@@ -308,13 +343,13 @@ void clear_partial(const CellShape& shape, std::int64_t tokens, std::byte* cell)
 }
 
 void finish_partial(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows out, float* lse,
-                    std::int64_t first) {
-  finish_cell<PartialStrips>(shape, cell, tokens, head, out, lse, first);
+                    std::int64_t first, const float* sinks) {
+  finish_cell<PartialStrips>(shape, cell, tokens, head, out, lse, first, sinks);
 }
 
 void finish_result(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows out, float* lse,
-                   std::int64_t first) {
-  finish_cell<ResultStrips>(shape, cell, tokens, head, out, lse, first);
+                   std::int64_t first, const float* sinks) {
+  finish_cell<ResultStrips>(shape, cell, tokens, head, out, lse, first, sinks);
 }
 
 }  // namespace gyre

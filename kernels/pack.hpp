@@ -21,12 +21,14 @@ void pack_key_value(const CellShape& shape, TypedRows keys, TypedRows values, st
 void clear_partial(const CellShape& shape, std::int64_t tokens, std::byte* cell);
 
 /// Divides by the sums, each number with what its additions lost, and writes rows: out [tokens, query heads, value_dim], lse
-/// [tokens, query heads] (natural logarithm; may be null). A row that saw no key: 0 and minus infinity.
+/// [tokens, query heads] (natural logarithm; may be null). A row that saw no key: 0 and minus infinity. sinks: a logit for each
+/// query head that joins the softmax with a value of 0 (gpt-oss); null: none. The sum grows by exp(sink - maximum), in float64; lse
+/// has it too, and is the logit alone in a row that saw no key. So a row may be finished but once, when it has seen all its keys.
 void finish_partial(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows out, float* lse,
-                    std::int64_t first);
+                    std::int64_t first, const float* sinks = nullptr);
 
 /// The same from a result (result.hpp): to the bit what finishing the partial gives that it was settled from.
 void finish_result(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows out, float* lse,
-                   std::int64_t first);
+                   std::int64_t first, const float* sinks = nullptr);
 
 }  // namespace gyre

@@ -41,7 +41,8 @@ Score score_of(const float* query, const float* key, int dim, const ScoreRule& r
 
 }  // namespace
 
-ReferencePartial::ReferencePartial(int value_dim) : maximum(-kInfinity), numerator(value_dim), magnitude(value_dim) {}
+ReferencePartial::ReferencePartial(int value_dim)
+    : maximum(-kInfinity), numerator(value_dim), magnitude(value_dim), biased(value_dim) {}
 
 void ReferencePartial::merge(const ReferencePartial& other) {
   if (other.sum == 0) return;
@@ -51,10 +52,18 @@ void ReferencePartial::merge(const ReferencePartial& other) {
   for (std::size_t c = 0; c < numerator.size(); ++c) {
     numerator[c] = numerator[c] * keep + other.numerator[c] * take;
     magnitude[c] = magnitude[c] * keep + other.magnitude[c] * take;
+    biased[c] = biased[c] * keep + other.biased[c] * take;
   }
   sum = sum * keep + other.sum * take;
+  bias = bias * keep + other.bias * take;
   maximum = together;
   largest_score = std::max(largest_score, other.largest_score);
+}
+
+void ReferencePartial::take_sink(double logit) {
+  ReferencePartial sink(static_cast<int>(numerator.size()));
+  sink.maximum = logit, sink.sum = 1;
+  merge(sink);
 }
 
 double ReferencePartial::out(int channel) const {
@@ -67,17 +76,18 @@ double ReferencePartial::out_bound(int channel, Type cells) const {
   if (sum == 0) return 0;
   const double arithmetic = kErrorUnit * (1 + largest_score);
   const double weights = cells == Type::bf16 ? kBf16Rounding : 0, lost = cells == Type::bf16 ? kBf16Lost : 0;
-  return (arithmetic + weights) * (magnitude[channel] / sum) + lost;
+  const double biases = kErrorUnit * (biased[channel] + bias * (magnitude[channel] / sum)) / sum;
+  return (arithmetic + weights) * (magnitude[channel] / sum) + biases + lost;
 }
 double ReferencePartial::lse_bound() const {
-  return sum == 0 ? 0 : kErrorUnit * (1 + largest_score) + std::numeric_limits<float>::epsilon() * std::abs(lse());
+  return sum == 0 ? 0 : kErrorUnit * (1 + largest_score + bias / sum) + std::numeric_limits<float>::epsilon() * std::abs(lse());
 }
 
 ReferencePartial reference_partial(const float* query, std::int64_t query_position, TypedRows keys, TypedRows values, int head,
                                    std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands, int query_head) {
   std::vector<float> key(keys.dim), value(values.dim);
   std::vector<std::int64_t> seen;
-  std::vector<double> scores;
+  std::vector<double> scores, biases;
   std::vector<Range> touched;
   bands.keys_touched({query_position, query_position + 1}, {keys_begin, keys_begin + keys.tokens}, touched);
   ReferencePartial partial(values.dim);
@@ -87,8 +97,10 @@ ReferencePartial reference_partial(const float* query, std::int64_t query_positi
       seen.push_back(position - keys_begin);
       convert(keys.row(position - keys_begin, head), keys.type, key.data(), Type::f32, keys.dim);
       const Score score = score_of(query, key.data(), keys.dim, rule);
-      scores.push_back(score.value);
-      partial.maximum = std::max(partial.maximum, score.value);
+      const auto distance = static_cast<double>(std::abs(query_position - position));
+      biases.push_back(rule.slopes.empty() ? 0.0 : -rule.slopes[query_head] * distance);
+      scores.push_back(score.value + biases.back());
+      partial.maximum = std::max(partial.maximum, scores.back());
       partial.largest_score = std::max(partial.largest_score, score.size);
     }
   }
@@ -96,9 +108,12 @@ ReferencePartial reference_partial(const float* query, std::int64_t query_positi
     const double weight = std::exp(scores[k] - partial.maximum);
     convert(values.row(seen[k], head), values.type, value.data(), Type::f32, values.dim);
     partial.sum += weight;
+    partial.bias += weight * std::abs(biases[k]);
     for (int c = 0; c < values.dim; ++c) {
-      partial.numerator[c] += weight * static_cast<double>(value[c]);
-      partial.magnitude[c] += weight * std::abs(static_cast<double>(value[c]));
+      const double addend = weight * static_cast<double>(value[c]);
+      partial.numerator[c] += addend;
+      partial.magnitude[c] += std::abs(addend);
+      partial.biased[c] += std::abs(addend * biases[k]);
     }
   }
   return partial;

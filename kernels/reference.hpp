@@ -1,12 +1,13 @@
 // The float64 reference: attention as its definition says, one row at a time. Everything is checked against it.
 //
-//   s_j = scale q . k_j over visible j (with a cap: cap tanh(scale q . k_j / cap));   lse = ln sum_j exp(s_j);   out = sum_j
-//   exp(s_j - lse) v_j
+//   s_j = scale q . k_j over visible j (with a cap: cap tanh(scale q . k_j / cap); with a slope: less slope |i - j|)
+//   lse = ln sum_j exp(s_j) (with a sink: of its logit too);   out = sum_j exp(s_j - lse) v_j
 //
 // and its gradients, which finite differences of it confirm in tests/kernels/test_reference_gradients.cpp.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "kernels/score.hpp"
@@ -17,27 +18,32 @@ namespace gyre {
 
 /// One query row of one head over some set of keys; partials over disjoint sets merge.
 struct ReferencePartial {
-  double maximum;                 // of scores, natural units; minus infinity if no key was seen
-  double sum = 0;                 // of exp(s - maximum)
-  double largest_score = 0;       // of |s|, or slope of the cap x 2 sqrt(sum over dims of (scale q_d k_d)^2) where s is less
+  double maximum;            // of scores, natural units; minus infinity if no key was seen
+  double sum = 0;            // of exp(s - maximum)
+  double bias = 0;           // sum of exp(s - maximum) |bias|
+  double largest_score = 0;  // of |s - bias|, or slope of the cap x 2 sqrt(sum over dims of (scale q_d k_d)^2) where that is less
   std::vector<double> numerator;  // [value_dim] sum of exp(s - maximum) v
   std::vector<double> magnitude;  // [value_dim] sum of exp(s - maximum) |v|
+  std::vector<double> biased;     // [value_dim] sum of exp(s - maximum) |v| |bias|
 
   explicit ReferencePartial(int value_dim);
   void merge(const ReferencePartial& other);
+  void take_sink(double logit);   // a key of value 0 and this score: once, after all keys
   double out(int channel) const;  // 0 if no key was seen
   double lse() const;
   /// The design's bound on the error of an fp32 result: 4 eps sum_j p_j |v_j| (1 + max_j |s_j|), eps = 2^-23. A score whose
   /// products cancel keeps their rounding errors, which no fp32 sum avoids: it counts as twice what products of random sign add up
   /// to. With a cap s is the capped score. Relative errors pass through a cap undiminished at most (u tanh'(u) <= tanh(u)), and
-  /// those of products that cancel times its slope. Weights of bf16 cells may be rounded to bf16 before they meet the values
-  /// (kernels/README.md): half a unit in the last place of 8 bits more for each, and products below 2^-126 lost.
+  /// those of products that cancel times its slope. A bias is off by a share of itself, and with it the key's own weight: it counts
+  /// with its mean, in the numerator and in the denominator (distant keys have large ones, and weigh nothing). Weights of bf16
+  /// cells may be rounded to bf16 before they meet the values (kernels/README.md): half a unit in the last place of 8 bits more for
+  /// each, and products below 2^-126 lost.
   double out_bound(int channel, Type cells = Type::f32) const;
-  double lse_bound() const;  // 4 eps (1 + max_j |s_j|) + eps |lse|: the result itself is rounded
+  double lse_bound() const;  // 4 eps (1 + max_j |s_j| + mean |bias|) + eps |lse|: the result itself is rounded
 };
 
 /// query: [head_dim]. keys, values: rows of which `head` is read; row r stands at position keys_begin + r. query_head: for bands
-/// that tell query heads apart.
+/// and slopes that tell query heads apart.
 ReferencePartial reference_partial(const float* query, std::int64_t query_position, TypedRows keys, TypedRows values, int head,
                                    std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands, int query_head = 0);
 
@@ -53,19 +59,22 @@ struct ReferenceGradient {
 /// Bounds, with e = 4 eps and E_i = e (1 + max_j |s_ij|) + eps |lse_i| (scores as in ReferencePartial): a weight is off by p (E +
 /// L), where L is the error of lse_i, itself E at most; ds by p (E + L + e) |dp - D| for its weight, p times the errors of dp and D
 /// (e times their size, where products that cancel count twice, and for D |grad_out| times the error of out), and with a cap p |dp
-/// - D| e (2 + 2 |s| / cap) for its slope; the sums by e times those of their addends' sizes. Weights p and slopes ds of bf16 cells
-/// may be rounded to bf16 before they meet rows: half a unit in the last place of 8 bits more for each, and products below 2^-126
-/// lost.
+/// - D| e (2 + 2 |s| / cap) for its slope; with a bias E counts it as its own key's, and L its mean; the sums by e times those of
+/// their addends' sizes. Weights p and slopes ds of bf16 cells may be rounded to bf16 before they meet rows: half a unit in the
+/// last place of 8 bits more for each, and products below 2^-126 lost. Of sinks: grad_sink_h = - sum over rows i of head h of
+/// exp(sink_h - lse_i) D_i, off by what lse_i and D_i are, and by its rounding.
 struct ReferenceGradients {
   std::vector<double> out, lse;  // of the forward pass: [query tokens, query heads, value_dim], [query tokens, query heads]
   ReferenceGradient query, key, value;
+  ReferenceGradient sinks;  // [query heads], or empty
 };
 
 /// Rows of queries and grad_out stand from position queries_begin on, those of keys and values from keys_begin on. saved: bf16 if
 /// the forward pass may have rounded its weights to that (ReferencePartial::out_bound). rounded: bf16 if the backward pass may
-/// have.
+/// have. sinks: logits of the query heads, or none.
 ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
                                        std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
-                                       const Bands& bands, Type saved = Type::f32, Type rounded = Type::f32);
+                                       const Bands& bands, Type saved = Type::f32, Type rounded = Type::f32,
+                                       std::span<const float> sinks = {});
 
 }  // namespace gyre

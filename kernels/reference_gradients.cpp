@@ -36,6 +36,8 @@ Product multiply(const std::vector<float>& a, const std::vector<float>& b) {
 /// A query row of one head.
 struct Row {
   std::vector<float> query, grad_out;
+  std::int64_t position = 0;
+  double bias_slope = 0;
   double lse = 0;
   double product = 0;        // D
   double product_error = 0;  // of D
@@ -52,7 +54,8 @@ double lost(const std::vector<float>& row) {
   return kBf16Lost * static_cast<double>(row.size());
 }
 
-Pair pair_of(const Row& row, const std::vector<float>& key, const std::vector<float>& value, const ScoreRule& rule, Type rounded) {
+Pair pair_of(const Row& row, std::int64_t position, const std::vector<float>& key, const std::vector<float>& value,
+             const ScoreRule& rule, Type rounded) {
   const Product product = multiply(row.query, key), gradient = multiply(row.grad_out, value);
   double score = rule.scale * product.value, steepness = 1, steepness_error = 0;
   if (rule.softcap) {
@@ -60,15 +63,16 @@ Pair pair_of(const Row& row, const std::vector<float>& key, const std::vector<fl
     score = *rule.softcap * share, steepness = 1 - share * share;
     steepness_error = kErrorUnit * (2 + 2 * std::abs(rule.scale) * product.size * steepness / *rule.softcap);
   }
-  Pair pair{.weight = std::exp(score - row.lse)};
-  pair.weight_error = pair.weight * row.weight_error;
+  const double bias = -row.bias_slope * static_cast<double>(std::abs(row.position - position));
+  Pair pair{.weight = std::exp(score + bias - row.lse)};
+  const double weight_error = row.weight_error + kErrorUnit * std::abs(bias);
+  pair.weight_error = pair.weight * weight_error;
   const double difference = gradient.value - row.product;
   const double scaled = std::abs(rule.scale) * pair.weight;
   pair.slope = rule.scale * pair.weight * difference * steepness;
   pair.slope_error =
-      scaled *
-      (steepness * ((row.weight_error + kErrorUnit) * std::abs(difference) + kErrorUnit * gradient.size + row.product_error) +
-       steepness_error * std::abs(difference));
+      scaled * (steepness * ((weight_error + kErrorUnit) * std::abs(difference) + kErrorUnit * gradient.size + row.product_error) +
+                steepness_error * std::abs(difference));
   if (rounded == Type::bf16) {
     pair.weight_error += kBf16Rounding * pair.weight + kBf16Lost;
     pair.slope_error += kBf16Rounding * std::abs(pair.slope) + scaled * lost(value) + kBf16Lost;
@@ -87,24 +91,38 @@ void add(ReferenceGradient& to, std::int64_t row, const std::vector<float>& vect
   }
 }
 
-ReferenceGradient zeros(TypedRows rows) {
-  const std::size_t count = static_cast<std::size_t>(rows.tokens * rows.heads * rows.dim);
+ReferenceGradient zeros(std::size_t count) {
   return {.value = std::vector<double>(count), .bound = std::vector<double>(count)};
+}
+ReferenceGradient zeros(TypedRows rows) {
+  return zeros(static_cast<std::size_t>(rows.tokens * rows.heads * rows.dim));
+}
+
+/// What a row adds to the gradient of its head's sink.
+void add_to_sink(ReferenceGradient& to, int head, double sink, const Row& row, double lse_error) {
+  const double weight = std::exp(sink - row.lse);
+  to.value[head] -= weight * row.product;
+  to.bound[head] += weight * (lse_error * std::abs(row.product) + row.product_error);
 }
 
 }  // namespace
 
 ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
                                        std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
-                                       const Bands& bands, Type saved, Type rounded) {
-  ReferenceGradients gradients{.out = {}, .lse = {}, .query = zeros(queries), .key = zeros(keys), .value = zeros(values)};
+                                       const Bands& bands, Type saved, Type rounded, std::span<const float> sinks) {
+  ReferenceGradients gradients{
+      .out = {}, .lse = {}, .query = zeros(queries), .key = zeros(keys), .value = zeros(values), .sinks = zeros(sinks.size())};
   const int group = queries.heads / keys.heads;
   for (std::int64_t token = 0; token < queries.tokens; ++token) {
     for (int query_head = 0; query_head < queries.heads; ++query_head) {
       const int key_head = query_head / group;
-      Row row{.query = row_of(queries, token, query_head), .grad_out = row_of(grad_out, token, query_head)};
-      const ReferencePartial forward =
+      Row row{.query = row_of(queries, token, query_head),
+              .grad_out = row_of(grad_out, token, query_head),
+              .position = queries_begin + token,
+              .bias_slope = rule.slopes.empty() ? 0.0 : rule.slopes[query_head]};
+      ReferencePartial forward =
           reference_partial(row.query.data(), queries_begin + token, keys, values, key_head, keys_begin, rule, bands, query_head);
+      if (!sinks.empty()) forward.take_sink(static_cast<double>(sinks[query_head]));
       row.lse = forward.lse();
       double squares = 0;
       for (int c = 0; c < values.dim; ++c) {
@@ -115,16 +133,22 @@ ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedR
       }
       gradients.lse.push_back(row.lse);
       row.product_error += kErrorUnit * std::max(std::abs(row.product), kDeviations * std::sqrt(squares));
-      row.weight_error = 2 * (kErrorUnit * (1 + forward.largest_score) + kEpsilon * std::abs(row.lse));
+      row.weight_error = kErrorUnit * (1 + forward.largest_score) + kEpsilon * std::abs(row.lse) + forward.lse_bound();
+      if (!sinks.empty()) {
+        add_to_sink(gradients.sinks, query_head, static_cast<double>(sinks[query_head]), row, forward.lse_bound());
+      }
       for (std::int64_t key = 0; key < keys.tokens; ++key) {
         if (!bands.visible(queries_begin + token, keys_begin + key, query_head)) continue;
         const std::vector<float> key_row = row_of(keys, key, key_head);
-        const Pair pair = pair_of(row, key_row, row_of(values, key, key_head), rule, rounded);
+        const Pair pair = pair_of(row, keys_begin + key, key_row, row_of(values, key, key_head), rule, rounded);
         add(gradients.query, token * queries.heads + query_head, key_row, pair.slope, pair.slope_error, rounded);
         add(gradients.key, key * keys.heads + key_head, row.query, pair.slope, pair.slope_error, rounded);
         add(gradients.value, key * keys.heads + key_head, row.grad_out, pair.weight, pair.weight_error, rounded);
       }
     }
+  }
+  for (std::size_t head = 0; head < sinks.size(); ++head) {
+    gradients.sinks.bound[head] += kEpsilon * std::abs(gradients.sinks.value[head]);
   }
   return gradients;
 }

@@ -3,7 +3,7 @@
 // Query rows lie in vector lanes, so that nothing ever crosses lanes and a row's arithmetic is its own:
 //
 //   scores   S[key][row] = sum over dims of K[key][dim] (broadcast) * Q[dim][row]
-//            with a cap: S = cap tanh(...) at once, in registers
+//            with a cap: S = cap tanh(...) at once, in registers; so is a bias added
 //   weights  P[key][row] = 2^(S - m[row]), in place
 //   products U[channel][row] = sum over keys of V[key][channel] (broadcast) * P[key][row]
 //
@@ -13,7 +13,7 @@
 // different panels, as on a diagonal, each takes its own: 16 rows leave out what 48 could not.
 //
 // Cost of one unit of n keys, per row: n (head_dim + value_dim) multiply-adds, 5 + about 6 other operations per key for the
-// weights, 6 value_dim operations for the merge; with a cap 16 operations more per key, one of them a division.
+// weights, 6 value_dim operations for the merge; with a cap 16 operations more per key, one of them a division; with a bias 3 more.
 #pragma once
 
 #include "kernels/cell.hpp"
@@ -41,7 +41,11 @@ class Body {
   void run() {
     if (!panels_.any) return;
     Vector maximum[Vectors], sum[Vectors];
-    score_panels(maximum);
+    if (tile_.bias_slopes == nullptr) {
+      score_panels<false>(maximum);
+    } else {
+      score_biased_panels(maximum);
+    }
     GYRE_UNROLL for (int v = 0; v < Vectors; ++v) maximum[v] = whole_maximum<V>(maximum[v]);
     weigh_panels(maximum, sum);
     Merge<V> merge[Vectors];
@@ -71,7 +75,10 @@ class Body {
   static constexpr int kPanelsOfChain = panels_of_chain<V>();
   static_assert(kPanel % V::kKeys == 0 && kChannels % V::kRows == 0);
 
+  [[gnu::noinline]] void score_biased_panels(Vector (&maximum)[Vectors]) const { score_panels<true>(maximum); }
+
   /// Pass 1: the scores of every panel that some row sees, and each row's largest visible score.
+  template <bool Biased>
   [[gnu::always_inline]] inline void score_panels(Vector (&maximum)[Vectors]) const {
     GYRE_UNROLL for (int v = 0; v < Vectors; ++v) maximum[v] = V::set1(kMaskedScore);
     for (int panel = 0; panel < panels_.chain_count * kPanelsOfChain; ++panel) {
@@ -79,25 +86,26 @@ class Body {
       GYRE_UNROLL for (int v = 0; v < Vectors; ++v) all &= panels_.sees(v, panel);
       if (!all) {
         GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
-          if (panels_.sees(v, panel)) maximum[v] = score_alone(panel, v, maximum[v]);
+          if (panels_.sees(v, panel)) maximum[v] = score_alone<Biased>(panel, v, maximum[v]);
         }
       } else if (panels_.all_see_whole(panel)) {
-        score_panel<Vectors, false>(panel, 0, maximum);
+        score_panel<Vectors, false, Biased>(panel, 0, maximum);
       } else {
-        score_panel<Vectors, true>(panel, 0, maximum);
+        score_panel<Vectors, true, Biased>(panel, 0, maximum);
       }
     }
   }
 
   /// A call of its own, lest the maxima be kept in memory for its sake.
+  template <bool Biased>
   [[gnu::noinline]] Vector score_alone(int panel, int v, Vector maximum) const {
     Vector one[1] = {maximum};
-    score_panel<1, true>(panel, v, one);
+    score_panel<1, true, Biased>(panel, v, one);
     return one[0];
   }
 
   /// By Count vectors from `first` on. A register block is kPanel keys high where it is one vector wide.
-  template <int Count, bool Masked>
+  template <int Count, bool Masked, bool Biased>
   [[gnu::always_inline]] inline void score_panel(int panel, int first, Vector (&maximum)[Count]) const {
     constexpr int kKeys = Count == 1 ? kPanel : V::kKeys;
     constexpr int kTurns = kStrip / kKeys;  // groups of keys in a strip of keys
@@ -114,6 +122,7 @@ class Body {
       }
       if constexpr (V::kPair > 1) times_factor(score);
       if constexpr (Capped) cap(score);
+      if constexpr (Biased) bias(row, first, score);
       if constexpr (Masked) mask(tile_.visible + row, first, score);
       GYRE_UNROLL for (int i = 0; i < kKeys; ++i) {
         GYRE_UNROLL for (int v = 0; v < Count; ++v) {
@@ -202,6 +211,17 @@ class Body {
     const Vector cap = V::set1(tile_.cap);
     GYRE_UNROLL for (int i = 0; i < Keys; ++i) {
       GYRE_UNROLL for (int v = 0; v < Count; ++v) score[i][v] = capped<V>(score[i][v], cap);
+    }
+  }
+
+  template <int Keys, int Count>
+  [[gnu::always_inline]] inline void bias(int key, int first, Vector (&score)[Keys][Count]) const {
+    GYRE_UNROLL for (int v = 0; v < Count; ++v) {
+      const int lane = shift_ + (first + v) * V::kLanes;
+      const Vector slope = V::load(tile_.bias_slopes + lane), distance = V::load(tile_.distances + lane);
+      GYRE_UNROLL for (int i = 0; i < Keys; ++i) {
+        score[i][v] = biased<V>(score[i][v], slope, V::sub(distance, V::set1(static_cast<float>(key + i))));
+      }
     }
   }
 

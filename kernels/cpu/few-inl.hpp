@@ -168,6 +168,7 @@ class Few {
       }
     }
     for (int s = 0; s < Strips; ++s) {
+      if (tile_.bias_slopes != nullptr) bias_scores<Rows>(strip + s, first, place + s * Rows * kStrip);
       if (sight_[strip + s] != Sight::every) mask_scores<Rows>(strip + s, first, place + s * Rows * kStrip);
     }
   }
@@ -214,6 +215,20 @@ class Few {
   }
 
   /// Scores that lie in their place already.
+  template <int Rows>
+  [[gnu::noinline]] void bias_scores(int strip, int first, float* place) const {
+    alignas(kAlignment) static const float kKeys[kStrip] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    for (int v = 0; v < kVectors; ++v) {
+      const Vector keys = V::add(V::set1(static_cast<float>(strip * kStrip)), V::load(kKeys + v * V::kLanes));
+      for (int i = 0; i < Rows; ++i) {
+        float* const at = place_of<Rows>(place, i, v);
+        const Vector distance = V::sub(V::set1(tile_.distances[first + i]), keys);
+        V::store(at, biased<V>(V::load(at), V::set1(tile_.bias_slopes[first + i]), distance));
+      }
+    }
+  }
+
+  /// Likewise.
   template <int Rows>
   [[gnu::noinline]] void mask_scores(int strip, int first, float* place) const {
     for (int i = 0; i < Rows; ++i) {

@@ -4,7 +4,8 @@
 //
 //   scores   S[key][row]  = sum over dims of K[key][dim] (broadcast) * Q[dim][row]
 //   slopes   T[key][row]  = sum over channels of V[key][channel] (broadcast) * G[channel][row], G the gradient of the output
-//   weights  P = 2^(factor S - lse),  dS = P (scale T - scale D)  (times 1 - (s / cap)^2 with a cap), while T is in registers
+//   weights  P = 2^(factor S + bias - lse),  dS = P (scale T - scale D)  (times 1 - (s / cap)^2 with a cap), while T is in
+//            registers; with a bias when it lies in memory
 //   queries  dQ[dim][row] = sum over keys of K[key][dim] (broadcast) * dS[key][row]
 //
 // and dims in lanes for what is a row per key, from the block's queries and G transposed once into rows:
@@ -120,8 +121,13 @@ class GradientBody {
         }
         multiply_dims<false>(tile_.key, tile_.key_strip, queries, words_of<V>(tile_.head_dim), tile_.scores, group);
         const int words = words_of<V>(tile_.value_dim);
-        multiply_dims<kWeighsAtOnce>(tile_.value, std::int64_t{words} * kStrip, grad_outs, words, tile_.products, group);
-        if constexpr (!kWeighsAtOnce) weigh_panels(group);
+        if (tile_.bias_slopes != nullptr) {
+          multiply_dims<false>(tile_.value, std::int64_t{words} * kStrip, grad_outs, words, tile_.products, group);
+          weigh_panels<true>(group);
+        } else {
+          multiply_dims<kWeighsAtOnce>(tile_.value, std::int64_t{words} * kStrip, grad_outs, words, tile_.products, group);
+          if constexpr (!kWeighsAtOnce) weigh_panels<false>(group);
+        }
         multiply_keys(group);
         begun_ |= group + 1 == groups_;
       }
@@ -212,9 +218,9 @@ class GradientBody {
           if (!Weigh || end < words) {
             each<V::kKeys, kVectors>([&](int i, int v) { V::store(to + i * kAcross + v * V::kLanes, sum[i][v]); });
           } else if ((masked_ >> panel & 1) != 0) {
-            weigh<true>(sum, key, group);
+            weigh<true, false>(sum, key, group);
           } else {
-            weigh<false>(sum, key, group);
+            weigh<false, false>(sum, key, group);
           }
         }
       }
@@ -249,6 +255,7 @@ class GradientBody {
     }
   }
 
+  template <bool Biased>
   [[gnu::noinline]] void weigh_panels(int group) const {
     for (int panel = 0; panel < kPanels; ++panel) {
       if (!seen(panel)) continue;
@@ -257,23 +264,23 @@ class GradientBody {
         each<V::kKeys, kVectors>(
             [&](int i, int v) { product[i][v] = V::load(tile_.products + (key + i) * kAcross + group * kWidth + v * V::kLanes); });
         if ((masked_ >> panel & 1) != 0) {
-          weigh<true>(product, key, group);
+          weigh<true, Biased>(product, key, group);
         } else {
-          weigh<false>(product, key, group);
+          weigh<false, Biased>(product, key, group);
         }
       }
     }
   }
 
   /// Weights and slopes, the gradients of scores, from scores and grad_out . value.
-  template <bool Masked>
+  template <bool Masked, bool Biased>
   [[gnu::always_inline]] inline void weigh(const Vector (&product)[V::kKeys][kVectors], int first_key, int group) const {
     GYRE_UNROLL for (int v = 0; v < kVectors; v += V::kPair) {
       GYRE_UNROLL for (int i = 0; i < V::kKeys; i += V::kPair) {
         const int key = first_key + i, row = group * kWidth + v * V::kLanes;
         Vector weight[V::kPair][V::kPair], slope[V::kPair][V::kPair];
         each<V::kPair, V::kPair>([&](int k, int u) {
-          weight[k][u] = weight_of<Masked>(key + k, row + u * V::kLanes);
+          weight[k][u] = weight_of<Masked, Biased>(key + k, row + u * V::kLanes);
           slope[k][u] = V::mul(weight[k][u], slope_of(product[i + k][v + u], key + k, row + u * V::kLanes));
         });
         if constexpr (V::kPair == 1) {
@@ -302,7 +309,7 @@ class GradientBody {
     }
   }
 
-  template <bool Masked>
+  template <bool Masked, bool Biased>
   GYRE_INLINE_MEMBER Vector weight_of(int key, int row) const {
     const Vector product = V::load(tile_.scores + key * kAcross + row), log_sum_exp = V::load(tile_.row_terms + row);
     Vector power;
@@ -310,6 +317,10 @@ class GradientBody {
       power = V::add(capped<V>(V::mul(product, V::set1(tile_.factor)), V::set1(tile_.cap)), log_sum_exp);
     } else {
       power = V::fma(product, V::set1(tile_.factor), log_sum_exp);
+    }
+    if constexpr (Biased) {
+      const Vector distance = V::sub(V::load(tile_.distances + row), V::set1(static_cast<float>(first_ + key)));
+      power = biased<V>(power, V::load(tile_.bias_slopes + row), distance);
     }
     if constexpr (Masked) power = V::select(V::lanes(tile_.visible[first_ + key] >> row), power, V::set1(kMaskedScore));
     const Vector whole = V::round(power);

@@ -62,6 +62,7 @@ struct Avx512 {
   GYRE_INLINE Vector div(Vector a, Vector b) { return _mm512_div_ps(a, b); }
   GYRE_INLINE Vector min(Vector a, Vector b) { return _mm512_min_ps(a, b); }
   GYRE_INLINE Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
+  GYRE_INLINE Vector abs(Vector x) { return _mm512_abs_ps(x); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
   GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) { return fma(a, b, c); }
   GYRE_INLINE void add_product(Vector a, Vector b, Vector& sum) { sum = multiply(a, b, sum); }
@@ -151,6 +152,7 @@ struct Avx2 {
   GYRE_INLINE Vector div(Vector a, Vector b) { return _mm256_div_ps(a, b); }
   GYRE_INLINE Vector min(Vector a, Vector b) { return _mm256_min_ps(a, b); }
   GYRE_INLINE Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
+  GYRE_INLINE Vector abs(Vector x) { return _mm256_andnot_ps(set1(-0.0F), x); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
   GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) { return fma(a, b, c); }
   /// Never into the register of a or b: the compiler would do so, and have sums change places from turn to turn of a loop by way of
@@ -224,6 +226,7 @@ struct Portable {
   GYRE_INLINE Vector div(Vector a, Vector b) { return a / b; }
   GYRE_INLINE Vector min(Vector a, Vector b) { return a < b ? a : b; }
   GYRE_INLINE Vector max(Vector a, Vector b) { return a > b ? a : b; }
+  GYRE_INLINE Vector abs(Vector x) { return (Vector)((Mask)x & 0x7fffffff); }
   GYRE_INLINE Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
   GYRE_INLINE Vector multiply(Vector a, Vector b, Vector c) { return fma(a, b, c); }
   GYRE_INLINE void add_product(Vector a, Vector b, Vector& sum) { sum = multiply(a, b, sum); }

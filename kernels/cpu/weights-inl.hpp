@@ -64,6 +64,12 @@ GYRE_INLINE typename V::Vector capped(typename V::Vector w, typename V::Vector c
   return V::mul(V::div(e, V::add(e, V::set1(2.0F))), cap);
 }
 
+/// A score with ALiBi's bias (ScoreTerms): distances are the row's less the key's, both from the unit's first key.
+template <class V>
+GYRE_INLINE typename V::Vector biased(typename V::Vector score, typename V::Vector slope, typename V::Vector distance) {
+  return V::fma(slope, V::abs(distance), score);
+}
+
 /// The maximum of a unit from its largest score: a whole number, with one zero only (of 0 and -0 the order would decide).
 template <class V>
 GYRE_INLINE typename V::Vector whole_maximum(typename V::Vector score) {

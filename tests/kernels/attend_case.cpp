@@ -28,7 +28,8 @@ std::string CaseShape::text() const {
          ", key heads " + std::to_string(key_heads) + ", queries " + std::to_string(query_tokens) + " by " +
          std::to_string(query_unit) + " from " + std::to_string(query_offset) + ", keys " + std::to_string(key_tokens) + " by " +
          std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) + ", outliers " + std::to_string(outliers) +
-         ", softcap " + std::to_string(softcap) + ", " + to_string(type) + ", seed " + std::to_string(seed);
+         ", softcap " + std::to_string(softcap) + (alibi ? ", alibi" : "") + (sinks ? ", sinks" : "") + ", " + to_string(type) +
+         ", seed " + std::to_string(seed);
 }
 
 std::vector<int> every_unit(const Units& units) {
@@ -49,6 +50,8 @@ AttendCase::AttendCase(const CaseShape& shape, Type cells, Integrity integrity, 
   queries_ = random_rows(random, shape.query_tokens, query_heads(), shape.head_dim);
   keys_ = random_rows(random, shape.key_tokens, shape.key_heads, shape.head_dim);
   values_ = random_rows(random, shape.key_tokens, shape.key_heads, shape.value_dim);
+  std::normal_distribution<float> normal(0, static_cast<float>(shape.size * shape.size));
+  for (int head = 0; shape.sinks && head < query_heads(); ++head) sinks_.push_back(normal(random));
   if (element) {
     replace(queries_, Operand::query, shape.query_tokens, query_heads(), shape.head_dim, element);
     replace(keys_, Operand::key, shape.key_tokens, shape.key_heads, shape.head_dim, element);
@@ -78,6 +81,7 @@ AttendCase::AttendCase(const CaseShape& shape, Type cells, Integrity integrity, 
 ScoreRule AttendCase::score() const {
   ScoreRule rule{.scale = 1 / std::sqrt(static_cast<double>(shape_.head_dim))};
   if (shape_.softcap != 0) rule.softcap = shape_.softcap;
+  if (shape_.alibi) rule.slopes = alibi_slopes(query_heads());
   return rule;
 }
 
@@ -119,7 +123,8 @@ Finished AttendCase::finish() const {
   for (int unit = 0; unit < query_units_.count(); ++unit) {
     const Range range = query_units_.range(unit);
     for (int head = 0; head < shape_.key_heads; ++head) {
-      finish_partial(cell_shape_, cell(partials_, unit, head).data(), range.size(), head, out, finished.lse.data(), range.begin);
+      finish_partial(cell_shape_, cell(partials_, unit, head).data(), range.size(), head, out, finished.lse.data(), range.begin,
+                     sinks());
     }
   }
   return finished;
@@ -140,10 +145,12 @@ std::vector<float> AttendCase::partial_bits() const {
 }
 
 ReferencePartial AttendCase::reference(std::int64_t token, int head) const {
-  return reference_partial(rows(queries_, shape_.query_tokens, query_heads(), shape_.head_dim).row(token, head),
-                           token + shape_.query_offset, rows(keys_, shape_.key_tokens, shape_.key_heads, shape_.head_dim),
-                           rows(values_, shape_.key_tokens, shape_.key_heads, shape_.value_dim), head / shape_.group, 0, score(),
-                           bands_, head);
+  ReferencePartial row = reference_partial(
+      rows(queries_, shape_.query_tokens, query_heads(), shape_.head_dim).row(token, head), token + shape_.query_offset,
+      rows(keys_, shape_.key_tokens, shape_.key_heads, shape_.head_dim),
+      rows(values_, shape_.key_tokens, shape_.key_heads, shape_.value_dim), head / shape_.group, 0, score(), bands_, head);
+  if (shape_.sinks) row.take_sink(static_cast<double>(sinks_[head]));
+  return row;
 }
 
 Rows<const float> AttendCase::rows(const std::vector<float>& data, std::int64_t tokens, int heads, int dim) {

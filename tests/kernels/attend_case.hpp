@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,8 @@ struct CaseShape {
   double size = 1.5;      // standard deviation of queries, keys and values
   double outliers = 0;    // share of elements that are 20 times as large
   double softcap = 0;     // 0: none
+  bool alibi = false;     // its slopes
+  bool sinks = false;     // a logit for each query head, of the size of scores
   Type type = Type::f32;  // of cells; the rows are fp32, rounded to it
   std::uint64_t seed = 1;
 
@@ -74,6 +77,8 @@ class AttendCase {
   const Mask& mask() const { return mask_; }
   int query_heads() const { return shape_.group * shape_.key_heads; }
   ScoreRule score() const;
+  const float* sinks() const { return sinks_.empty() ? nullptr : sinks_.data(); }  // [query heads]
+  std::span<const float> sink_logits() const { return sinks_; }
   const Bands& bands() const { return bands_; }
   Rows<const float> queries() const { return rows(queries_, shape_.query_tokens, query_heads(), shape_.head_dim); }
   Rows<const float> keys() const { return rows(keys_, shape_.key_tokens, shape_.key_heads, shape_.head_dim); }
@@ -102,7 +107,7 @@ class AttendCase {
   Units query_units_, key_units_;
   Mask mask_;
   Bands bands_;  // bound to the first query
-  std::vector<float> queries_, keys_, values_;
+  std::vector<float> queries_, keys_, values_, sinks_;
   std::vector<Buffer> query_cells_, key_cells_, partials_;  // [unit][key/value head]
 };
 

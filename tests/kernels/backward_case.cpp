@@ -40,14 +40,17 @@ BackwardCase::BackwardCase(const CaseShape& shape, Type cells, const Element& el
       grad_out_(gradients_of_output(shape, forward_.query_heads(), element)) {
   const Rows<const float> grad_out(grad_out_.data(), shape.query_tokens, forward_.query_heads(), shape.value_dim);
   reference_ = reference_gradients(forward_.queries(), forward_.keys(), forward_.values(), grad_out, shape.query_offset, 0,
-                                   forward_.score(), forward_.bands());
+                                   forward_.score(), forward_.bands(), Type::f32, Type::f32, forward_.sink_logits());
   if (forward_.cells().type == Type::bf16) {
     rounded_reference_ = reference_gradients(forward_.queries(), forward_.keys(), forward_.values(), grad_out, shape.query_offset,
-                                             0, forward_.score(), forward_.bands(), Type::f32, Type::bf16);
+                                             0, forward_.score(), forward_.bands(), Type::f32, Type::bf16, forward_.sink_logits());
   }
   const std::vector<float> saved_out(reference_.out.begin(), reference_.out.end());
   const std::vector<float> saved_lse(reference_.lse.begin(), reference_.lse.end());
   const Rows<const float> out(saved_out.data(), shape.query_tokens, forward_.query_heads(), shape.value_dim);
+  for (int head = 0; shape.sinks && head < forward_.query_heads(); ++head) {
+    grad_sinks_.push_back(static_cast<float>(sink_gradient(grad_out, out, saved_lse.data(), head, forward_.sinks()[head])));
+  }
   const auto made = [&](std::vector<Buffer>& list, Role role, std::int64_t tokens) {
     list.emplace_back(cell_bytes(role, forward_.cells(), tokens)).fill(kNan);
     return list.back().data();

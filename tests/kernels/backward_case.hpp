@@ -30,6 +30,8 @@ class BackwardCase {
     return rounds(kernels) ? rounded_reference_ : reference_;
   }
 
+  const std::vector<float>& grad_sinks() const { return grad_sinks_; }  // [query heads], from what was saved
+
   void clear();  // gradients
   AttendBackwardWork work(const std::vector<int>& query_units, const std::vector<int>& key_units) const;
   AttendBackwardWork work() const;  // everything
@@ -42,7 +44,7 @@ class BackwardCase {
   const Buffer& cell(const std::vector<Buffer>& cells, int unit, int head) const { return cells[unit * shape().key_heads + head]; }
 
   AttendCase forward_;
-  std::vector<float> grad_out_;
+  std::vector<float> grad_out_, grad_sinks_;
   ReferenceGradients reference_, rounded_reference_;
   std::vector<Buffer> grad_outs_, statistics_, grad_queries_, grad_key_values_;  // [unit][key/value head]
 };

@@ -35,6 +35,7 @@ CaseShape random_shape(std::uint64_t seed) {
       pick<std::string>(random, {"full", "causal", "window(20)", "window(9,30)", "window(30) | sinks(4)", "causal & prefix(50)",
                                  "dilated(9,5)", "strided(7) & causal", documents, documents + " & causal",
                                  "(" + documents + " | prefix(3)) & causal", "window(1) | strided(16)"});
+  shape.alibi = seed % 3 == 1, shape.sinks = seed % 4 == 2;
   if (seed % 7 == 0) shape.mask = "blocks(drawn 3 1 9 20,16)";
   if (seed % 7 == 1) shape.mask = "blocks(drawn 4 " + std::to_string(shape.group * shape.key_heads) + " 40 90,3) & causal";
   return shape;
@@ -64,6 +65,7 @@ std::vector<CaseShape> shapes_of_bits() {
                       .mask = for_heads(mask, 2),
                       .size = size,
                       .softcap = seed % 4 == 0 ? 20.0 : 0.0,
+                      .alibi = seed % 5 < 2,
                       .type = kTypes[seed % 3],
                       .seed = seed++});
       list.push_back({.head_dim = 16,
@@ -78,6 +80,7 @@ std::vector<CaseShape> shapes_of_bits() {
                       .mask = for_heads(mask, 3),
                       .size = size,
                       .softcap = seed % 4 == 0 ? 20.0 : 0.0,
+                      .alibi = seed % 5 < 2,
                       .type = kTypes[seed % 3],
                       .seed = seed++});
     }

@@ -40,6 +40,7 @@ void check(const CaseShape& shape, const Element& element = {}) {
     backward.run(*kernels, 1 + static_cast<int>(shape.seed % 3));
     const FinishedGradients found = backward.finish();
     INFO(kernels->name << ": " << shape.text());
+    CHECK(Worst(backward.grad_sinks(), backward.reference(*kernels).sinks).share <= 1);
     const double limit = std::string(kernels->name) == "portable" ? kTwoRoundings : 1;
     const ReferenceGradients& reference = backward.reference(*kernels);
     for (const auto& [name, worst] :

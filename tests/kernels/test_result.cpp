@@ -78,8 +78,10 @@ class Side {
     Finished finished{.out = std::vector<float>(tokens * heads * value_dim, kNan), .lse = std::vector<float>(tokens * heads, kNan)};
     const Rows<float> out(finished.out.data(), tokens, heads, value_dim);
     each([&](std::size_t at, std::int64_t count, int head, std::int64_t first) {
-      if (role == Role::partial) finish_partial(shape_, partials_[at].data(), count, head, out, finished.lse.data(), first);
-      if (role == Role::result) finish_result(shape_, results_[at].data(), count, head, out, finished.lse.data(), first);
+      if (role == Role::partial)
+        finish_partial(shape_, partials_[at].data(), count, head, out, finished.lse.data(), first, attend_.sinks());
+      if (role == Role::result)
+        finish_result(shape_, results_[at].data(), count, head, out, finished.lse.data(), first, attend_.sinks());
     });
     return finished;
   }

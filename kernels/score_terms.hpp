@@ -1,0 +1,27 @@
+// What a block's rows bring into their scores beside products, lane by lane.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/lanes.hpp"
+#include "kernels/score.hpp"
+
+namespace gyre {
+
+/// Of a block of rows against one unit of keys, as kernels read it. Lanes without a row have finite numbers, whatever they are.
+///
+/// With a slope the score of a row against key k of the unit is, in log2 units, fma(bias_slopes, |distances - k|, score). Distances
+/// are of integers and exact below 2^24; above, they are rounded by the unit's first key, and so by units, and never by blocks or
+/// tiles.
+struct ScoreTerms {
+  alignas(kAlignment) float bias_slopes[kMostLanes];  // minus the slope, times log2(e)
+  alignas(kAlignment) float distances[kMostLanes];    // of the row's position from the unit's first key
+
+  void take_slopes(const ScoreRule& rule, const Lanes& lanes);
+  void take_distances(const Lanes& lanes, std::int64_t first_key);
+};
+
+/// Throws std::invalid_argument unless the rule fits so many query heads.
+void require_rule(const ScoreRule& rule, std::int64_t query_heads);
+
+}  // namespace gyre
