@@ -9,6 +9,7 @@
 #include <exception>
 #include <iomanip>
 #include <limits>
+#include <map>
 #include <new>
 #include <sstream>
 #include <stdexcept>
@@ -18,6 +19,7 @@
 #include "comm/heartbeat.hpp"
 #include "runtime/borrowing.hpp"
 #include "runtime/choose.hpp"
+#include "runtime/operand_checks.hpp"
 #include "runtime/schedules/schedules.hpp"
 
 namespace gyre {
@@ -80,6 +82,7 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"partition", options.partition.text()},
           {"partition's chunks", text(hash_of(options.partition))},
           {"strategy", to_string(options.strategy)},
+          {"backward", to_string(options.backward)},
           {"machine", text(XXH3_64bits(machine.data(), machine.size()))},
           {"unit", text(options.unit_tokens)},
           {"prefetch", text(options.prefetch)},
@@ -100,13 +103,16 @@ const KernelTable& agree_on_kernels(Transport& transport, const std::string& nam
   return *chosen;
 }
 
-/// Refuses at once what no planning can make fit: packed queries, partials and own cells of a rank's share, at their least.
-void require_memory(const Problem& problem, int ranks) {
+/// Refuses at once what no planning can make fit: packed queries, partials and own cells of a rank's share, at their least; or,
+/// backward, queries that ask, own cells, and gradients of one of the two.
+void require_memory(const Problem& problem, const Options& options, int ranks) {
   const double queries = static_cast<double>(problem.query_tokens) / ranks * problem.query_heads;
   const double keys = static_cast<double>(problem.key_tokens) / ranks * problem.key_heads;
   const double element = static_cast<double>(type_bytes(problem.type));
-  const double needed =
-      queries * (element * problem.head_dim + 8.0 * problem.value_dim) + keys * element * (problem.head_dim + problem.value_dim);
+  const double dims = problem.head_dim + problem.value_dim;
+  const double forward = queries * (element * problem.head_dim + 8.0 * problem.value_dim) + keys * element * dims;
+  const double backward = (queries + keys) * element * dims + 8.0 * std::min(queries * problem.head_dim, keys * dims);
+  const double needed = options.backward == Backward::none ? forward : std::max(forward, backward);
   const double there = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   if (needed <= there) return;
   std::ostringstream text;
@@ -121,85 +127,98 @@ std::int64_t token_count(const std::vector<Range>& rows) {
   return tokens;
 }
 
-void require_shape(const char* name, const auto& rows, std::int64_t tokens, int heads, int dim) {
-  const auto shape = [](std::int64_t t, int h, int d) {
-    std::ostringstream text;
-    text << '[' << t << ", " << h << ", " << d << ']';
-    return text.str();
-  };
-  if (rows.tokens != tokens || rows.heads != heads || rows.dim != dim) {
-    throw std::invalid_argument(std::string(name) + " is " + shape(rows.tokens, rows.heads, rows.dim) + "; this rank's rows are " +
-                                shape(tokens, heads, dim) + " (see query_rows() and key_rows())");
-  }
-  if (tokens > 0 && (rows.token_stride < dim || (heads > 1 && rows.head_stride < dim))) {
-    throw std::invalid_argument(std::string(name) + " has strides of " + std::to_string(rows.token_stride) + " and " +
-                                std::to_string(rows.head_stride) + " elements between tokens and heads; rows of " +
-                                std::to_string(dim) + " would overlap");
-  }
-  if (rows.data == nullptr && tokens > 0) throw std::invalid_argument(std::string(name) + " is null; give this rank's rows");
-}
+}  // namespace
+
+namespace {
+
+/// What is built for one pass.
+struct Direction {
+  Schedule schedule;  // where nothing is shared
+  Program program;    // until the executor has it
+  std::unique_ptr<Executor> executor;
+};
 
 }  // namespace
 
 struct Attention::State {
   Transport& transport;
-  Options options;
+  Options options;  // with what travels backward resolved
   const KernelTable& kernels;
   Layout layout;
   Choice choice;  // resolved
   Team team;
   std::vector<Range> query_rows, key_rows;
-  std::int64_t query_tokens, key_tokens;
+  LocalTokens tokens;
   std::vector<std::uint8_t> refused;  // [rank] whether its operands do not fit
-  Schedule schedule;
-  Program program;  // until the executor has it
+  std::map<Pass, Direction> directions;
   std::string unshared;
-  std::unique_ptr<Executor> executor;
 
   State(Transport& a_transport, const Problem& problem, const Options& given, const KernelTable& a_kernels)
       : transport(a_transport),
         options(given),
         kernels(a_kernels),
         layout(problem, options, transport.ranks()),
-        choice(options.strategy.kind == Strategy::automatic
-                   ? choose_strategy(layout, options, transport.nodes(), options.machine.with_instruction_set(kernels.name))
-                   : Choice{resolve(options.strategy, transport.nodes()), ""}),
+        choice(choose(options.machine.with_instruction_set(kernels.name))),
         team(options.threads),
         query_rows(rows_of(layout.query_units, layout.queries, transport.rank())),
         key_rows(rows_of(layout.key_units, layout.keys, transport.rank())),
-        query_tokens(token_count(query_rows)),
-        key_tokens(token_count(key_rows)),
-        refused(transport.ranks()),
-        schedule(make_schedule(choice.strategy, layout, options)) {
-    const std::span<const int> nodes = transport.nodes();
+        tokens{token_count(query_rows), token_count(key_rows)},
+        refused(transport.ranks()) {
+    options.backward = choice.backward;
     if (options.sharing == Sharing::off) unshared = "switched off";
-    program = unshared.empty() ? borrow_inside_nodes(schedule, layout, {nodes.begin(), nodes.end()})(transport.rank())
-                               : schedule(transport.rank());
+    directions[Pass::forward].schedule = make_schedule(choice.strategy, layout, options);
+    if (options.backward != Backward::none)
+      directions[Pass::backward].schedule = make_schedule(choice.strategy, layout, options, Pass::backward);
+    for (auto& [pass, direction] : directions) direction.program = as_it_runs(direction)(transport.rank());
+  }
+
+  Choice choose(const Machine& machine) const {
+    if (options.strategy.kind == Strategy::automatic) return choose_strategy(layout, options, transport.nodes(), machine);
+    const StrategyChoice strategy = resolve(options.strategy, transport.nodes());
+    return {strategy, "", choose_backward(strategy, layout, options, transport.nodes(), machine)};
+  }
+
+  /// Cells of a node are borrowed where it shares memory.
+  Schedule as_it_runs(const Direction& direction) const {
+    const std::span<const int> nodes = transport.nodes();
+    if (!unshared.empty()) return direction.schedule;
+    return borrow_inside_nodes(direction.schedule, layout, {nodes.begin(), nodes.end()});
+  }
+
+  const Direction& direction(Pass pass) const {
+    const auto found = directions.find(pass);
+    if (found != directions.end()) return found->second;
+    throw std::invalid_argument(
+        "this Attention computes no gradients, for they take memory; set Options::backward to another than none when it is made");
+  }
+  const Program& program(Pass pass) const { return direction(pass).executor->program(); }
+
+  /// Most of both passes, which never run at the same time.
+  std::int64_t most(std::int64_t Program::*bytes) const {
+    std::int64_t most = 0;
+    for (const auto& [pass, direction] : directions)
+      most = std::max(most, (direction.executor ? direction.executor->program() : direction.program).*bytes);
+    return most;
   }
 
   /// Memory for what this rank lends. A node that has too little of it shares nothing, and then no node does. Collective.
   std::unique_ptr<SharedMemory> share() {
     if (!unshared.empty()) return nullptr;
     try {
-      return transport.share(static_cast<std::size_t>(program.window_bytes));
+      return transport.share(static_cast<std::size_t>(most(&Program::window_bytes)));
     } catch (const std::invalid_argument& error) {  // the same on every rank
       unshared = error.what();
       return nullptr;
     }
   }
 
-  void prepare(std::unique_ptr<SharedMemory> window) {
-    if (!unshared.empty()) program = schedule(transport.rank());
-    Memory memory{.arena = make_arena(program.arena_bytes), .window = std::move(window)};
-    executor = std::make_unique<Executor>(std::move(program), layout, transport, team, kernels, std::move(memory));
-  }
-
-  void require_operands(const Operands& operands) const {
-    const Problem& problem = layout.problem;
-    require_shape("queries", operands.queries, query_tokens, problem.query_heads, problem.head_dim);
-    require_shape("keys", operands.keys, key_tokens, problem.key_heads, problem.head_dim);
-    require_shape("values", operands.values, key_tokens, problem.key_heads, problem.value_dim);
-    require_shape("out", operands.out, query_tokens, problem.query_heads, problem.value_dim);
+  void prepare(std::shared_ptr<SharedMemory> window) {
+    if (!unshared.empty()) {
+      for (auto& [pass, direction] : directions) direction.program = direction.schedule(transport.rank());
+    }
+    const Memory memory{.arena = make_arena(most(&Program::arena_bytes)), .window = std::move(window)};
+    for (auto& [pass, direction] : directions)
+      direction.executor = std::make_unique<Executor>(std::move(direction.program), layout, transport, team, kernels, memory);
   }
 
   /// One byte from every rank; only when one says no does the message travel. Allocates nothing when all is well.
@@ -216,6 +235,20 @@ struct Attention::State {
     together(transport, [&] {
       if (failure) std::rethrow_exception(failure);
     });
+  }
+
+  CallTime call(Pass pass, const auto& operands, const CallOptions& call_options) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto require = [&] {
+      direction(pass);  // another rank may refuse, and then this one has to hear of it
+      require_operands(operands, layout.problem, tokens);
+    };
+    if (call_options.wire == Wire::live) require_everywhere(require);
+    const double agreeing_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    CallTime time = direction(pass).executor->run(operands, call_options);
+    time.total_seconds += agreeing_seconds;
+    time.waiting_seconds += agreeing_seconds;  // for the last rank to arrive
+    return time;
   }
 };
 
@@ -240,7 +273,7 @@ Attention::Attention(Transport& transport, const Problem& problem, const Options
   together(transport, [&] {
     problem.validate();
     options.validate();
-    require_memory(problem, transport.ranks());
+    require_memory(problem, options, transport.ranks());
   });
   const KernelTable& kernels = agree_on_kernels(transport, options.isa);
   agree(transport, statement_of(problem, options, kernels));
@@ -255,13 +288,11 @@ Attention::Attention(Attention&&) noexcept = default;
 Attention& Attention::operator=(Attention&&) noexcept = default;
 
 CallTime Attention::forward(const Operands& operands, const CallOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
-  if (options.wire == Wire::live) state_->require_everywhere([&] { state_->require_operands(operands); });
-  const double agreeing_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  CallTime time = state_->executor->run(operands, options);
-  time.total_seconds += agreeing_seconds;
-  time.waiting_seconds += agreeing_seconds;  // for the last rank to arrive
-  return time;
+  return state_->call(Pass::forward, operands, options);
+}
+
+CallTime Attention::backward(const GradientOperands& operands, const CallOptions& options) {
+  return state_->call(Pass::backward, operands, options);
 }
 
 void Attention::refuse(const std::string& message) {
@@ -284,43 +315,47 @@ StrategyChoice Attention::strategy() const {
 const std::string& Attention::why() const {
   return state_->choice.why;
 }
+Backward Attention::travels_backward() const {
+  return state_->options.backward;
+}
 const char* Attention::isa() const {
   return state_->kernels.name;
 }
-const Program& Attention::program() const {
-  return state_->executor->program();
+const Program& Attention::program(Pass pass) const {
+  return state_->program(pass);
 }
-Schedule Attention::schedule() const {
-  const std::span<const int> nodes = state_->transport.nodes();
-  if (!state_->unshared.empty()) return state_->schedule;
-  return borrow_inside_nodes(state_->schedule, state_->layout, {nodes.begin(), nodes.end()});
+Schedule Attention::schedule(Pass pass) const {
+  return state_->as_it_runs(state_->direction(pass));
 }
-Simulation Attention::simulate(const Machine& machine) const {
+Simulation Attention::simulate(const Machine& machine, Pass pass) const {
   PairCounts counts(state_->layout);
-  return gyre::simulate(schedule(), state_->transport.nodes(), machine, counts);
+  return gyre::simulate(schedule(pass), state_->transport.nodes(), machine, counts);
 }
-std::vector<double> Attention::replay_of(const Machine& machine) const {
+std::vector<double> Attention::replay_of(const Machine& machine, Pass pass) const {
   PairCounts counts(state_->layout);
   std::vector<double> seconds;
-  for (const CostedInstruction& instruction : costs_of(state_->executor->program(), machine, counts).instructions)
+  for (const CostedInstruction& instruction : costs_of(program(pass), machine, counts).instructions)
     seconds.push_back(instruction.seconds);
   return seconds;
 }
-std::int64_t Attention::arriving_bytes() const {
-  return gyre::arriving_bytes(state_->executor->program(), state_->layout);
+std::int64_t Attention::arriving_bytes(Pass pass) const {
+  return gyre::arriving_bytes(program(pass), state_->layout);
 }
-std::int64_t Attention::dense_bytes() const {
+std::int64_t Attention::dense_bytes(Pass pass) const {
   const Layout dense = state_->layout.without_mask();
-  return gyre::arriving_bytes(make_schedule(state_->choice.strategy, dense, state_->options)(state_->transport.rank()), dense);
+  const Schedule schedule = make_schedule(state_->choice.strategy, dense, state_->options, pass);
+  return gyre::arriving_bytes(schedule(state_->transport.rank()), dense);
 }
 const std::string& Attention::unshared() const {
   return state_->unshared;
 }
 std::int64_t Attention::arena_bytes() const {
-  return state_->executor->program().arena_bytes + state_->executor->program().window_bytes;
+  return state_->most(&Program::arena_bytes) + state_->most(&Program::window_bytes);
 }
 std::int64_t Attention::scratch_bytes() const {
-  return state_->executor->scratch_bytes();
+  std::int64_t bytes = 0;
+  for (const auto& [pass, direction] : state_->directions) bytes += direction.executor->scratch_bytes();
+  return bytes;
 }
 
 const char* version() {

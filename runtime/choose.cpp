@@ -1,8 +1,11 @@
 #include "runtime/choose.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
+#include <utility>
 
+#include "runtime/schedules/schedules.hpp"
 #include "runtime/text.hpp"
 
 namespace gyre {
@@ -116,23 +119,69 @@ std::string reason(std::span<const Prediction> best_first) {
   return text + "; " + other + ": the first is faster because " + difference(best, *next);
 }
 
-Choice choose_strategy(const Layout& layout, const Options& options, std::span<const int> nodes, const Machine& machine) {
-  if (layout.ranks == 1) return {Strategy::ring, "a single rank has nobody to exchange with"};
-  const Effort effort = wide(nodes, kEffort.most_on_a_node) ? kEffortOnWideNodes : kEffort;
-  if (layout.ranks > kEffortOnWideNodes.most_whole && wide(nodes, kEffort.most_on_a_node))
-    return {Strategy::ring,
-            format("ring: more than %d ranks on nodes of more than %d are not modelled for a choice; gyre plan does "
-                   "that, or give a strategy",
-                   kEffortOnWideNodes.most_whole, kEffort.most_on_a_node)};
+namespace {
+
+/// Of a job: how large the jobs are that it is predicted from; nothing where it would take too long.
+std::optional<Effort> effort_for(std::span<const int> nodes) {
+  if (!wide(nodes, kEffort.most_on_a_node)) return kEffort;
+  if (std::ssize(nodes) > kEffortOnWideNodes.most_whole) return std::nullopt;
+  return kEffortOnWideNodes;
+}
+
+/// With what may count.
+Predictor predictor_of(const Layout& layout, const Options& options, std::span<const int> nodes, const Machine& machine,
+                       const Effort& effort) {
   Options settled;
   settled.partition = layout.partition;
   settled.unit_tokens = options.unit_tokens;
-  Predictor predictor(layout.problem, settled, {nodes.begin(), nodes.end()}, machine, effort);
+  settled.backward = options.backward;
+  return {layout.problem, settled, {nodes.begin(), nodes.end()}, machine, effort};
+}
+
+/// That arrive at a few ranks, evenly spaced.
+std::int64_t arriving_bytes_of_some(StrategyChoice strategy, const Layout& layout, Backward backward) {
+  constexpr int kSome = 16;
+  Options options;
+  options.backward = backward;
+  const Schedule schedule = make_schedule(strategy, layout, options, Pass::backward);
+  std::int64_t bytes = 0;
+  for (int at = 0; at < kSome; ++at) {
+    const auto rank = static_cast<int>(static_cast<std::int64_t>(at) * layout.ranks / kSome);
+    bytes += arriving_bytes(schedule(rank), layout);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Backward choose_backward(StrategyChoice strategy, const Layout& layout, const Options& options, std::span<const int> nodes,
+                         const Machine& machine) {
+  if (options.backward != Backward::automatic) return options.backward;
+  if (layout.ranks == 1 || !can_go_backward(strategy.kind, Backward::queries_travel)) return Backward::keys_travel;
+  if (const auto effort = effort_for(nodes)) {
+    return predictor_of(layout, options, nodes, machine, *effort).predict(strategy).backward;
+  }
+  const auto bytes = [&](Backward backward) { return arriving_bytes_of_some(strategy, layout, backward); };
+  return bytes(Backward::queries_travel) < bytes(Backward::keys_travel) ? Backward::queries_travel : Backward::keys_travel;
+}
+
+Choice choose_strategy(const Layout& layout, const Options& options, std::span<const int> nodes, const Machine& machine) {
+  const auto ring_because = [&](std::string why) {
+    return Choice{Strategy::ring, std::move(why), choose_backward(Strategy::ring, layout, options, nodes, machine)};
+  };
+  if (layout.ranks == 1) return ring_because("a single rank has nobody to exchange with");
+  const auto effort = effort_for(nodes);
+  if (!effort)
+    return ring_because(
+        format("ring: more than %d ranks on nodes of more than %d are not modelled for a choice; gyre plan does "
+               "that, or give a strategy",
+               kEffortOnWideNodes.most_whole, kEffort.most_on_a_node));
+  Predictor predictor = predictor_of(layout, options, nodes, machine, *effort);
   std::vector<Prediction> all = consider(predictor, machine).best_first;
   const auto ring = std::find_if(all.begin(), all.end(), [](const Prediction& p) { return p.strategy == Strategy::ring; });
   if (ring != all.end() && all.front().seconds > kWorthIt * ring->seconds) std::rotate(all.begin(), ring, ring + 1);
-  if (all.empty()) return {Strategy::ring, "no strategy fits in the memory that the machine is said to have"};
-  return {all.front().strategy, reason(all)};
+  if (all.empty()) return ring_because("no strategy fits in the memory that the machine is said to have");
+  return {all.front().strategy, reason(all), all.front().backward};
 }
 
 }  // namespace gyre

@@ -36,14 +36,21 @@ std::string reason(std::span<const Prediction> best_first);
 struct Choice {
   StrategyChoice strategy;
   std::string why;
+  Backward backward = Backward::none;  // or what travels backward; never automatic
 };
 
-/// For `--strategy auto`, where the placement is settled. Another strategy than the ring has to be sooner by a twentieth: less is
-/// within what predictions are worth. A pure function, the same on every rank that has the same arguments; and so that no bit of a
-/// result depends on them, threads, prefetch, sharing and integrity do not count. A few milliseconds for jobs of few ranks.
-/// Nodes of more than 8 ranks are simulated whole, up to 64 ranks: 0.65 s of a virtual core of Zen 4, by `time gyre plan --ranks 64
+/// For `--strategy auto`, where the placement is settled. If gradients are asked for, of a forward and a backward call together.
+/// Another strategy than the ring has to be sooner by a twentieth: less is within what predictions are worth. A pure function, the
+/// same on every rank that has the same arguments; and so that no bit of a result depends on them, threads, prefetch, sharing and
+/// integrity do not count. A few milliseconds for jobs of few ranks. Nodes of more than 8 ranks are simulated whole, up to 64
+/// ranks: 0.65 s of a virtual core of Zen 4, by `time gyre plan --ranks 64
 /// --ranks-per-node 64 --tokens 1000000 --heads 32 --kv-heads 8 --mask causal --partition zigzag`; 1.2 s if striped and full. More
 /// ranks on such nodes take the ring.
 Choice choose_strategy(const Layout& layout, const Options& options, std::span<const int> nodes, const Machine& machine);
+
+/// What travels backward where the strategy is settled (resolved) and that is left open, likewise; on nodes that are not modelled,
+/// whichever lets fewer bytes arrive. What cannot be done is not refused here: make_schedule() does that.
+Backward choose_backward(StrategyChoice strategy, const Layout& layout, const Options& options, std::span<const int> nodes,
+                         const Machine& machine);
 
 }  // namespace gyre

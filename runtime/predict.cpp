@@ -62,6 +62,18 @@ Prediction extended(const std::array<Prediction, 3>& jobs, double count) {
   return whole;
 }
 
+/// One call after the other, in the same memory.
+Prediction both(const Prediction& forward, const Prediction& backward) {
+  Prediction sum = backward;
+  for (double Prediction::*part :
+       {&Prediction::seconds, &Prediction::exposed_communication_seconds, &Prediction::computing_seconds,
+        &Prediction::packing_seconds, &Prediction::bytes_sent_per_rank, &Prediction::bytes_borrowed_per_rank,
+        &Prediction::bytes_between_nodes, &Prediction::messages_per_rank})
+    sum.*part += forward.*part;
+  sum.memory_bytes_per_rank = std::max(forward.memory_bytes_per_rank, backward.memory_bytes_per_rank);
+  return sum;
+}
+
 int most_on_a_node(std::span<const int> nodes) {
   std::map<int, int> ranks;
   int most = 1;
@@ -144,9 +156,12 @@ int Predictor::smallest_job(int group) const {
   return all <= effort_.most_whole || 4 * ranks >= all ? 0 : ranks;
 }
 
-Predictor::Job Predictor::job_of(int ranks, StrategyChoice strategy) {
+/// backward: none for a forward call.
+Predictor::Job Predictor::job_of(int ranks, StrategyChoice strategy, Backward backward) {
   Scene& on = scene(ranks);
-  Schedule schedule = make_schedule(strategy, on.layout, options_);
+  Options options = options_;
+  options.backward = backward;
+  Schedule schedule = make_schedule(strategy, on.layout, options, backward == Backward::none ? Pass::forward : Pass::backward);
   if (machine_.shares_memory && options_.sharing != Sharing::off && ranks_per_node_ > 1)
     schedule = borrow_inside_nodes(std::move(schedule), on.layout, on.nodes);
   return {on.layout, on.nodes, machine_, std::move(schedule), on.counts};
@@ -158,11 +173,12 @@ Predictor::Job Predictor::job(StrategyChoice strategy) {
   return job_of(ranks == 0 ? all : ranks, strategy);
 }
 
-Prediction Predictor::simulate_on(int ranks, StrategyChoice strategy) {
-  const Job job = job_of(ranks, strategy);
+Prediction Predictor::simulate_on(int ranks, StrategyChoice strategy, Backward backward) {
+  const Job job = job_of(ranks, strategy, backward);
   const Simulation simulation = job.simulate();
   Prediction prediction{.strategy = strategy,
                         .partition = job.layout.partition,
+                        .backward = backward,
                         .seconds = simulation.seconds(),
                         .exposed_communication_seconds = simulation.exposed_communication_seconds(),
                         .simulated_ranks = ranks};
@@ -179,14 +195,25 @@ Prediction Predictor::simulate_on(int ranks, StrategyChoice strategy) {
 }
 
 Prediction Predictor::predict(StrategyChoice strategy) {
+  const Prediction forward = predict_call(strategy, Backward::none);
+  if (options_.backward == Backward::none) return forward;
+  if (options_.backward != Backward::automatic) return both(forward, predict_call(strategy, options_.backward));
+  const Prediction keys = predict_call(strategy, Backward::keys_travel);
+  if (!can_go_backward(strategy.kind, Backward::queries_travel)) return both(forward, keys);
+  const Prediction queries = predict_call(strategy, Backward::queries_travel);
+  return both(forward, queries.seconds < keys.seconds ? queries : keys);
+}
+
+/// backward: none for a forward call.
+Prediction Predictor::predict_call(StrategyChoice strategy, Backward backward) {
   const auto all = static_cast<int>(nodes_.size());
   // Groups of all ranks stay that: what matters is how many heads they share.
   const int group = strategy.group > 0 && strategy.group < all ? strategy.group : 1;
   const int ranks = smallest_job(group);
-  if (ranks == 0) return simulate_on(all, strategy);
+  if (ranks == 0) return simulate_on(all, strategy, backward);
   if (strategy.group == all) throw std::invalid_argument("strategy " + to_string(strategy) + " has one group; name it ulysses");
   const auto per_rank = [&](int of) {
-    Prediction job = simulate_on(of, strategy);
+    Prediction job = simulate_on(of, strategy, backward);
     job.bytes_between_nodes /= of;
     return job;
   };
@@ -216,6 +243,8 @@ std::vector<StrategyChoice> Predictor::candidates() const {
   }
   all.emplace_back(Strategy::pass_query);
   all.emplace_back(Strategy::tree);
+  if (options_.backward != Backward::none)
+    std::erase_if(all, [&](StrategyChoice choice) { return !can_go_backward(choice.kind, options_.backward); });
   return all;
 }
 

@@ -25,10 +25,12 @@
 
 namespace gyre {
 
-/// One way to do a job. Of ranks, seconds are those of the slowest or busiest, bytes the mean and memory the most.
+/// One way to do a job. Of ranks, seconds are those of the slowest or busiest, bytes the mean and memory the most. Where gradients
+/// are asked for it is of two calls, forward and backward, one after the other.
 struct Prediction {
   StrategyChoice strategy;
   PartitionChoice partition;
+  Backward backward = Backward::none;  // or what travels backward
   double seconds = 0;
   double exposed_communication_seconds = 0;  // what is left of it if the busiest rank's work is taken away
   double computing_seconds = 0;
@@ -52,14 +54,15 @@ struct Effort {
 class Predictor {
  public:
   /// nodes: of every rank, from 0; where there are more ranks than are simulated, nodes of equal size, one after the other, are
-  /// assumed. options: partition, unit, prefetch and sharing count. Local; allocates.
+  /// assumed. options: partition, unit, prefetch, sharing and backward count. Local; allocates.
   Predictor(Problem problem, Options options, std::vector<int> nodes, Machine machine, Effort effort = {});
   ~Predictor();
 
-  /// strategy: resolved. Throws std::invalid_argument where it cannot be done.
+  /// strategy: resolved. What travels backward is what takes less time, if that is left open; keys if both take the same. Throws
+  /// std::invalid_argument where it cannot be done.
   Prediction predict(StrategyChoice strategy);
 
-  /// What is simulated of a strategy: the job itself, or the least of the smaller ones. It lives as long as the predictor.
+  /// What is simulated of a strategy, forward: the job itself, or the least of the smaller ones. It lives as long as the predictor.
   struct Job {
     const Layout& layout;
     std::span<const int> nodes;
@@ -71,15 +74,16 @@ class Predictor {
   Job job(StrategyChoice strategy);
 
   /// Every strategy that can be done, with the groups that are worth a thought: groups of ranks of one node, or of as many ranks as
-  /// there are key/value heads, and what divides them. Resolved.
+  /// there are key/value heads, and what divides them. Resolved; if gradients are asked for, those that give them.
   std::vector<StrategyChoice> candidates() const;
 
  private:
   struct Scene;
   void take_smaller_nodes();
   Scene& scene(int ranks);
-  Job job_of(int ranks, StrategyChoice strategy);
-  Prediction simulate_on(int ranks, StrategyChoice strategy);
+  Job job_of(int ranks, StrategyChoice strategy, Backward backward = Backward::none);
+  Prediction simulate_on(int ranks, StrategyChoice strategy, Backward backward);
+  Prediction predict_call(StrategyChoice strategy, Backward backward);
   double pairs_per_rank(int ranks) const;
   int smallest_job(int group) const;
   Problem scaled(int ranks) const;
