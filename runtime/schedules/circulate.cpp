@@ -32,7 +32,8 @@ class Circle {
     SlotId cells = kNoSlot, sum = kNoSlot;
   };
   struct Turn {
-    int step, way;
+    int step = 0, way = 0;
+    int cells_of = 0;  // the step in which its cells came; 0: own ones
     bool operator==(const Turn&) const = default;
   };
 
@@ -40,7 +41,6 @@ class Circle {
 
   int steps() const { return all_.ways.front().steps(); }
   int last_step() const;
-  Turn last_turn() const;
   int ways() const { return static_cast<int>(all_.ways.size()); }
   bool has_visitors() const { return !visitors_.runs.empty(); }
   std::int64_t bytes(Role role, const Runs& runs) const { return layout_.run_bytes(role, runs); }
@@ -50,7 +50,7 @@ class Circle {
   void make_slots();
   void make_slots_of_visits();
   void add(Instruction instruction, int step, const Runs& runs) {
-    instruction.stage = static_cast<std::uint32_t>(std::max(0, step));
+    instruction.stage = static_cast<std::uint32_t>(std::clamp(step, 0, steps() - 1));
     builder_.add(instruction, runs);
   }
   void ask(int step);
@@ -60,10 +60,11 @@ class Circle {
   void send_queries_away();
   void pack(SlotId slot, Role role, int step, const Runs& runs);
   void attend(const Rows& rows, int way, int step);
-  void attend_backward(const Rows& rows, int way, int step, SlotId fresh);
+  void attend_backward(const Rows& rows, int way, int step, SlotId fresh, int now);
   void go_round_forward();
   void go_round_backward();
-  void turn_backward(int way, int step);
+  std::vector<Turn> turns() const;
+  void attend_turn(const Turn& turn, SlotId fresh, bool last);
   void send_results_home(int step);
   void finish();
 
@@ -232,16 +233,16 @@ void Circle::attend(const Rows& rows, int way, int step) {
   add({.op = Op::attend, .out = rows.sum, .in = {rows.cells, from}}, step, keys);
 }
 
-/// What travels and is here in this step accumulates in `fresh`.
-void Circle::attend_backward(const Rows& rows, int way, int step, SlotId fresh) {
+/// What travels and is here in this step (own cells: 0) accumulates in `fresh`.
+void Circle::attend_backward(const Rows& rows, int way, int step, SlotId fresh, int now) {
   if (rows.runs.empty()) return;
   const Runs here = all_.ways[way].present(rank_, step);
   if (here.empty()) return;
   const SlotId from = step == 0 ? own_[way] : in_[arrived_[way][step].slot].whole;
   if (of_keys(cast_.travels)) {
-    add({.op = Op::attend_backward, .out = rows.sum, .also_out = fresh, .in = {rows.cells, from}}, step, here);
+    add({.op = Op::attend_backward, .out = rows.sum, .also_out = fresh, .in = {rows.cells, from}}, now, here);
   } else {
-    add({.op = Op::attend_backward, .out = fresh, .also_out = rows.sum, .in = {from, rows.cells}}, step, rows.runs);
+    add({.op = Op::attend_backward, .out = fresh, .also_out = rows.sum, .in = {from, rows.cells}}, now, rows.runs);
   }
 }
 
@@ -287,35 +288,53 @@ void Circle::go_round_forward() {
   }
 }
 
-/// The last turn in which there is something to attend.
-Circle::Turn Circle::last_turn() const {
-  const int step = last_step();
-  for (int way = ways() - 1; way > 0; --way)
-    if (step == 0 || arrived_[way][step].slot >= 0) return {step, way};
-  return {step, 0};
+/// The turns of a rank, in which something is attended, in their order: own cells go first or last (Travel::home_step).
+std::vector<Circle::Turn> Circle::turns() const {
+  std::vector<Turn> turns;
+  for (int step = 0; step <= steps(); ++step) {
+    for (int way = 0; way < ways(); ++way) {
+      const Travel& travel = all_.ways[way];
+      if (step > 0 && step < steps()) turns.push_back({step, way, step});
+      if (travel.home_step(rank_) == step) turns.push_back({step, way, 0});
+    }
+  }
+  std::erase_if(turns, [&](const Turn& turn) { return all_.ways[turn.way].present(rank_, turn.cells_of).empty(); });
+  return turns;
 }
 
-/// Own cells go before visitors in the first step, while these arrive, and behind them later on.
-void Circle::turn_backward(int way, int step) {
-  const SlotId fresh = homeward_->begin(way, step);
-  const bool last = Turn{step, way} == last_turn();
-  if (step == 0 && !last) attend_backward(mine_, way, step, fresh);
-  attend_backward(visitors_, way, step, fresh);
-  if (last) send_results_home(step);
-  if (step > 0 || last) attend_backward(mine_, way, step, fresh);
-  homeward_->end(way, step);
+/// Own cells go before visitors in the first step, while these arrive, and behind them later on; visitors' results leave behind
+/// the last of them.
+void Circle::attend_turn(const Turn& turn, SlotId fresh, bool last) {
+  const bool mine_first = turn.step == 0 && !last;
+  if (mine_first) attend_backward(mine_, turn.way, turn.cells_of, fresh, turn.step);
+  attend_backward(visitors_, turn.way, turn.cells_of, fresh, turn.step);
+  if (last) send_results_home(turn.step);
+  if (!mine_first) attend_backward(mine_, turn.way, turn.cells_of, fresh, turn.step);
 }
 
 void Circle::go_round_backward() {
-  for (int step = 0; step < steps(); ++step) {
+  const std::vector<Turn> all = turns();
+  const Turn last = all.empty() ? Turn{} : all.back();
+  for (int step = 0; step <= steps(); ++step) {
     if (step > 0) ask(step);
-    if (step == last_step()) ask_for_results(step);
+    if (step == last.step) ask_for_results(step);
     for (int way = 0; way < ways(); ++way) {
-      if (step > 0) pass_on(way, step);
-      turn_backward(way, step);
+      const Travel& travel = all_.ways[way];
+      homeward_->open(way, step);
+      if (step > 0 && step < steps()) pass_on(way, step);
+      if (step < steps() && (step > 0 || travel.at_home() == AtHome::first)) {
+        const Turn turn{step, way, step};
+        attend_turn(turn, homeward_->begin(way, step), turn == last);
+        homeward_->end(way, step);
+      }
+      if (travel.at_home() == AtHome::last && travel.home_step(rank_) == step) {
+        const Turn turn{step, way, 0};
+        attend_turn(turn, homeward_->begin_own(way), turn == last);
+        homeward_->end_own(way);
+      }
+      homeward_->close(way, step);
     }
   }
-  homeward_->await_last();
 }
 
 Program Circle::build() && {
@@ -413,8 +432,9 @@ void Circulation::travel(const std::vector<Journey>& journeys) {
       const auto border = [&](int i) { return journey.heads.begin + journey.heads.size() * i / by_heads; };
       std::vector<std::vector<int>> units;
       for (const auto& all : journey.units) units.push_back(part(all, piece % by_units, by_units));
+      // The first way's own cells are attended while the first of others arrive, all others' while the last shares come home.
       ways.emplace_back(journey.route, std::move(units), Range{border(piece / by_units), border(piece / by_units + 1)}, needs,
-                        journey.first_lane);
+                        journey.first_lane, ways.empty() ? AtHome::first : AtHome::last);
     }
   }
 }

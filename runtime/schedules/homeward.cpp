@@ -15,17 +15,25 @@ Homeward::Homeward(const std::vector<Travel>& ways, const Layout& layout, Role r
   make_slots();
 }
 
+/// The turn in which a share is taken in at home that comes from the last stop of its cells.
+int Homeward::home_turn(int way, int rank, int last_stop) const {
+  const Travel& travel = ways_[way];
+  return turn(way, travel.at_home() == AtHome::last ? travel.home_step(rank) : last_stop + 1);
+}
+
 void Homeward::plan_coming() {
+  using Use = Coming::Use;
   for (int way = 0; way < std::ssize(ways_); ++way) {
     const Travel& travel = ways_[way];
+    const Use at_home = travel.at_home() == AtHome::last ? Use::taken_in_at_home : Use::finished;
     for (int step = 0; step < steps(); ++step) {
       const int origin = travel.origin(rank_, step);
       for (auto& [from, runs] : travel.came_from(origin, step))
-        coming_.push_back({travel.holder(origin, from), turn(way, from), turn(way, step), step, std::move(runs), false});
+        coming_.push_back({travel.holder(origin, from), turn(way, from), turn(way, step), step, std::move(runs), Use::taken_in});
       if (step == 0) continue;
       for (auto& [to, runs] : travel.go_on_to(rank_, step)) {
         if (to != Travel::kHome) continue;
-        coming_.push_back({travel.holder(rank_, step), turn(way, step), turn(way, step + 1), to, std::move(runs), true});
+        coming_.push_back({travel.holder(rank_, step), turn(way, step), home_turn(way, rank_, step), to, std::move(runs), at_home});
       }
     }
   }
@@ -56,7 +64,8 @@ void Homeward::make_slots_of_coming() {
   }
 }
 
-/// A share stays until it has been asked for, and for a step at least, as links may be slow.
+/// A share stays until the turn opens in which it is asked for, and for a step at least, as links may be slow. The next one in its
+/// place is settled when a turn ends: so ranks wait for what others do earlier, and for nothing else.
 void Homeward::make_slots_of_going() {
   Turns turns;
   std::map<int, int> places;
@@ -65,10 +74,11 @@ void Homeward::make_slots_of_going() {
     const int step = now / ways, way = now % ways;
     std::int64_t leaving = 0;
     int until = now + ways - 1;
-    for (const auto& [to, runs] : ways_[way].go_on_to(ways_[way].origin(rank_, step), step)) {
+    const int origin = ways_[way].origin(rank_, step);
+    for (const auto& [to, runs] : ways_[way].go_on_to(origin, step)) {
       if (step == 0 && to == Travel::kHome) continue;
       leaving += bytes(share_of(role_), runs);
-      until = std::max(until, asked_for(turn(way, to == Travel::kHome ? step + 1 : to)));
+      until = std::max(until, asked_for(to == Travel::kHome ? home_turn(way, origin, step) : turn(way, to)) - 1);
     }
     if (leaving > 0) places[now] = turns.take({now, until, leaving, 0});
   }
@@ -84,6 +94,7 @@ void Homeward::make_slots() {
   for (const Travel& travel : ways_) {
     for (int step = 0; step < steps(); ++step)
       fresh = std::max(fresh, bytes(role_, travel.stopping(travel.origin(rank_, step), step)));
+    if (travel.at_home() == AtHome::last) fresh = std::max(fresh, bytes(role_, travel.home(rank_)));
   }
   fresh_ = builder_.arena_slot(role_, fresh);
 }
@@ -100,28 +111,39 @@ void Homeward::ask(int turn) {
   }
 }
 
-SlotId Homeward::begin(int way, int step) {
+void Homeward::open(int way, int step) {
   ask(turn(way, step));
+}
+
+SlotId Homeward::begin(int way, int step) {
   const auto runs = ways_[way].stopping(ways_[way].origin(rank_, step), step);
   if (runs.empty()) return kNoSlot;
   add({.function = Function::clear, .out = fresh_}, turn(way, step), runs);
   return fresh_;
 }
 
-void Homeward::take_in(int turn, SlotId fresh) {
+SlotId Homeward::begin_own(int way) {
+  const auto runs = ways_[way].home(rank_);
+  if (runs.empty()) return kNoSlot;
+  add({.function = Function::clear, .out = fresh_}, turn(way, ways_[way].home_step(rank_)), runs);
+  return fresh_;
+}
+
+void Homeward::take(int turn, Coming::Use use) {
   const auto found = taken_.find(turn);
   if (found == taken_.end()) return;
   for (const std::size_t index : found->second) {
     const Coming& share = coming_[index];
-    if (share.home) {
+    if (share.use != use) continue;
+    if (use == Coming::Use::finished) {
       add({.function = Function::finish, .out = rows_, .in = {share.slot, kNoSlot}}, turn, share.runs);
     } else {
-      add({.op = Op::combine, .out = fresh, .in = {share.slot, kNoSlot}}, turn, share.runs);
+      add({.op = Op::combine, .out = fresh_, .in = {share.slot, kNoSlot}}, turn, share.runs);
     }
   }
 }
 
-void Homeward::send_on(int way, int step, SlotId fresh) {
+void Homeward::send_on(int way, int step) {
   const Travel& travel = ways_[way];
   const int origin = travel.origin(rank_, step), now = turn(way, step);
   std::vector<CellRun> leaving;
@@ -129,10 +151,10 @@ void Homeward::send_on(int way, int step, SlotId fresh) {
   for (const auto& [to, runs] : links) {
     if (step > 0 || to != Travel::kHome) leaving.insert(leaving.end(), runs.begin(), runs.end());
   }
-  if (!leaving.empty()) add({.function = Function::settle, .out = going_.at(now), .in = {fresh, kNoSlot}}, now, leaving);
+  if (!leaving.empty()) add({.function = Function::settle, .out = going_.at(now), .in = {fresh_, kNoSlot}}, now, leaving);
   for (const auto& [to, runs] : links) {
     if (step == 0 && to == Travel::kHome) {
-      add({.function = Function::finish, .out = rows_, .in = {fresh, kNoSlot}}, now, runs);
+      add({.function = Function::finish, .out = rows_, .in = {fresh_, kNoSlot}}, now, runs);
     } else {
       const int peer = to == Travel::kHome ? origin : travel.holder(origin, to);
       add({.op = Op::send, .lane = lane_, .in = {going_.at(now), kNoSlot}, .peer = peer}, now, runs);
@@ -141,15 +163,19 @@ void Homeward::send_on(int way, int step, SlotId fresh) {
 }
 
 void Homeward::end(int way, int step) {
-  take_in(turn(way, step), fresh_);
-  send_on(way, step, fresh_);
+  take(turn(way, step), Coming::Use::taken_in);
+  send_on(way, step);
 }
 
-void Homeward::await_last() {
-  for (int way = 0; way < std::ssize(ways_); ++way) {
-    ask(turn(way, steps()));
-    take_in(turn(way, steps()), kNoSlot);
-  }
+void Homeward::end_own(int way) {
+  const int now = turn(way, ways_[way].home_step(rank_));
+  take(now, Coming::Use::taken_in_at_home);
+  if (const auto runs = ways_[way].home(rank_); !runs.empty())
+    add({.function = Function::finish, .out = rows_, .in = {fresh_, kNoSlot}}, now, runs);
+}
+
+void Homeward::close(int way, int step) {
+  take(turn(way, step), Coming::Use::finished);
 }
 
 }  // namespace gyre

@@ -4,7 +4,8 @@
 // the shares that came from the stops before (schedules/travel.hpp), and goes on as a share to the next stop or home:
 //
 //   begin    clear fresh                   attend_backward -> fresh
-//   end      combine shares -> fresh       settle fresh -> share       send share on       (at home: finish it)
+//   end      combine shares -> fresh       settle fresh -> share       send share on
+//   at home  finish fresh, or a share that needs nothing more
 //
 // A share for a turn is asked for when the one before it on the same way has been taken in, a step earlier: it has as long to
 // arrive as that step's attends take. So a rank holds one fresh gradient of a turn, and of shares what comes and goes in one step.
@@ -29,12 +30,17 @@ class Homeward {
   Homeward(const std::vector<Travel>& ways, const Layout& layout, Role role, std::uint8_t lane, SlotId rows, int rank,
            ProgramBuilder& builder);
 
-  /// Turns come by steps, and in each by ways. The slot that a turn's cells accumulate in, cleared; kNoSlot if none of them is
-  /// here.
+  /// Turns come by steps up to steps(), and in each step by ways; all of them have to be opened and closed, also those in which
+  /// nothing is attended.
+  void open(int way, int step);
+  /// The slot that a turn's cells accumulate in, cleared; kNoSlot if none is here. Own cells that are attended last have a turn of
+  /// their own, behind the visitors' in Travel::home_step().
   SlotId begin(int way, int step);
+  SlotId begin_own(int way);
   void end(int way, int step);
-  /// What is still on its way home when all turns are over.
-  void await_last();
+  void end_own(int way);
+  /// Finishes what came home.
+  void close(int way, int step);
 
  private:
   struct Coming {  // a share
@@ -43,7 +49,7 @@ class Homeward {
     int taken;  // the turn in which it is taken in here
     int order;  // of what a sender sends in one turn
     std::vector<CellRun> runs;
-    bool home;      // to be finished
+    enum class Use : std::uint8_t { taken_in, finished, taken_in_at_home } use;
     int asked = 0;  // the turn in which it is received into
     SlotId slot = kNoSlot;
   };
@@ -58,8 +64,9 @@ class Homeward {
   void make_slots_of_coming();
   void make_slots_of_going();
   void ask(int turn);
-  void take_in(int turn, SlotId fresh);
-  void send_on(int way, int step, SlotId fresh);
+  void take(int turn, Coming::Use use);
+  void send_on(int way, int step);
+  int home_turn(int way, int rank, int last_stop) const;
   void add(Instruction instruction, int turn, const std::vector<CellRun>& runs);
 
   const std::vector<Travel>& ways_;

@@ -25,12 +25,14 @@ Route ring_route(int ranks, int direction, int ahead) {
   return route;
 }
 
-Travel::Travel(Route route, std::vector<std::vector<int>> units, Range heads, const Needs& needs, int first_lane)
+Travel::Travel(Route route, std::vector<std::vector<int>> units, Range heads, const Needs& needs, int first_lane, AtHome at_home)
     : route_(std::move(route)),
       units_(std::move(units)),
       heads_(heads),
       needs_(needs),
       first_lane_(first_lane),
+      at_home_(at_home),
+      last_stop_(units_.size()),
       sent_in_(route_.steps),
       kept_until_(route_.steps) {
   for (int step = 0; step < route_.steps; ++step) kept_until_[step] = step;
@@ -60,6 +62,7 @@ void Travel::trace(int origin, int unit, int head) {
     if (!needs_.needs(route_.holder(origin, step), unit, head)) continue;
     const std::uint16_t before = since[route_.from[step]];
     since[step] = before == kNever ? static_cast<std::uint16_t>(step) : before;
+    last_stop_[origin] = std::max(last_stop_[origin], step);
   }
 }
 
@@ -94,6 +97,7 @@ int Travel::stop_after(int unit, int head, int step) const {
 
 bool Travel::stops(int origin, int unit, int head, int step) const {
   if (step > 0) return since(step, unit, head) != kNever;
+  if (at_home_ == AtHome::last) return false;
   return needs_.needs(origin, unit, head) || stop_after(unit, head, 0) == kHome;
 }
 

@@ -11,7 +11,7 @@
 //
 // What a cell accumulates on its way (its gradient) visits its stops in the order of steps, whichever way the cell itself came, and
 // goes home from the last: as many transfers as if every stop sent its share home, but sums are made before they cross to another
-// node. A cell that its home needs begins there; so does one that nobody needs, and ends there.
+// node. Its home attends it first, and what it accumulates begins there; or last, when all shares are back, which saves a transfer.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,9 @@ namespace gyre {
 
 /// Forward, or backward with what travels then.
 enum class Travellers : std::uint8_t { keys, keys_with_gradients, queries_with_gradients };
+
+/// When the home of travelling cells attends them itself, backward: in step 0, or when they have stopped everywhere.
+enum class AtHome : std::uint8_t { first, last };
 
 struct Route {
   int steps = 1;                                    // of every rank; in step 0 cells are at home
@@ -65,7 +68,8 @@ class Travel {
  public:
   /// units: [origin], ascending. heads: begin and end. needs: of cells of that role; must outlive this. Two lanes
   /// are used, from first_lane on.
-  Travel(Route route, std::vector<std::vector<int>> units, Range heads, const Needs& needs, int first_lane = 0);
+  Travel(Route route, std::vector<std::vector<int>> units, Range heads, const Needs& needs, int first_lane = 0,
+         AtHome at_home = AtHome::first);
 
   int steps() const { return route_.steps; }
   int origin(int rank, int step) const { return route_.origin(rank, step); }
@@ -93,6 +97,9 @@ class Travel {
     std::vector<CellRun> runs;
   };
   static constexpr int kHome = 0x10000;  // behind all steps
+  AtHome at_home() const { return at_home_; }
+  /// The step in which a rank attends its own cells; steps(): behind all others.
+  int home_step(int rank) const { return at_home_ == AtHome::first ? 0 : last_stop_[rank] + 1; }
   /// Cells of an origin that stop in a step and so have a share there; in step 0 those that begin at home.
   std::vector<CellRun> stopping(int origin, int step) const;
   /// By ascending steps. None for cells that begin in this step.
@@ -126,6 +133,8 @@ class Travel {
   Range heads_;
   const Needs& needs_;
   int first_lane_;
+  AtHome at_home_;
+  std::vector<int> last_stop_;             // [origin] of any of its cells; 0: none
   std::vector<std::vector<int>> sent_in_;  // [step]: the steps of others for which something is sent then
   std::vector<int> kept_until_;
   std::size_t columns_ = 1;           // heads that are told apart

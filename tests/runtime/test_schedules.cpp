@@ -300,3 +300,61 @@ TEST_CASE("all_gather brings every key cell once to each rank, straight from its
     }
   }
 }
+
+TEST_CASE("backward, each gradient of a full ring makes as many hops as its cell, but for the first piece's, which makes one more") {
+  for (const Backward backward : {Backward::keys_travel, Backward::queries_travel}) {
+    constexpr int kRanks = 4;
+    Options options;
+    options.piece_bytes = 1;  // as many pieces as a step may have
+    options.backward = backward;
+    const Layout layout(self_attention(64 * 64, "full", 2, 16), options, kRanks);
+    const auto programs = programs_of(layout, make_schedule(Strategy::ring, layout, options, Pass::backward));
+    const bool keys = backward == Backward::keys_travel;
+    const Role cell = keys ? Role::key_value : Role::backward_query;
+    const Role share = keys ? Role::grad_key_value_share : Role::grad_query_share;
+    std::int64_t cells = 0, shares = 0;
+    for (const Program& program : programs) {
+      for (const Instruction& instruction : program.instructions) {
+        if (instruction.op != Op::send) continue;
+        const Role role = program.slots[instruction.in[0]].role;
+        CHECK((role == cell || role == share));
+        (role == cell ? cells : shares) += layout.run_bytes(role, program.runs_of(instruction));
+      }
+    }
+    const CellRun all{0, static_cast<std::uint32_t>(layout.key_units.count()), 0, 2};
+    CHECK(cells == layout.run_bytes(cell, all) * (kRanks - 1));
+    // 16 pieces in three steps are five of a step: the first is four or three units of 16 a rank, of one of two heads.
+    CHECK(shares > layout.run_bytes(share, all) * (kRanks - 1));
+    CHECK(shares * 10 < layout.run_bytes(share, all) * (kRanks - 1) * 11);
+  }
+}
+
+TEST_CASE("backward a rank holds its cells, two steps of those that travel, two of their shares, and a fresh gradient") {
+  constexpr int kRanks = 8;
+  Options options;
+  options.backward = Backward::keys_travel;
+  const Layout layout(self_attention(64 * 64, "full", 1, 16), options, kRanks);
+  const Program program = make_schedule(Strategy::ring, layout, options, Pass::backward)(3);
+  const auto mine = runs_of_units(layout.key_units_of(3), 1);
+  const auto bytes = [&](Role role) { return layout.run_bytes(role, mine); };
+  CHECK(program.arena_bytes == bytes(Role::backward_query) + bytes(Role::grad_query) + 3 * bytes(Role::key_value) +
+                                   2 * bytes(Role::grad_key_value_share) + bytes(Role::grad_key_value));
+}
+
+TEST_CASE("schedules for serving refuse to go backward, by name, and those that attend elsewhere refuse to let queries travel") {
+  Options options;
+  options.backward = Backward::queries_travel;
+  const Layout layout(self_attention(256), options, 2);
+  const auto refusal = [&](StrategyChoice strategy) {
+    try {
+      make_schedule(strategy, layout, options, Pass::backward);
+    } catch (const std::invalid_argument& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK_THAT(refusal(Strategy::tree), Catch::Contains("tree is for serving"));
+  CHECK_THAT(refusal(Strategy::pass_query), Catch::Contains("pass_query is for serving"));
+  CHECK_THAT(refusal(Strategy::ulysses), Catch::Contains("ulysses cannot let queries travel"));
+  CHECK(refusal(Strategy::ring).empty());
+}
