@@ -91,6 +91,7 @@ struct Attend::State {
   std::atomic<int> tasks_done = 0;
 
   bool takes_words() const { return attend == kernels.attend_pairs; }
+  bool adds_terms() const { return !work.score.slopes.empty() || work.score.dropout; }
   void reserve(int strips_per_block);
   Range begin_task(const BlockTask& task, AttendScratch::Worker& worker) const;
   void run_task(const BlockTask& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
@@ -164,10 +165,7 @@ Range Attend::State::begin_task(const BlockTask& task, AttendScratch::Worker& wo
     const QueryBlock& block = blocks[task.first_block + index];
     auto& [rows, tile, total, terms] = worker.blocks[index];
     rows = resolve(work, block, tile);
-    if (!work.score.slopes.empty()) {
-      terms.take_slopes(work.score, rows.lanes);
-      tile.bias_slopes = terms.bias_slopes, tile.distances = terms.distances;
-    }
+    if (adds_terms()) terms.take_rows(work.score, rows.lanes);
     tile.words = static_cast<int>(takes_words() ? cell_dims(work.shape) / pair_of(work.shape.type) : cell_dims(work.shape));
     tile.value_dim = static_cast<int>(round_up(work.shape.value_dim, kChannels));
     tile.factor = factor, tile.cap = cap;
@@ -339,7 +337,10 @@ bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, AttendScra
   if (sight.cover == Cover::empty) return false;
   tile.keys = static_cast<int>(cell.positions.size());
   tile.visible = sight.visible;
-  if (tile.bias_slopes != nullptr) block.terms.take_distances(block.rows.lanes, cell.positions.begin);
+  if (adds_terms()) {
+    block.terms.take_unit(work.score, block.rows.lanes, cell.positions.begin);
+    block.terms.show(work.score, cell.positions.begin, tile);
+  }
   take_keys(cell, sight.strips, worker, tile);
   (tile.few_rows > 0 ? attend_few : attend)(tile);
   return true;

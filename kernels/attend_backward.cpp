@@ -223,7 +223,6 @@ GradientTile AttendBackward::State::tile_of(const Task& task, BackwardScratch::W
   tile.factor = static_cast<float>(work.score.softcap ? 2 * log2_scale / *work.score.softcap : log2_scale);
   tile.cap = static_cast<float>(work.score.softcap ? *work.score.softcap * std::numbers::log2e : 0);
   tile.scale = static_cast<float>(work.score.scale);
-  if (!work.score.slopes.empty()) tile.bias_slopes = worker.terms.bias_slopes, tile.distances = worker.terms.distances;
   tile.keys = static_cast<int>(cell.positions.size());
   tile.key_strip = query_words();
   const std::int64_t key_floats = grad_key_floats(shape, tile.keys);
@@ -336,9 +335,11 @@ bool AttendBackward::State::run_tile(const Task& task, std::int64_t index, Backw
   const bool seen = !sight.strips.empty();
   if (seen) {
     tile.visible = sight.visible;
-    if (tile.bias_slopes != nullptr) {
-      worker.terms.take_slopes(work.score, lanes);
-      worker.terms.take_distances(lanes, head.keys[task.unit].positions.begin);
+    if (!work.score.slopes.empty() || work.score.dropout) {
+      const std::int64_t first_key = head.keys[task.unit].positions.begin;
+      worker.terms.take_rows(work.score, lanes);
+      worker.terms.take_unit(work.score, lanes, first_key);
+      worker.terms.show(work.score, first_key, tile);
     }
     take_rows(head.queries[block.cell], block, worker, tile);
     plan_fetching(task.head, index, tile);

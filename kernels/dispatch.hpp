@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cell.hpp"
+#include "kernels/dropout.hpp"
 #include "kernels/few_rows.hpp"
 #include "kernels/gradient_tile.hpp"
 
@@ -39,7 +40,8 @@ struct Tile {
   // As ScoreTerms has them, bit for bit where visibility words have a lane's; null: none.
   const float* bias_slopes = nullptr;  // [strips][16]
   const float* distances = nullptr;    // [strips][16], from the unit's first key
-  float* scores = nullptr;             // scratch, [keys rounded to 16][strips][16]
+  DropoutTerms dropout;
+  float* scores = nullptr;  // scratch, [keys rounded to 16][strips][16]
 
   // Of few rows only:
   float* sums = nullptr;            // of this unit, as few_rows.hpp has them; the partial is left alone

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/cell.hpp"
+#include "kernels/dropout.hpp"
 
 namespace gyre {
 
@@ -42,6 +43,7 @@ struct GradientTile {
   const std::uint64_t* visible = nullptr;  // as in Tile
   const float* bias_slopes = nullptr;      // [64], as in Tile, and so are they
   const float* distances = nullptr;
+  DropoutTerms dropout;
   // The share of one query cell in the keys' gradients; blocks add to it, fold_grad_keys takes it away. Of panels that no block has
   // seen there is none, whatever lies there.
   float* key_share = nullptr;      // [keys to 16][head_dim to 16]

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/convert.hpp"
+#include "kernels/dropout.hpp"
 
 namespace gyre {
 namespace {
@@ -109,8 +110,10 @@ ReferencePartial reference_partial(const float* query, std::int64_t query_positi
     convert(values.row(seen[k], head), values.type, value.data(), Type::f32, values.dim);
     partial.sum += weight;
     partial.bias += weight * std::abs(biases[k]);
+    const double left =
+        rule.dropout ? weight * dropout_factor(*rule.dropout, query_position, keys_begin + seen[k], query_head) : weight;
     for (int c = 0; c < values.dim; ++c) {
-      const double addend = weight * static_cast<double>(value[c]);
+      const double addend = left * static_cast<double>(value[c]);
       partial.numerator[c] += addend;
       partial.magnitude[c] += std::abs(addend);
       partial.biased[c] += std::abs(addend * biases[k]);

@@ -1,7 +1,7 @@
 // The float64 reference: attention as its definition says, one row at a time. Everything is checked against it.
 //
 //   s_j = scale q . k_j over visible j (with a cap: cap tanh(scale q . k_j / cap); with a slope: less slope |i - j|)
-//   lse = ln sum_j exp(s_j) (with a sink: of its logit too);   out = sum_j exp(s_j - lse) v_j
+//   lse = ln sum_j exp(s_j) (with a sink: of its logit too);   out = sum_j z_j exp(s_j - lse) v_j, z_j = 1 but for dropout
 //
 // and its gradients, which finite differences of it confirm in tests/kernels/test_reference_gradients.cpp.
 #pragma once
@@ -22,9 +22,9 @@ struct ReferencePartial {
   double sum = 0;            // of exp(s - maximum)
   double bias = 0;           // sum of exp(s - maximum) |bias|
   double largest_score = 0;  // of |s - bias|, or slope of the cap x 2 sqrt(sum over dims of (scale q_d k_d)^2) where that is less
-  std::vector<double> numerator;  // [value_dim] sum of exp(s - maximum) v
-  std::vector<double> magnitude;  // [value_dim] sum of exp(s - maximum) |v|
-  std::vector<double> biased;     // [value_dim] sum of exp(s - maximum) |v| |bias|
+  std::vector<double> numerator;  // [value_dim] sum of z exp(s - maximum) v
+  std::vector<double> magnitude;  // [value_dim] sum of z exp(s - maximum) |v|
+  std::vector<double> biased;     // [value_dim] sum of z exp(s - maximum) |v| |bias|
 
   explicit ReferencePartial(int value_dim);
   void merge(const ReferencePartial& other);
@@ -53,8 +53,8 @@ struct ReferenceGradient {
   std::vector<double> bound;
 };
 
-/// With p_ij = exp(s_ij - lse_i), D_i = grad_out_i . out_i and ds_ij = p_ij (grad_out_i . v_j - D_i) slope of the cap:
-///   grad_value_j = sum_i p_ij grad_out_i, grad_key_j = scale sum_i ds_ij q_i, grad_query_i = scale sum_j ds_ij k_j
+/// With p_ij = exp(s_ij - lse_i), D_i = grad_out_i . out_i and ds_ij = p_ij (z_ij grad_out_i . v_j - D_i) slope of the cap:
+///   grad_value_j = sum_i z_ij p_ij grad_out_i, grad_key_j = scale sum_i ds_ij q_i, grad_query_i = scale sum_j ds_ij k_j
 ///
 /// Bounds, with e = 4 eps and E_i = e (1 + max_j |s_ij|) + eps |lse_i| (scores as in ReferencePartial): a weight is off by p (E +
 /// L), where L is the error of lse_i, itself E at most; ds by p (E + L + e) |dp - D| for its weight, p times the errors of dp and D

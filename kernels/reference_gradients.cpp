@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/convert.hpp"
+#include "kernels/dropout.hpp"
 #include "kernels/reference.hpp"
 
 namespace gyre {
@@ -37,6 +38,7 @@ Product multiply(const std::vector<float>& a, const std::vector<float>& b) {
 struct Row {
   std::vector<float> query, grad_out;
   std::int64_t position = 0;
+  int head = 0;
   double bias_slope = 0;
   double lse = 0;
   double product = 0;        // D
@@ -45,7 +47,7 @@ struct Row {
 };
 
 struct Pair {
-  double weight = 0, weight_error = 0;  // p
+  double weight = 0, weight_error = 0;  // what is left of p
   double slope = 0, slope_error = 0;    // scale ds
 };
 
@@ -66,16 +68,18 @@ Pair pair_of(const Row& row, std::int64_t position, const std::vector<float>& ke
   const double bias = -row.bias_slope * static_cast<double>(std::abs(row.position - position));
   Pair pair{.weight = std::exp(score + bias - row.lse)};
   const double weight_error = row.weight_error + kErrorUnit * std::abs(bias);
-  pair.weight_error = pair.weight * weight_error;
-  const double difference = gradient.value - row.product;
+  const double left = rule.dropout ? dropout_factor(*rule.dropout, row.position, position, row.head) : 1;
+  const double difference = left * gradient.value - row.product;
   const double scaled = std::abs(rule.scale) * pair.weight;
   pair.slope = rule.scale * pair.weight * difference * steepness;
   pair.slope_error =
-      scaled * (steepness * ((weight_error + kErrorUnit) * std::abs(difference) + kErrorUnit * gradient.size + row.product_error) +
-                steepness_error * std::abs(difference));
+      scaled *
+      (steepness * ((weight_error + kErrorUnit) * std::abs(difference) + kErrorUnit * left * gradient.size + row.product_error) +
+       steepness_error * std::abs(difference));
+  pair.weight *= left, pair.weight_error = pair.weight * weight_error;
   if (rounded == Type::bf16) {
     pair.weight_error += kBf16Rounding * pair.weight + kBf16Lost;
-    pair.slope_error += kBf16Rounding * std::abs(pair.slope) + scaled * lost(value) + kBf16Lost;
+    pair.slope_error += kBf16Rounding * std::abs(pair.slope) + scaled * left * lost(value) + kBf16Lost;
   }
   return pair;
 }
@@ -119,6 +123,7 @@ ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedR
       Row row{.query = row_of(queries, token, query_head),
               .grad_out = row_of(grad_out, token, query_head),
               .position = queries_begin + token,
+              .head = query_head,
               .bias_slope = rule.slopes.empty() ? 0.0 : rule.slopes[query_head]};
       ReferencePartial forward =
           reference_partial(row.query.data(), queries_begin + token, keys, values, key_head, keys_begin, rule, bands, query_head);

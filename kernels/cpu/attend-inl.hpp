@@ -4,7 +4,7 @@
 //
 //   scores   S[key][row] = sum over dims of K[key][dim] (broadcast) * Q[dim][row]
 //            with a cap: S = cap tanh(...) at once, in registers; so is a bias added
-//   weights  P[key][row] = 2^(S - m[row]), in place
+//   weights  P[key][row] = 2^(S - m[row]), in place; what dropout leaves of it, when its sum is taken
 //   products U[channel][row] = sum over keys of V[key][channel] (broadcast) * P[key][row]
 //
 // Keys are taken in panels of 8. A panel that no row sees is left out of all three passes: its weights would be exactly 0, and
@@ -47,7 +47,11 @@ class Body {
       score_biased_panels(maximum);
     }
     GYRE_UNROLL for (int v = 0; v < Vectors; ++v) maximum[v] = whole_maximum<V>(maximum[v]);
-    weigh_panels(maximum, sum);
+    if (tile_.dropout.first == nullptr) {
+      weigh_panels<false>(maximum, sum);
+    } else {
+      weigh_and_drop_panels(maximum, sum);
+    }
     Merge<V> merge[Vectors];
     GYRE_UNROLL for (int v = 0; v < Vectors; ++v) {
       merge[v] = merge_sums<V>(partial_[v] + 2 * tile_.value_dim * kStrip, maximum[v], sum[v]);
@@ -237,6 +241,7 @@ class Body {
   /// Pass 2: scores become weights. The score is split into integer and fraction before the maximum is subtracted, so weights of
   /// the same score under different maxima differ by an exact power of two. Words of weights lie at the beginning of the scores:
   /// the word of keys 2k and 2k + 1 at row k, where no score is read any more.
+  template <bool Drops>
   [[gnu::always_inline]] inline void weigh_panels(const Vector (&maximum)[Vectors], Vector (&sum)[Vectors]) const {
     GYRE_UNROLL for (int v = 0; v < Vectors; ++v) sum[v] = V::zero();
     for (int panel = 0; panel < panels_.chain_count * kPanelsOfChain; ++panel) {
@@ -247,9 +252,15 @@ class Body {
         const float* const from = scores + v * V::kLanes;
         float* const to = weights + v * V::kLanes;
         const bool normal = V::kScalesNormal && all_normal(from, maximum[v]);
-        sum[v] = V::add(sum[v], normal ? weigh<kPanel, true>(from, to, maximum[v]) : weigh<kPanel, false>(from, to, maximum[v]));
+        const Row row{.lane = shift_ + v * V::kLanes, .first_key = panel * kPanel};
+        sum[v] = V::add(sum[v], normal ? weigh<kPanel, true, Drops>(from, to, maximum[v], row)
+                                       : weigh<kPanel, false, Drops>(from, to, maximum[v], row));
       }
     }
+  }
+
+  [[gnu::noinline]] void weigh_and_drop_panels(const Vector (&maximum)[Vectors], Vector (&sum)[Vectors]) const {
+    weigh_panels<true>(maximum, sum);
   }
 
   /// Whether no weight of a panel is denormal or 0: most are not, and scaling them is then an addition to their exponents.
@@ -262,20 +273,31 @@ class Body {
     return false;
   }
 
-  /// Weights of Count neighbouring keys; returns their sum, added in pairs, before they are rounded to words.
-  template <int Count, bool Normal>
-  GYRE_INLINE Vector weigh(const float* scores, float* weights, Vector maximum) {
+  /// Where dropout finds a vector of rows and their keys.
+  struct Row {
+    int lane = 0;
+    int first_key = 0;
+  };
+
+  /// Weights of Count neighbouring keys; returns their sum, added in pairs, before they are dropped and rounded to words.
+  template <int Count, bool Normal, bool Drops>
+  GYRE_INLINE_MEMBER Vector weigh(const float* scores, float* weights, Vector maximum, Row row) const {
     if constexpr (Count == V::kPair) {
-      Vector weight[Count];
-      GYRE_UNROLL for (int i = 0; i < Count; ++i) weight[i] = weight_of<V, Normal>(V::load(scores + i * kAcross), maximum);
-      V::store(weights, V::words(weight));
+      Vector weight[Count], left[Count];
+      GYRE_UNROLL for (int i = 0; i < Count; ++i) {
+        weight[i] = left[i] = weight_of<V, Normal>(V::load(scores + i * kAcross), maximum);
+        if constexpr (Drops) left[i] = V::mul(weight[i], kept_rows<V>(tile_.dropout, row.lane, row.first_key + i));
+      }
+      V::store(weights, V::words(left));
       if constexpr (Count == 1)
         return weight[0];
       else
         return V::add(weight[0], weight[Count - 1]);
     } else {
-      const Vector low = weigh<Count / 2, Normal>(scores, weights, maximum);
-      return V::add(low, weigh<Count / 2, Normal>(scores + Count / 2 * kAcross, weights + Count / 2 / V::kPair * kAcross, maximum));
+      constexpr int kHalf = Count / 2;
+      const Vector low = weigh<kHalf, Normal, Drops>(scores, weights, maximum, row);
+      row.first_key += kHalf;
+      return V::add(low, weigh<kHalf, Normal, Drops>(scores + kHalf * kAcross, weights + kHalf / V::kPair * kAcross, maximum, row));
     }
   }
 

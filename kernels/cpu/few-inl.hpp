@@ -289,7 +289,8 @@ class Few {
         continue;
       }
       by_rows([&](auto rows, int first) {
-        if (block == 0) weigh<rows>(strip, end, first);
+        if (block == 0)
+          tile_.dropout.first == nullptr ? weigh<rows, false>(strip, end, first) : weigh<rows, true>(strip, end, first);
         if (first == 0) {
           multiply_chain<rows, Blocks, true>(block, strip, end, first, begun);
         } else {
@@ -300,8 +301,9 @@ class Few {
     }
   }
 
-  /// Scores become weights, words of them in place; their sums are added up in pairs within a panel, panel by panel.
-  template <int Rows>
+  /// Scores become weights, words of what dropout leaves of them in place; their sums are added up in pairs within a panel, panel
+  /// by panel.
+  template <int Rows, bool Drops>
   [[gnu::noinline]] void weigh(int begin, int end, int first) {
     constexpr int kFours = (Rows + 3) / 4;
     Four sum[kFours] = {};
@@ -316,7 +318,11 @@ class Few {
         GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
           weight[i] = weight_of<V>(V::load(from + i * kStrip + v * V::kLanes), V::set1(maximum_[first + i]));
         }
-        GYRE_UNROLL for (int i = 0; i < Rows; ++i) V::store_words(words + i * kStripRows + v * V::kLanes, weight[i]);
+        GYRE_UNROLL for (int i = 0; i < Rows; ++i) {
+          Vector left = weight[i];
+          if constexpr (Drops) left = V::mul(left, kept_keys(first + i, strip * kStrip + v * V::kLanes));
+          V::store_words(words + i * kStripRows + v * V::kLanes, left);
+        }
         GYRE_UNROLL for (int f = 0; f < kFours; ++f) V::store(fours[f] + v * V::kLanes, sums_of_four<Rows>(weight, 4 * f));
       }
       GYRE_UNROLL for (int f = 0; f < kFours; ++f) {
@@ -326,6 +332,30 @@ class Few {
       }
     }
     for (int i = 0; i < Rows; ++i) sum_[first + i] = sum[i / 4][i % 4];
+  }
+
+  /// What a row's weights from this key on are multiplied by.
+  GYRE_INLINE_MEMBER Vector kept_keys(int row, int first_key) const {
+    alignas(kAlignment) static const std::uint32_t kSteps[kStrip] = {0,
+                                                                     kKeyStep,
+                                                                     2 * kKeyStep,
+                                                                     3 * kKeyStep,
+                                                                     4 * kKeyStep,
+                                                                     5 * kKeyStep,
+                                                                     6 * kKeyStep,
+                                                                     7 * kKeyStep,
+                                                                     8 * kKeyStep,
+                                                                     9 * kKeyStep,
+                                                                     10 * kKeyStep,
+                                                                     11 * kKeyStep,
+                                                                     12 * kKeyStep,
+                                                                     13 * kKeyStep,
+                                                                     14 * kKeyStep,
+                                                                     15 * kKeyStep};
+    const DropoutTerms& dropout = tile_.dropout;
+    const std::uint32_t begin = dropout.key + static_cast<std::uint32_t>(first_key) * kKeyStep;
+    return kept<V>(V::integer(dropout.first[row]), V::integer(dropout.second[row]),
+                   V::add_integers(V::integer(begin), V::load_integers(kSteps)), dropout);
   }
 
   /// Of four rows beginning with this one: the sums of four keys each, in lanes [keys / 4][row].

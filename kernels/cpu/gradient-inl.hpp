@@ -5,7 +5,7 @@
 //   scores   S[key][row]  = sum over dims of K[key][dim] (broadcast) * Q[dim][row]
 //   slopes   T[key][row]  = sum over channels of V[key][channel] (broadcast) * G[channel][row], G the gradient of the output
 //   weights  P = 2^(factor S + bias - lse),  dS = P (scale T - scale D)  (times 1 - (s / cap)^2 with a cap), while T is in
-//            registers; with a bias when it lies in memory
+//            registers; with a bias or dropout when it lies in memory. Dropout drops P, for dV, and T, but not the P that T meets
 //   queries  dQ[dim][row] = sum over keys of K[key][dim] (broadcast) * dS[key][row]
 //
 // and dims in lanes for what is a row per key, from the block's queries and G transposed once into rows:
@@ -121,12 +121,17 @@ class GradientBody {
         }
         multiply_dims<false>(tile_.key, tile_.key_strip, queries, words_of<V>(tile_.head_dim), tile_.scores, group);
         const int words = words_of<V>(tile_.value_dim);
-        if (tile_.bias_slopes != nullptr) {
+        const bool biased = tile_.bias_slopes != nullptr, drops = tile_.dropout.first != nullptr;
+        if (biased || drops) {
           multiply_dims<false>(tile_.value, std::int64_t{words} * kStrip, grad_outs, words, tile_.products, group);
-          weigh_panels<true>(group);
+          if (!drops) {
+            weigh_panels<true, false>(group);
+          } else {
+            biased ? weigh_panels<true, true>(group) : weigh_panels<false, true>(group);
+          }
         } else {
           multiply_dims<kWeighsAtOnce>(tile_.value, std::int64_t{words} * kStrip, grad_outs, words, tile_.products, group);
-          if constexpr (!kWeighsAtOnce) weigh_panels<false>(group);
+          if constexpr (!kWeighsAtOnce) weigh_panels<false, false>(group);
         }
         multiply_keys(group);
         begun_ |= group + 1 == groups_;
@@ -218,9 +223,9 @@ class GradientBody {
           if (!Weigh || end < words) {
             each<V::kKeys, kVectors>([&](int i, int v) { V::store(to + i * kAcross + v * V::kLanes, sum[i][v]); });
           } else if ((masked_ >> panel & 1) != 0) {
-            weigh<true, false>(sum, key, group);
+            weigh<true, false, false>(sum, key, group);
           } else {
-            weigh<false, false>(sum, key, group);
+            weigh<false, false, false>(sum, key, group);
           }
         }
       }
@@ -255,7 +260,7 @@ class GradientBody {
     }
   }
 
-  template <bool Biased>
+  template <bool Biased, bool Drops>
   [[gnu::noinline]] void weigh_panels(int group) const {
     for (int panel = 0; panel < kPanels; ++panel) {
       if (!seen(panel)) continue;
@@ -264,16 +269,16 @@ class GradientBody {
         each<V::kKeys, kVectors>(
             [&](int i, int v) { product[i][v] = V::load(tile_.products + (key + i) * kAcross + group * kWidth + v * V::kLanes); });
         if ((masked_ >> panel & 1) != 0) {
-          weigh<true, Biased>(product, key, group);
+          weigh<true, Biased, Drops>(product, key, group);
         } else {
-          weigh<false, Biased>(product, key, group);
+          weigh<false, Biased, Drops>(product, key, group);
         }
       }
     }
   }
 
   /// Weights and slopes, the gradients of scores, from scores and grad_out . value.
-  template <bool Masked, bool Biased>
+  template <bool Masked, bool Biased, bool Drops>
   [[gnu::always_inline]] inline void weigh(const Vector (&product)[V::kKeys][kVectors], int first_key, int group) const {
     GYRE_UNROLL for (int v = 0; v < kVectors; v += V::kPair) {
       GYRE_UNROLL for (int i = 0; i < V::kKeys; i += V::kPair) {
@@ -281,7 +286,13 @@ class GradientBody {
         Vector weight[V::kPair][V::kPair], slope[V::kPair][V::kPair];
         each<V::kPair, V::kPair>([&](int k, int u) {
           weight[k][u] = weight_of<Masked, Biased>(key + k, row + u * V::kLanes);
-          slope[k][u] = V::mul(weight[k][u], slope_of(product[i + k][v + u], key + k, row + u * V::kLanes));
+          Vector gradient = product[i + k][v + u], left = weight[k][u];
+          if constexpr (Drops) {
+            const Vector share = kept_rows<V>(tile_.dropout, row + u * V::kLanes, first_ + key + k);
+            gradient = V::mul(gradient, share), left = V::mul(left, share);
+          }
+          slope[k][u] = V::mul(weight[k][u], slope_of(gradient, key + k, row + u * V::kLanes));
+          weight[k][u] = left;
         });
         if constexpr (V::kPair == 1) {
           V::store(tile_.weights + key * kAcross + row, weight[0][0]);

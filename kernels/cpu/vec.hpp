@@ -12,6 +12,7 @@
 //   halves       two rows of kChannels floats in one vector that holds both
 //   store_words  neighbouring lanes, rounded to words
 //   narrow, interleave  two vectors rounded to halves of words one behind the other; halves of two vectors to words
+//   Integers     of 32 bits, in as many lanes; `folded` is x ^ x >> Bits
 //   kTellsApart   a block one vector wide (and 8 high) is nearly as fast: where vectors see different panels of keys, each goes
 //   alone
 //   kScalesNormal where `scale` is slow there is `scale_normal`, for results that are normal numbers
@@ -72,6 +73,16 @@ struct Avx512 {
   GYRE_INLINE Mask lanes(std::uint64_t bits) { return static_cast<Mask>(bits); }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm512_mask_mov_ps(b, mask, a); }
+  using Integers = __m512i;
+  GYRE_INLINE Integers integer(std::uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
+  GYRE_INLINE Integers load_integers(const std::uint32_t* p) { return _mm512_load_si512(p); }
+  GYRE_INLINE Integers add_integers(Integers a, Integers b) { return _mm512_add_epi32(a, b); }
+  GYRE_INLINE Integers mul_integers(Integers a, Integers b) { return _mm512_mullo_epi32(a, b); }
+  template <int Bits>
+  GYRE_INLINE Integers folded(Integers x) {
+    return _mm512_xor_si512(x, _mm512_srli_epi32(x, Bits));
+  }
+  GYRE_INLINE Mask below(Integers x, std::int32_t limit) { return _mm512_cmplt_epi32_mask(x, _mm512_set1_epi32(limit)); }
   GYRE_INLINE Vector evens(Vector a, Vector b) { return _mm512_shuffle_ps(a, b, 0x88); }
   GYRE_INLINE Vector odds(Vector a, Vector b) { return _mm512_shuffle_ps(a, b, 0xdd); }
   GYRE_INLINE Vector halves(const float* low, const float* high) {
@@ -167,6 +178,18 @@ struct Avx2 {
   }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return _mm256_blendv_ps(b, a, mask); }
+  using Integers = __m256i;
+  GYRE_INLINE Integers integer(std::uint32_t x) { return _mm256_set1_epi32(static_cast<int>(x)); }
+  GYRE_INLINE Integers load_integers(const std::uint32_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
+  GYRE_INLINE Integers add_integers(Integers a, Integers b) { return _mm256_add_epi32(a, b); }
+  GYRE_INLINE Integers mul_integers(Integers a, Integers b) { return _mm256_mullo_epi32(a, b); }
+  template <int Bits>
+  GYRE_INLINE Integers folded(Integers x) {
+    return _mm256_xor_si256(x, _mm256_srli_epi32(x, Bits));
+  }
+  GYRE_INLINE Mask below(Integers x, std::int32_t limit) {
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(limit), x));
+  }
   GYRE_INLINE Vector evens(Vector a, Vector b) { return _mm256_shuffle_ps(a, b, 0x88); }
   GYRE_INLINE Vector odds(Vector a, Vector b) { return _mm256_shuffle_ps(a, b, 0xdd); }
   GYRE_INLINE void store_words(float* words, Vector x) { store(words, x); }
@@ -238,6 +261,16 @@ struct Portable {
   }
   GYRE_INLINE Mask greater(Vector a, Vector b) { return a > b; }
   GYRE_INLINE Vector select(Mask mask, Vector a, Vector b) { return mask ? a : b; }
+  typedef std::uint32_t Integers __attribute__((vector_size(16)));
+  GYRE_INLINE Integers integer(std::uint32_t x) { return Integers{x, x, x, x}; }
+  GYRE_INLINE Integers load_integers(const std::uint32_t* p) { return *reinterpret_cast<const Integers*>(p); }
+  GYRE_INLINE Integers add_integers(Integers a, Integers b) { return a + b; }
+  GYRE_INLINE Integers mul_integers(Integers a, Integers b) { return a * b; }
+  template <int Bits>
+  GYRE_INLINE Integers folded(Integers x) {
+    return x ^ x >> Bits;
+  }
+  GYRE_INLINE Mask below(Integers x, std::int32_t limit) { return (Mask)x < limit; }
   GYRE_INLINE Vector evens(Vector a, Vector b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
   GYRE_INLINE Vector odds(Vector a, Vector b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7); }
   GYRE_INLINE void store_words(float* words, Vector x) { store(words, x); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/vec.hpp"
+#include "kernels/dropout.hpp"
 #include "kernels/partial.hpp"
 
 namespace gyre {
@@ -68,6 +69,24 @@ GYRE_INLINE typename V::Vector capped(typename V::Vector w, typename V::Vector c
 template <class V>
 GYRE_INLINE typename V::Vector biased(typename V::Vector score, typename V::Vector slope, typename V::Vector distance) {
   return V::fma(slope, V::abs(distance), score);
+}
+
+/// What weights are multiplied by (dropout.hpp): 0, or what kept ones are. key: its position times kKeyStep.
+template <class V>
+GYRE_INLINE typename V::Vector kept(typename V::Integers first, typename V::Integers second, typename V::Integers key,
+                                    const DropoutTerms& dropout) {
+  auto x = V::template folded<16>(V::add_integers(first, key));
+  x = V::add_integers(V::mul_integers(x, V::integer(kMix1)), second);
+  x = V::mul_integers(V::template folded<15>(x), V::integer(kMix2));
+  return V::select(V::below(x, dropout.threshold), V::zero(), V::set1(dropout.kept));
+}
+
+/// Of rows in lanes, from `lane` on, against key `key` of the unit.
+template <class V>
+GYRE_INLINE typename V::Vector kept_rows(const DropoutTerms& dropout, int lane, int key) {
+  const std::uint32_t step = static_cast<std::uint32_t>(key) * kKeyStep;
+  return kept<V>(V::load_integers(dropout.first + lane), V::load_integers(dropout.second + lane), V::integer(dropout.key + step),
+                 dropout);
 }
 
 /// The maximum of a unit from its largest score: a whole number, with one zero only (of 0 and -0 the order would decide).

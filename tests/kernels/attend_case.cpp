@@ -28,8 +28,8 @@ std::string CaseShape::text() const {
          ", key heads " + std::to_string(key_heads) + ", queries " + std::to_string(query_tokens) + " by " +
          std::to_string(query_unit) + " from " + std::to_string(query_offset) + ", keys " + std::to_string(key_tokens) + " by " +
          std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) + ", outliers " + std::to_string(outliers) +
-         ", softcap " + std::to_string(softcap) + (alibi ? ", alibi" : "") + (sinks ? ", sinks" : "") + ", " + to_string(type) +
-         ", seed " + std::to_string(seed);
+         ", softcap " + std::to_string(softcap) + (alibi ? ", alibi" : "") + ", dropout " + std::to_string(dropout) +
+         (sinks ? ", sinks" : "") + ", " + to_string(type) + ", seed " + std::to_string(seed);
 }
 
 std::vector<int> every_unit(const Units& units) {
@@ -81,6 +81,7 @@ AttendCase::AttendCase(const CaseShape& shape, Type cells, Integrity integrity, 
 ScoreRule AttendCase::score() const {
   ScoreRule rule{.scale = 1 / std::sqrt(static_cast<double>(shape_.head_dim))};
   if (shape_.softcap != 0) rule.softcap = shape_.softcap;
+  if (shape_.dropout > 0) rule.dropout = {.probability = shape_.dropout, .seed = shape_.seed};
   if (shape_.alibi) rule.slopes = alibi_slopes(query_heads());
   return rule;
 }

@@ -47,6 +47,7 @@ struct CaseShape {
   double outliers = 0;    // share of elements that are 20 times as large
   double softcap = 0;     // 0: none
   bool alibi = false;     // its slopes
+  double dropout = 0;     // probability
   bool sinks = false;     // a logit for each query head, of the size of scores
   Type type = Type::f32;  // of cells; the rows are fp32, rounded to it
   std::uint64_t seed = 1;

@@ -35,7 +35,7 @@ CaseShape random_shape(std::uint64_t seed) {
       pick<std::string>(random, {"full", "causal", "window(20)", "window(9,30)", "window(30) | sinks(4)", "causal & prefix(50)",
                                  "dilated(9,5)", "strided(7) & causal", documents, documents + " & causal",
                                  "(" + documents + " | prefix(3)) & causal", "window(1) | strided(16)"});
-  shape.alibi = seed % 3 == 1, shape.sinks = seed % 4 == 2;
+  shape.alibi = seed % 3 == 1, shape.sinks = seed % 4 == 2, shape.dropout = seed % 5 == 3 ? 0.3 : 0.0;
   if (seed % 7 == 0) shape.mask = "blocks(drawn 3 1 9 20,16)";
   if (seed % 7 == 1) shape.mask = "blocks(drawn 4 " + std::to_string(shape.group * shape.key_heads) + " 40 90,3) & causal";
   return shape;
@@ -66,6 +66,7 @@ std::vector<CaseShape> shapes_of_bits() {
                       .size = size,
                       .softcap = seed % 4 == 0 ? 20.0 : 0.0,
                       .alibi = seed % 5 < 2,
+                      .dropout = seed % 3 == 1 ? 0.25 : 0.0,
                       .type = kTypes[seed % 3],
                       .seed = seed++});
       list.push_back({.head_dim = 16,
@@ -81,6 +82,7 @@ std::vector<CaseShape> shapes_of_bits() {
                       .size = size,
                       .softcap = seed % 4 == 0 ? 20.0 : 0.0,
                       .alibi = seed % 5 < 2,
+                      .dropout = seed % 3 == 1 ? 0.25 : 0.0,
                       .type = kTypes[seed % 3],
                       .seed = seed++});
     }

@@ -7,6 +7,7 @@
 
 #include "kernels/attend_case.hpp"
 #include "kernels/bounds.hpp"
+#include "kernels/dropout.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/shapes.hpp"
 #include "support/catch.hpp"
@@ -143,6 +144,46 @@ TEST_CASE("with a sink a row that sees no key ends as zero and the sink's logit,
   }
 }
 
+TEST_CASE("dropout leaves log-sum-exp as it is, to the bit, and drops the same pairs whatever else is computed") {
+  const Element one_of_each = [](Operand operand, std::int64_t token, int, int channel, float drawn) {
+    return operand == Operand::value ? static_cast<float>(token == channel) : drawn;
+  };
+  for (const Type type : {Type::f32, Type::bf16}) {
+    const CaseShape shape{.head_dim = 8,
+                          .value_dim = 96,
+                          .group = 3,
+                          .query_tokens = 70,
+                          .key_tokens = 96,
+                          .query_unit = 5,
+                          .key_unit = 40,
+                          .query_offset = 20,
+                          .dropout = 0.4,
+                          .type = type};
+    AttendCase dropping(shape, one_of_each);
+    CaseShape whole = shape;
+    whole.dropout = 0;
+    AttendCase keeping(whole, one_of_each);
+    const Dropout rule{.probability = 0.4, .seed = shape.seed};
+    for (const KernelTable* kernels : available_kernels()) {
+      for (const int strips : {1, 3}) {  // one strip: few rows
+        dropping.clear(), keeping.clear();
+        dropping.run(*kernels, 2, strips), keeping.run(*kernels, 2, strips);
+        const Finished left = dropping.finish(), all = keeping.finish();
+        CHECK(same_bits(left.lse, all.lse));
+        // Channel c is the weight of key c.
+        bool right = true;
+        for (std::size_t i = 0; i < left.out.size(); ++i) {
+          const auto row = static_cast<std::int64_t>(i / 96), key = static_cast<std::int64_t>(i % 96);
+          const double factor = dropout_factor(rule, 20 + row / 3, key, static_cast<int>(row % 3));
+          right = right && (factor == 0) == (left.out[i] == 0) && std::abs(left.out[i] - factor * all.out[i]) <= 0.02 * all.out[i];
+        }
+        INFO(kernels->name << ", " << strips << " strips a block");
+        CHECK(right);
+      }
+    }
+  }
+}
+
 TEST_CASE("the bias of positions that are millions and more apart is within the bounds") {
   for (const std::int64_t offset : {2'000'000, -2'000'000, 2'000'000'000}) {
     check({.head_dim = 16,
@@ -212,6 +253,8 @@ TEST_CASE("attend refuses what it cannot run, by value, limit and remedy") {
   AttendWork work = fine.work();
   work.score.slopes = {0.5, 0.25};
   CHECK_THROWS_WITH(Attend(work, kernels, 1), Catch::Contains("2 slopes for 1 query heads"));
+  work.score = {.dropout = Dropout{.probability = 1}};
+  CHECK_THROWS_WITH(Attend(work, kernels, 1), Catch::Contains("less than 1"));
   Team team(2);
   Attend attend(fine.work(), kernels, 1);
   CHECK_THROWS_AS(attend.run(team, [] {}), std::invalid_argument);

@@ -45,15 +45,16 @@ struct Tensors {
 
 }  // namespace
 
-TEST_CASE("the reference's gradients are what finite differences of its outputs are, with caps, slopes and sinks") {
+TEST_CASE("the reference's gradients are what finite differences of its outputs are, with caps, slopes, sinks and dropout") {
   for (const char* mask : {"full", "causal", "window(2)", "causal & strided(5)"}) {
-    for (int variant = 0; variant < 6; ++variant) {
+    for (int variant = 0; variant < 8; ++variant) {
       Tensors tensors(3);
       const Mask parsed = Mask::parse(mask);
       ScoreRule rule{.scale = 0.6};
       if (variant % 2 == 1) rule.softcap = 0.7;
       if (variant >= 2) rule.slopes = alibi_slopes(4);
       std::vector<float> sinks;
+      if (variant >= 6) rule.dropout = {.probability = 0.4, .seed = 5};
       if (variant >= 4) sinks = {-0.5F, 1.5F, 0.25F, 3.0F};
       const ReferenceGradients found =
           reference_gradients(tensors.query_rows(), tensors.key_rows(), tensors.value_rows(), tensors.grad_rows(), tensors.offset,
