@@ -126,6 +126,86 @@ static void release(gyre_operands* operands, rows* held) {
   free(operands->lse), free(held->token);
 }
 
+/* Gradients of the values by the definition: dV[j] = sum over rows and heads of the group of the weight of j times grad_out. */
+static void compare_values(const gyre_gradient_operands* operands, rows keys) {
+  double worst = 0, largest = 0;
+  int64_t row, token;
+  int head, channel, member;
+  for (row = 0; row < keys.tokens; ++row) {
+    for (head = 0; head < KEY_HEADS; ++head) {
+      const float* got = (const float*)operands->grad_values.data + (row * KEY_HEADS + head) * VALUE_DIM;
+      double expected[VALUE_DIM] = {0}, out[VALUE_DIM];
+      for (token = keys.token[row]; token < TOKENS; ++token) {
+        for (member = 0; member < HEADS / KEY_HEADS; ++member) {
+          const int query_head = head * (HEADS / KEY_HEADS) + member;
+          double score = 0, weight;
+          for (channel = 0; channel < DIM; ++channel)
+            score += element(0, token, query_head, channel) * element(1, keys.token[row], head, channel);
+          weight = exp(score / sqrt(DIM) - reference(token, query_head, out));
+          for (channel = 0; channel < VALUE_DIM; ++channel) expected[channel] += weight * element(3, token, query_head, channel);
+        }
+      }
+      for (channel = 0; channel < VALUE_DIM; ++channel) {
+        worst = fmax(worst, fabs(got[channel] - expected[channel]));
+        largest = fmax(largest, fabs(expected[channel]));
+      }
+    }
+  }
+  check(worst <= 4e-6 * fmax(largest, 1), "backward gives what the definition gives");
+}
+
+/* grad_out . out = sum_j dV[j] . v[j], over all ranks: so it is for attention. And sum_i dQ[i] . q[i] = sum_j dK[j] . k[j]. */
+static double dot(gyre_tensor a, gyre_tensor b) {
+  double sum = 0, all = 0;
+  int64_t index;
+  for (index = 0; index < a.tokens * a.heads * a.dim; ++index) sum += (double)((float*)a.data)[index] * ((float*)b.data)[index];
+  MPI_Allreduce(&sum, &all, 1, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+  return all;
+}
+
+static void test_backward(gyre_communicator* communicator, const char* travels) {
+  const gyre_problem problem = problem_of();
+  gyre_options options;
+  gyre_attention* attention = NULL;
+  gyre_call_time time;
+  gyre_operands forward;
+  gyre_gradient_operands operands;
+  rows queries, keys;
+  size_t count;
+  const gyre_range* ranges;
+  gyre_options_init(&options, sizeof options);
+  options.backward = travels, options.partition = "zigzag", options.strategy = "ring";
+  check(gyre_attention_create(communicator, &problem, &options, &attention) == GYRE_OK, "an attention with gradients is made");
+  if (attention == NULL) return;
+  forward = operands_of(attention, &queries);
+  check(gyre_forward(attention, &forward, NULL) == GYRE_OK, "forward succeeds where gradients can be asked for");
+  ranges = gyre_attention_key_rows(attention, &count);
+  keys = rows_of(ranges, count);
+  memset(&operands, 0, sizeof operands);
+  operands.size = sizeof operands;
+  operands.queries = forward.queries, operands.keys = forward.keys, operands.values = forward.values, operands.out = forward.out;
+  operands.lse = forward.lse;
+  operands.grad_out = tensor_of(queries, HEADS, VALUE_DIM);
+  fill(operands.grad_out, queries, 3);
+  operands.grad_queries = tensor_of(queries, HEADS, DIM);
+  operands.grad_keys = tensor_of(keys, KEY_HEADS, DIM), operands.grad_values = tensor_of(keys, KEY_HEADS, VALUE_DIM);
+  time.size = sizeof time;
+  check(gyre_backward(attention, &operands, &time) == GYRE_OK && time.total_seconds > 0, "backward succeeds and says what it took");
+  compare_values(&operands, keys);
+  check(fabs(dot(operands.grad_out, operands.out) - dot(operands.grad_values, operands.values)) < 1e-3,
+        "gradients of values and the output have the same product");
+  check(fabs(dot(operands.grad_queries, operands.queries) - dot(operands.grad_keys, operands.keys)) < 1e-3 &&
+            fabs(dot(operands.grad_queries, operands.grad_queries)) > 1,
+        "gradients of queries and keys have the same product");
+  if (rank == ranks - 1) operands.grad_keys.dim += 1;
+  check(gyre_backward(attention, &operands, NULL) == GYRE_INVALID_ARGUMENT && said("keys"),
+        "a gradient that one rank has of the wrong shape is refused on every rank");
+  free(operands.grad_out.data), free(operands.grad_queries.data), free(operands.grad_keys.data), free(operands.grad_values.data);
+  free(keys.token);
+  release(&forward, &queries);
+  gyre_attention_free(attention);
+}
+
 static void test_forward(gyre_communicator* communicator, const gyre_options* options) {
   const gyre_problem problem = problem_of();
   gyre_attention* attention = NULL;
@@ -300,6 +380,8 @@ int main(int argc, char** argv) {
   options.strategy = "ulysses", options.partition = "zigzag", options.sharing = "off", options.integrity = 1, options.threads = 2;
   test_forward(communicator, &options);
   test_layout(communicator);
+  test_backward(communicator, "auto");
+  test_backward(communicator, "queries");
   test_older_and_newer_callers(communicator);
   test_wrong_input(communicator);
   gyre_communicator_free(communicator);

@@ -36,8 +36,24 @@ Operands operands_of(const gyre_operands* given) {
           .lse = ours.lse};
 }
 
+GradientOperands operands_of(const gyre_gradient_operands* given) {
+  const gyre_gradient_operands ours = known(given, kFirstGradientOperands, "gyre_gradient_operands");
+  return {.queries = rows_of<TypedRows>(ours.queries, "queries"),
+          .keys = rows_of<TypedRows>(ours.keys, "keys"),
+          .values = rows_of<TypedRows>(ours.values, "values"),
+          .out = rows_of<TypedRows>(ours.out, "out"),
+          .lse = ours.lse,
+          .grad_out = rows_of<TypedRows>(ours.grad_out, "grad_out"),
+          .grad_queries = rows_of<TypedOutRows>(ours.grad_queries, "grad_queries"),
+          .grad_keys = rows_of<TypedOutRows>(ours.grad_keys, "grad_keys"),
+          .grad_values = rows_of<TypedOutRows>(ours.grad_values, "grad_values")};
+}
+
 CallTime call(Attention& attention, const Operands& operands) {
   return attention.forward(operands);
+}
+CallTime call(Attention& attention, const GradientOperands& operands) {
+  return attention.backward(operands);
 }
 
 /// Where this rank finds something wrong before the others can know, it takes part in their call to tell them.
@@ -72,10 +88,7 @@ gyre_status gyre_forward(gyre_attention* attention, const gyre_operands* operand
   return gyre::guarded([&] { gyre::run(attention, time, [&] { return gyre::operands_of(operands); }); });
 }
 
-gyre_status gyre_backward(gyre_attention* attention, const gyre_gradient_operands*, gyre_call_time*) {
-  return gyre::guarded([&] {
-    gyre::require_given(attention, "gyre_attention");
-    attention->attention.refuse("gyre_backward is not built yet; call gyre_forward alone");
-  });
+gyre_status gyre_backward(gyre_attention* attention, const gyre_gradient_operands* operands, gyre_call_time* time) {
+  return gyre::guarded([&] { gyre::run(attention, time, [&] { return gyre::operands_of(operands); }); });
 }
 }

@@ -1,0 +1,280 @@
+#include "runtime/bindings/python/attention.hpp"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "comm/agreement.hpp"
+#include "runtime/attention.hpp"
+#include "runtime/bindings/names.hpp"
+#include "runtime/bindings/python/communicator.hpp"
+#include "runtime/bindings/python/documentation.hpp"
+#include "runtime/bindings/python/tensors.hpp"
+
+namespace nb = nanobind;
+
+namespace gyre::python {
+namespace {
+
+using Chunks = std::vector<std::tuple<std::int64_t, std::int64_t, std::int32_t>>;
+
+std::vector<Chunk> chunks_of(const Chunks& given) {
+  std::vector<Chunk> chunks;
+  for (const auto& [begin, end, rank] : given) chunks.push_back({{begin, end}, rank});
+  return chunks;
+}
+
+std::int64_t tokens_of(const std::vector<Range>& rows) {
+  std::int64_t tokens = 0;
+  for (const Range& range : rows) tokens += range.size();
+  return tokens;
+}
+
+nb::list slices_of(const std::vector<Range>& rows) {
+  nb::list slices;
+  for (const Range& range : rows)
+    slices.append(nb::slice(static_cast<Py_ssize_t>(range.begin), static_cast<Py_ssize_t>(range.end)));
+  return slices;
+}
+
+/// An Attention with its ranks, and what it takes to be called from Python.
+class PythonAttention {
+ public:
+  /// problem and options without what `names` and the layouts say. Collective.
+  PythonAttention(std::shared_ptr<Communicator> communicator, Problem problem, Options options, const NamedChoices& names,
+                  const std::optional<Chunks>& query_chunks, const std::optional<Chunks>& key_chunks);
+
+  nb::tuple forward(nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse);
+  nb::tuple backward(nb::handle grad_out, nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse, nb::handle dq,
+                     nb::handle dk, nb::handle dv);
+
+  Attention& attention() { return *attention_; }
+  Communicator& communicator() { return *communicator_; }
+  const std::shared_ptr<Communicator>& shared_communicator() const { return communicator_; }
+  const CallTime& last_call() const { return last_call_; }
+  std::int64_t query_tokens() const { return query_tokens_; }
+  std::int64_t key_tokens() const { return key_tokens_; }
+
+ private:
+  Wanted queries(const char* name) const;
+  Wanted keys(const char* name) const;
+  Wanted values(const char* name) const;
+  Wanted outputs(const char* name) const;
+  template <class Prepare>
+  auto prepared(Prepare&& prepare);
+
+  std::shared_ptr<Communicator> communicator_;
+  std::unique_ptr<Attention> attention_;
+  Problem problem_;
+  std::int64_t query_tokens_ = 0, key_tokens_ = 0;  // of this rank
+  CallTime last_call_;
+};
+
+PythonAttention::PythonAttention(std::shared_ptr<Communicator> communicator, Problem problem, Options options,
+                                 const NamedChoices& names, const std::optional<Chunks>& query_chunks,
+                                 const std::optional<Chunks>& key_chunks)
+    : communicator_(std::move(communicator)) {
+  communicator_->work([&] {
+    together(communicator_->transport(), [&] {
+      apply(names, problem, options);
+      if (key_chunks && !query_chunks)
+        throw std::invalid_argument("key_partition is given, and partition is not a list of chunks; give both as lists");
+      if (query_chunks)
+        options.partition = PartitionChoice::layout(chunks_of(*query_chunks), chunks_of(key_chunks.value_or(Chunks{})));
+    });
+    options.threads = communicator_->ranks().threads(options.threads);
+    attention_ = std::make_unique<Attention>(communicator_->transport(), problem, options);
+  });
+  problem_ = std::move(problem);
+  query_tokens_ = tokens_of(attention_->query_rows()), key_tokens_ = tokens_of(attention_->key_rows());
+}
+
+Wanted PythonAttention::queries(const char* name) const {
+  return {name, query_tokens_, problem_.query_heads, problem_.head_dim, "query tokens, query heads, head dim"};
+}
+Wanted PythonAttention::keys(const char* name) const {
+  return {name, key_tokens_, problem_.key_heads, problem_.head_dim, "key tokens, key heads, head dim"};
+}
+Wanted PythonAttention::values(const char* name) const {
+  return {name, key_tokens_, problem_.key_heads, problem_.value_dim, "key tokens, key heads, value dim"};
+}
+Wanted PythonAttention::outputs(const char* name) const {
+  return {name, query_tokens_, problem_.query_heads, problem_.value_dim, "query tokens, query heads, value dim"};
+}
+
+/// Operands made of arguments. Where this rank finds something wrong with them, it takes part in the others' call to tell them.
+template <class Prepare>
+auto PythonAttention::prepared(Prepare&& prepare) {
+  std::string wrong;
+  try {
+    return prepare();
+  } catch (const std::bad_alloc&) {
+    wrong =
+        "rank " + std::to_string(communicator_->transport().rank()) + " has no memory for the results of its rows; use more ranks";
+  } catch (const std::exception& error) {
+    wrong = error.what();
+  }
+  communicator_->work([&] { attention_->refuse(wrong); });
+  throw std::logic_error("a refusal returned");
+}
+
+nb::tuple PythonAttention::forward(nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse) {
+  struct Arguments {
+    Input q, k, v;
+    Output out;
+    Statistics lse;
+  };
+  Arguments given = prepared([&] {
+    Arguments arguments{.q = input(q, queries("q")), .k = input(k, keys("k")), .v = input(v, values("v")), .out = {}, .lse = {}};
+    arguments.out = output(out, outputs("out"), q, arguments.q.rows.type);
+    arguments.lse = written_statistics(lse, "lse", query_tokens_, problem_.query_heads, q);
+    return arguments;
+  });
+  last_call_ = communicator_->work([&] {
+    return attention_->forward(
+        {.queries = given.q.rows, .keys = given.k.rows, .values = given.v.rows, .out = given.out.rows, .lse = given.lse.data});
+  });
+  return nb::make_tuple(given.out.array, given.lse.array);
+}
+
+nb::tuple PythonAttention::backward(nb::handle grad_out, nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse,
+                                    nb::handle dq, nb::handle dk, nb::handle dv) {
+  struct Arguments {
+    Input q, k, v, out, grad_out;
+    Statistics lse;
+    Output dq, dk, dv;
+  };
+  Arguments given = prepared([&] {
+    Arguments arguments{.q = input(q, queries("q")),
+                        .k = input(k, keys("k")),
+                        .v = input(v, values("v")),
+                        .out = input(out, outputs("out")),
+                        .grad_out = input(grad_out, outputs("grad_out")),
+                        .lse = read_statistics(lse, "lse", query_tokens_, problem_.query_heads),
+                        .dq = {},
+                        .dk = {},
+                        .dv = {}};
+    arguments.dq = output(dq, queries("dq"), q, arguments.q.rows.type);
+    arguments.dk = output(dk, keys("dk"), k, arguments.k.rows.type);
+    arguments.dv = output(dv, values("dv"), v, arguments.v.rows.type);
+    return arguments;
+  });
+  last_call_ = communicator_->work([&] {
+    return attention_->backward({.queries = given.q.rows,
+                                 .keys = given.k.rows,
+                                 .values = given.v.rows,
+                                 .out = given.out.rows,
+                                 .lse = given.lse.data,
+                                 .grad_out = given.grad_out.rows,
+                                 .grad_queries = given.dq.rows,
+                                 .grad_keys = given.dk.rows,
+                                 .grad_values = given.dv.rows});
+  });
+  return nb::make_tuple(given.dq.array, given.dk.array, given.dv.array);
+}
+
+std::optional<Chunks> layout_of(nb::handle given, const char* name) {
+  if (given.is_none() || nb::isinstance<nb::str>(given)) return std::nullopt;
+  Chunks chunks;
+  if (!nb::try_cast(given, chunks)) {
+    PyErr_Clear();
+    throw nb::type_error((std::string(name) + " is neither a name nor a list of (begin, end, rank)").c_str());
+  }
+  return chunks;
+}
+
+std::string direction(nb::handle backward) {
+  if (nb::isinstance<nb::bool_>(backward)) return nb::cast<bool>(backward) ? "auto" : "none";
+  if (nb::isinstance<nb::str>(backward)) return nb::cast<std::string>(backward);
+  throw nb::type_error("backward is neither False, True, 'keys' nor 'queries'");
+}
+
+/// Arguments of gyre.Attention, in the order of kAttentionSignature.
+void construct(PythonAttention* self, nb::object comm, std::int64_t query_tokens, std::optional<std::int64_t> key_tokens,
+               int query_heads, std::optional<int> key_heads, int head_dim, std::optional<int> value_dim, const std::string& mask,
+               std::optional<std::int64_t> query_offset, std::optional<double> scale, std::optional<double> softcap,
+               const std::string& dtype, nb::object partition, nb::object key_partition, const std::string& strategy,
+               nb::object backward, std::optional<int> threads, const std::string& isa, std::int64_t unit, int prefetch,
+               double deadline_seconds, const std::string& sharing, const std::string& machine, bool integrity) {
+  Problem problem;
+  problem.query_tokens = query_tokens, problem.key_tokens = key_tokens.value_or(query_tokens);
+  problem.query_heads = query_heads, problem.key_heads = key_heads.value_or(query_heads);
+  problem.head_dim = head_dim, problem.value_dim = value_dim.value_or(head_dim);
+  problem.query_offset = query_offset, problem.scale = scale, problem.softcap = softcap;
+  Options options;
+  options.threads = threads.value_or(0), options.isa = isa, options.unit_tokens = unit, options.prefetch = prefetch;
+  options.deadline_seconds = deadline_seconds;
+  options.integrity = integrity ? Integrity::checked : Integrity::unchecked;
+  const auto query_chunks = layout_of(partition, "partition"), key_chunks = layout_of(key_partition, "key_partition");
+  const NamedChoices names{.mask = mask,
+                           .dtype = dtype,
+                           .partition = query_chunks ? "auto" : nb::cast<std::string>(partition),
+                           .strategy = strategy,
+                           .backward = direction(backward),
+                           .sharing = sharing,
+                           .machine = machine};
+  new (self) PythonAttention(communicator_of(comm), std::move(problem), std::move(options), names, query_chunks, key_chunks);
+}
+
+void bind_call_time(nb::module_& module) {
+  nb::class_<CallTime>(module, "CallTime", "Where the seconds of one call went, on this rank.")
+      .def_ro("total_seconds", &CallTime::total_seconds, "All of the call.")
+      .def_ro("computing_seconds", &CallTime::computing_seconds, "Scores, weights, sums.")
+      .def_ro("packing_seconds", &CallTime::packing_seconds, "To and from the form in which rows are computed and sent.")
+      .def_ro("communicating_seconds", &CallTime::communicating_seconds, "In the transport while there was something to compute.")
+      .def_ro("waiting_seconds", &CallTime::waiting_seconds, "For transfers, with nothing to compute.")
+      .def_ro("integrity_seconds", &CallTime::integrity_seconds, "Comparing checksums of what arrived.");
+}
+
+}  // namespace
+
+void bind_attention(nb::module_& module) {
+  bind_call_time(module);
+  nb::class_<PythonAttention> attention(module, "Attention", kAttention);
+  attention.def("__init__", &construct, nb::arg("comm").none() = nb::none(), nb::kw_only(), nb::arg("query_tokens"),
+                nb::arg("key_tokens") = nb::none(), nb::arg("query_heads") = 1, nb::arg("key_heads") = nb::none(),
+                nb::arg("head_dim") = 64, nb::arg("value_dim") = nb::none(), nb::arg("mask") = "full",
+                nb::arg("query_offset") = nb::none(), nb::arg("scale") = nb::none(), nb::arg("softcap") = nb::none(),
+                nb::arg("dtype") = "f32", nb::arg("partition") = "auto", nb::arg("key_partition").none() = nb::none(),
+                nb::arg("strategy") = "auto", nb::arg("backward") = false, nb::arg("threads") = nb::none(), nb::arg("isa") = "",
+                nb::arg("unit") = 0, nb::arg("prefetch") = 1, nb::arg("deadline_seconds") = Options{}.deadline_seconds,
+                nb::arg("sharing") = "auto", nb::arg("machine") = "", nb::arg("integrity") = false, nb::sig(kAttentionSignature));
+  attention.def("forward", &PythonAttention::forward, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
+                nb::arg("out").none() = nb::none(), nb::arg("lse").none() = nb::none(), nb::sig(kForwardSignature), kForward);
+  attention.def("backward", &PythonAttention::backward, nb::arg("grad_out").none(), nb::arg("q").none(), nb::arg("k").none(),
+                nb::arg("v").none(), nb::arg("out").none(), nb::arg("lse").none(), nb::arg("dq").none() = nb::none(),
+                nb::arg("dk").none() = nb::none(), nb::arg("dv").none() = nb::none(), nb::sig(kBackwardSignature), kBackward);
+  attention.def_prop_ro(
+      "query_rows", [](PythonAttention& self) { return slices_of(self.attention().query_rows()); },
+      nb::sig("def query_rows(self) -> list[slice]"),
+      "The tokens of the whole sequence whose queries this rank holds: slices, ascending. Its q, out and lse have these rows, in "
+      "this order.");
+  attention.def_prop_ro(
+      "key_rows", [](PythonAttention& self) { return slices_of(self.attention().key_rows()); },
+      nb::sig("def key_rows(self) -> list[slice]"), "Likewise, of k and v.");
+  attention.def_prop_ro("query_tokens", &PythonAttention::query_tokens, "Rows of this rank's q.");
+  attention.def_prop_ro("key_tokens", &PythonAttention::key_tokens, "Rows of this rank's k and v.");
+  attention.def_prop_ro("communicator", &PythonAttention::shared_communicator, "The ranks.");
+  attention.def_prop_ro("last_call", &PythonAttention::last_call, nb::rv_policy::copy, "What the last forward or backward took.");
+  attention.def_prop_ro(
+      "strategy", [](PythonAttention& self) { return to_string(self.attention().strategy()); }, "What was chosen or asked for.");
+  attention.def_prop_ro(
+      "why", [](PythonAttention& self) { return self.attention().why(); }, "It was chosen; empty where it was asked for.");
+  attention.def_prop_ro(
+      "isa", [](PythonAttention& self) { return self.attention().isa(); }, "Instruction set of the kernels.");
+  attention.def_prop_ro(
+      "arena_bytes", [](PythonAttention& self) { return self.attention().arena_bytes(); },
+      "Memory of this rank that calls work in.");
+}
+
+}  // namespace gyre::python
