@@ -20,7 +20,7 @@ struct ModelShape {
   int query_heads = 8;
   int key_heads = 2;
   int head_dim = 32;
-  int hidden = 704;  // of the feed-forward: 8/3 of the width, rounded up to 64
+  int hidden = 512;  // of the feed-forward
   int vocabulary = 256;
   double rotary_base = 10000;
   double norm_epsilon = 1e-5;
