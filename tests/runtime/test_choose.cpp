@@ -148,3 +148,46 @@ TEST_CASE("the best of a large job is one that was predicted with more pains, an
   for (const Prediction& other : considered.best_first) CHECK(other.seconds >= best.seconds);
   CHECK(considered.best_first.back().simulated_ranks < 64);
 }
+
+TEST_CASE(
+    "where gradients are asked for, strategies that give them are compared by the time of both calls, each by its better way") {
+  Random random(6);
+  for (int round = 0; round < 20; ++round) {
+    const int ranks = static_cast<int>(draw(random, 2, 9)), per_node = static_cast<int>(draw(random, 1, 4));
+    Job job = random_job(random, ranks);
+    INFO(job.text << ", " << ranks << " ranks, " << per_node << " a node");
+    const auto nodes = nodes_of(ranks, per_node);
+    const Layout layout(job.problem, job.options, ranks);
+    Options settled;
+    settled.partition = layout.partition, settled.unit_tokens = job.options.unit_tokens;
+    const auto predictor = [&](Backward backward) {
+      settled.backward = backward;
+      return Predictor(job.problem, settled, nodes, default_machine());
+    };
+    Predictor forward = predictor(Backward::none), keys = predictor(Backward::keys_travel),
+              queries = predictor(Backward::queries_travel), either = predictor(Backward::automatic);
+    for (const StrategyChoice strategy : either.candidates()) {
+      REQUIRE(can_go_backward(strategy.kind, Backward::automatic));
+      const Prediction best = either.predict(strategy), by_keys = keys.predict(strategy);
+      CHECK(by_keys.seconds > forward.predict(strategy).seconds);
+      CHECK(best.seconds <= by_keys.seconds);
+      if (!can_go_backward(strategy.kind, Backward::queries_travel)) continue;
+      CHECK(best.seconds == std::min(by_keys.seconds, queries.predict(strategy).seconds));
+    }
+    for (const StrategyChoice strategy : queries.candidates()) CHECK(can_go_backward(strategy.kind, Backward::queries_travel));
+    job.options.backward = Backward::automatic;
+    const Choice choice = choose_strategy(layout, job.options, nodes, default_machine());
+    CHECK(can_go_backward(choice.strategy.kind, choice.backward));
+    CHECK((choice.backward == Backward::keys_travel || choice.backward == Backward::queries_travel));
+  }
+}
+
+TEST_CASE("on large nodes, which are not modelled, what travels backward is what lets fewer bytes arrive") {
+  Options options;
+  options.backward = Backward::automatic;
+  for (const int key_heads : {1, 16}) {
+    const Layout layout(problem_of(65536, 65536, 16, key_heads), options, 80);
+    CHECK(choose_backward(Strategy::ring, layout, options, nodes_of(80, 16), default_machine()) ==
+          (key_heads == 1 ? Backward::keys_travel : Backward::queries_travel));
+  }
+}

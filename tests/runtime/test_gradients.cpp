@@ -21,29 +21,6 @@ using namespace gyre::test;
 
 namespace {
 
-/// A job of which gradients can be asked for, by any strategy that gives them and either way of travel.
-Job random_gradient_job(Random& random, int ranks) {
-  Job job = random_job(random, ranks);
-  constexpr Backward kWays[] = {Backward::automatic, Backward::keys_travel, Backward::queries_travel};
-  job.options.backward = kWays[draw(random, 0, 2)];
-  while (!can_go_backward(job.options.strategy.kind, job.options.backward)) job.options.strategy = random_strategy(random, ranks);
-  job.text += ", of gradients " + to_string(job.options.backward) + " travel, by " + to_string(job.options.strategy);
-  return job;
-}
-
-/// Forward and backward, `calls` times.
-void run_rank(Transport& transport, const Job& job, const Tensors& tensors, const std::vector<float>& grad_out,
-              Gradients& gradients, int calls = 1) {
-  const GradientRows rows(job, tensors, grad_out, transport);
-  Attention attention(transport, job.problem, job.options);
-  for (int call = 0; call < calls; ++call) {
-    attention.forward(rows.forward());
-    rows.forget();
-    attention.backward(rows.backward());
-  }
-  rows.write_to(gradients);
-}
-
 Gradients run_loopback_job(const Job& job, const Tensors& tensors, const std::vector<float>& grad_out, int ranks,
                            int ranks_per_node = 0) {
   Gradients gradients(job.problem);
@@ -145,7 +122,7 @@ void run_delayed(std::uint64_t seeds) {
 
 }  // namespace
 
-TEST_CASE("at 8 ranks no strategy changes a bit of a gradient under 20 seeds of delays and reorderings") {
+TEST_CASE("at 8 ranks no strategy changes a bit of a gradient under 20 seeds of delays and reorderings", "[slow]") {
   run_delayed(20);
 }
 
@@ -379,6 +356,47 @@ TEST_CASE("a backward call allocates nothing, and its timeline has every computa
     run_loopback(4, body, 2);
     CHECK(wrong == std::vector<std::string>{});
   }
+}
+
+TEST_CASE("random jobs find every bit that flips on the way backward, and checksums change no bit of a gradient") {
+  Random random(32);
+  int flips = 0;
+  for (int round = 0; round < 80; ++round) {
+    const int ranks = static_cast<int>(draw(random, 2, 5));
+    Job job = random_gradient_job(random, ranks);
+    const Tensors tensors = random_tensors(job.problem, random(), 1.5);
+    const std::vector<float> grad_out = random_grad_out(job.problem, random(), 1.5);
+    job.options.sharing = Sharing::off;
+    job.options.integrity = Integrity::unchecked;
+    const Gradients expected = run_loopback_job(job, tensors, grad_out, ranks);
+    job.options.integrity = Integrity::checked;
+    CHECK(run_loopback_job(job, tensors, grad_out, ranks) == expected);
+    const int hurt = static_cast<int>(draw(random, 0, ranks - 1));
+    int flipped_from = -1;
+    std::atomic<bool> backward = false, flipped_backward = false;
+    const auto flipped = [&](int peer, std::int64_t) { flipped_from = peer, flipped_backward = backward.load(); };
+    const Faults faults{.seed = random(), .flip_after = draw(random, 0, 20), .flipped = flipped};
+    std::string message;
+    try {
+      run_loopback(ranks, [&](Transport& transport) {
+        const GradientRows rows(job, tensors, grad_out, transport);
+        const auto flipping = faulty_transport(transport, transport.rank() == hurt ? faults : Faults{});
+        Attention attention(*flipping, job.problem, job.options);
+        attention.forward(rows.forward());
+        if (transport.rank() == hurt) backward = true;
+        attention.backward(rows.backward());
+      });
+    } catch (const std::runtime_error& error) {
+      message = error.what();
+    }
+    INFO(job.text << ", " << ranks << " ranks: " << message);
+    CHECK(message.empty() == (flipped_from < 0));
+    if (flipped_from < 0) continue;
+    flips += flipped_backward ? 1 : 0;
+    CHECK(message.starts_with("rank " + std::to_string(hurt) + ": the cell of unit "));
+    CHECK(message.find("came from rank " + std::to_string(flipped_from) + " in stage ") != std::string::npos);
+  }
+  CHECK(flips >= 10);
 }
 
 TEST_CASE("what cannot give gradients is refused by name, on every rank") {

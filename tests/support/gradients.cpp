@@ -6,6 +6,7 @@
 #include <random>
 
 #include "kernels/reference.hpp"
+#include "runtime/schedules/schedules.hpp"
 
 namespace gyre::test {
 namespace {
@@ -14,20 +15,33 @@ std::size_t elements(std::int64_t tokens, int heads, int dim) {
   return static_cast<std::size_t>(tokens) * heads * dim;
 }
 
-void add(GradientErrors& errors, const std::vector<float>& found, const ReferenceGradient& expected) {
+void add(GradientErrors& errors, const std::vector<float>& found, const ReferenceGradient& expected, std::span<const Range> rows,
+         std::size_t width) {
   double error = 0, largest = 0;
   // NaN is the worst error there is, and max() would drop it.
   const auto worse = [](double& worst, double now) { worst = now <= worst ? worst : std::isnan(now) ? HUGE_VAL : now; };
-  for (std::size_t at = 0; at < found.size(); ++at) {
-    const double off = std::abs(static_cast<double>(found[at]) - expected.value[at]);
-    worse(error, off), worse(largest, std::abs(expected.value[at]));
-    if (!(off == 0)) worse(errors.share_of_bound, off / (expected.bound[at] + 1e-36));
+  for (const double value : expected.value) worse(largest, std::abs(value));
+  for (const Range& range : rows) {
+    for (std::size_t at = range.begin * width; at < range.end * width; ++at) {
+      const double off = std::abs(static_cast<double>(found[at]) - expected.value[at]);
+      worse(error, off);
+      if (!(off == 0)) worse(errors.share_of_bound, off / (expected.bound[at] + 1e-36));
+    }
   }
   // Where every row sees one key, gradients of scores are nothing but rounding.
   if (largest > 1e-9) worse(errors.relative, error / largest);
 }
 
 }  // namespace
+
+Job random_gradient_job(Random& random, int ranks) {
+  Job job = random_job(random, ranks);
+  constexpr Backward kWays[] = {Backward::automatic, Backward::keys_travel, Backward::queries_travel};
+  job.options.backward = kWays[draw(random, 0, 2)];
+  while (!can_go_backward(job.options.strategy.kind, job.options.backward)) job.options.strategy = random_strategy(random, ranks);
+  job.text += ", of gradients " + to_string(job.options.backward) + " travel, by " + to_string(job.options.strategy);
+  return job;
+}
 
 Gradients::Gradients(const Problem& p)
     : queries(elements(p.query_tokens, p.query_heads, p.head_dim), std::nanf("")),
@@ -86,7 +100,20 @@ void GradientRows::write_to(Gradients& gradients) const {
   scatter(values_, key_ranges_, elements(1, p.key_heads, p.value_dim), gradients.values);
 }
 
-GradientErrors compare(const Problem& p, const Tensors& unrounded, const std::vector<float>& grad_out, const Gradients& gradients) {
+void run_rank(Transport& transport, const Job& job, const Tensors& tensors, const std::vector<float>& grad_out,
+              Gradients& gradients, int calls) {
+  const GradientRows rows(job, tensors, grad_out, transport);
+  Attention attention(transport, job.problem, job.options);
+  for (int call = 0; call < calls; ++call) {
+    attention.forward(rows.forward());
+    rows.forget();
+    attention.backward(rows.backward());
+  }
+  rows.write_to(gradients);
+}
+
+GradientErrors compare(const Problem& p, const Tensors& unrounded, const std::vector<float>& grad_out, const Gradients& gradients,
+                       std::span<const Range> queries, std::span<const Range> keys) {
   const Tensors tensors = rounded(unrounded, p.type), of_output = rounded({.queries = grad_out, .keys = {}, .values = {}}, p.type);
   const Bands bands = p.bands();
   const ReferenceGradients expected =
@@ -96,10 +123,16 @@ GradientErrors compare(const Problem& p, const Tensors& unrounded, const std::ve
                           Rows<const float>(of_output.queries.data(), p.query_tokens, p.query_heads, p.value_dim),
                           p.first_query_position(), 0, p.score_rule(), bands, p.type, p.type);
   GradientErrors errors;
-  add(errors, gradients.queries, expected.query);
-  add(errors, gradients.keys, expected.key);
-  add(errors, gradients.values, expected.value);
+  add(errors, gradients.queries, expected.query, queries, elements(1, p.query_heads, p.head_dim));
+  add(errors, gradients.keys, expected.key, keys, elements(1, p.key_heads, p.head_dim));
+  add(errors, gradients.values, expected.value, keys, elements(1, p.key_heads, p.value_dim));
   return errors;
+}
+
+GradientErrors compare(const Problem& problem, const Tensors& tensors, const std::vector<float>& grad_out,
+                       const Gradients& gradients) {
+  const Range queries{0, problem.query_tokens}, keys{0, problem.key_tokens};
+  return compare(problem, tensors, grad_out, gradients, {&queries, 1}, {&keys, 1});
 }
 
 }  // namespace gyre::test

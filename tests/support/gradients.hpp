@@ -8,6 +8,9 @@
 
 namespace gyre::test {
 
+/// A random_job() of which gradients can be asked for: any strategy that gives them, either way of travel.
+Job random_gradient_job(Random& random, int ranks);
+
 /// All ranks' gradients.
 struct Gradients {
   std::vector<float> queries, keys, values;  // [tokens, heads, dim], as the tensors
@@ -35,12 +38,18 @@ class GradientRows {
   mutable std::vector<float> queries_, keys_, values_;
 };
 
+/// Runs this rank's part, forward and then backward, `calls` times, and writes its rows into `gradients`, which ranks may share.
+void run_rank(Transport& transport, const Job& job, const Tensors& tensors, const std::vector<float>& grad_out,
+              Gradients& gradients, int calls = 1);
+
 /// Errors of gradients against the reference.
 struct GradientErrors {
   double share_of_bound = 0;  // largest error over its own bound
   double relative = 0;        // largest error of a gradient over the largest element of that gradient
 };
-/// The reference reads the tensors as kernels do, rounded to problem.type.
+/// Over these token ranges. The reference reads the tensors as kernels do, rounded to problem.type.
+GradientErrors compare(const Problem& problem, const Tensors& tensors, const std::vector<float>& grad_out,
+                       const Gradients& gradients, std::span<const Range> queries, std::span<const Range> keys);
 GradientErrors compare(const Problem& problem, const Tensors& tensors, const std::vector<float>& grad_out,
                        const Gradients& gradients);
 
