@@ -118,6 +118,19 @@ Options options_of(const Given& given, const PartitionChoice::ReadChunks& read_c
   return options;
 }
 
+/// Gradients are asked for by what they are of, or by how they are to be found.
+Backward backward_of(const Given& given) {
+  const bool from_file = given.has("grad-out");
+  if (!from_file && given.has("backward") && !given.has("synthetic"))
+    refuse("--backward needs the gradient of the output; give --grad-out FILE");
+  for (const char* name : {"dq", "dk", "dv"})
+    if (given.has(name) && !from_file && !given.has("backward"))
+      refuse(std::string("--") + name + " is a gradient, and there is none of the output; give --grad-out FILE" +
+             (given.has("synthetic") ? ", or --backward auto for a random one" : ""));
+  if (from_file || given.has("backward")) return parse_backward(given.text("backward", "auto"));
+  return Backward::none;
+}
+
 LiveWhen live_of(const Given& given) {
   const std::string when = given.text("live", "auto");
   if (when == "always") return LiveWhen::always;
@@ -153,7 +166,7 @@ PartitionChoice::ReadChunks noting_names(const PartitionChoice::ReadChunks& read
 
 /// Nothing is computed, so nothing that depends on it may be asked for.
 std::string replay_of(const Given& given) {
-  for (const char* name : {"out", "lse", "check"})
+  for (const char* name : {"out", "lse", "dq", "dk", "dv", "check"})
     if (given.has("replay") && given.has(name))
       refuse("--replay computes nothing, and --" + std::string(name) + " wants results; remove one");
   return given.text("replay");
@@ -168,6 +181,9 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.input_file = given.text("input");
   request.query_file = given.text("q"), request.key_file = given.text("k"), request.value_file = given.text("v");
   request.out_file = output_of(given, "out"), request.lse_file = output_of(given, "lse");
+  request.grad_out_file = given.text("grad-out");
+  request.grad_query_file = output_of(given, "dq"), request.grad_key_file = output_of(given, "dk");
+  request.grad_value_file = output_of(given, "dv");
   request.out_type = out_type_of(given);
   if (given.text("report") == kStandardOutput) request.printed = Printed::json;
   if (request.printed == Printed::page) request.report_file = given.text("report");
@@ -179,6 +195,7 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.softcap = given.real("softcap", kLeastSoftcap, kLargestSoftcap);
   request.type = type_of(given);
   request.options = options_of(given, noting_names(read_chunks, request.layout_files));
+  request.options.backward = backward_of(given);
   request.threads = given.integer("threads", 1, kMostThreads);
   request.ranks = given.integer("ranks", 1, kMostRanksInProcess).value_or(1);
   request.repetitions = given.integer("repeat", 1, kMostRepetitions);

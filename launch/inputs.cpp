@@ -61,16 +61,28 @@ std::vector<TensorReader> open_files(const RunRequest& request) {
 
 Inputs::Inputs(const RunRequest& request)
     : synthetic_(request.synthetic), seed_(request.seed), one_file_(!request.input_file.empty()) {
+  if (!request.grad_out_file.empty()) {
+    const std::string names[] = {"grad_out"};
+    grad_out_ = opened("--grad-out", [&] {
+      const bool named = request.grad_out_file.ends_with(".safetensors");
+      return named ? TensorReader::from_safetensors(request.grad_out_file, names).front() : TensorReader(request.grad_out_file);
+    });
+  }
   if (synthetic_) return;
   files_ = open_files(request);
   for (const Tensor tensor : {Tensor::query, Tensor::key, Tensor::value}) require_limits(tensor);
 }
 
+const TensorReader* Inputs::file(Tensor tensor) const {
+  if (tensor == Tensor::grad_out) return grad_out_ ? &*grad_out_ : nullptr;
+  return synthetic_ ? nullptr : &files_[static_cast<std::size_t>(tensor)];
+}
+
 /// As the command line named it: "--q q.npy", "--input in.safetensors: tensor q".
 std::string Inputs::name(Tensor tensor) const {
-  constexpr const char* kOptions[] = {"--q ", "--k ", "--v "};
-  const auto index = static_cast<std::size_t>(tensor);
-  return (one_file_ ? "--input " : kOptions[index]) + files_[index].name();
+  constexpr const char* kOptions[] = {"--q ", "--k ", "--v ", "--grad-out "};
+  const bool in_input = one_file_ && tensor != Tensor::grad_out;
+  return (in_input ? "--input " : kOptions[static_cast<std::size_t>(tensor)]) + file(tensor)->name();
 }
 
 void Inputs::require_limits(Tensor tensor) const {
@@ -89,12 +101,12 @@ void Inputs::require_limits(Tensor tensor) const {
 }
 
 Inputs::Shape Inputs::shape(Tensor tensor) const {
-  if (synthetic_) {
-    const int heads = tensor == Tensor::query ? synthetic_->heads : synthetic_->key_heads;
-    return {synthetic_->tokens, heads, tensor == Tensor::value ? synthetic_->value_dim : synthetic_->head_dim};
-  }
-  const TensorReader& file = files_[static_cast<std::size_t>(tensor)];
-  return {file.tokens(), file.heads(), file.dim()};
+  if (const TensorReader* const from = file(tensor)) return {from->tokens(), from->heads(), from->dim()};
+  if (!synthetic_) return {shape(Tensor::query).tokens, shape(Tensor::query).heads, shape(Tensor::value).dim};
+  const bool of_queries = tensor == Tensor::query || tensor == Tensor::grad_out;
+  const bool of_values = tensor == Tensor::value || tensor == Tensor::grad_out;
+  return {synthetic_->tokens, of_queries ? synthetic_->heads : synthetic_->key_heads,
+          of_values ? synthetic_->value_dim : synthetic_->head_dim};
 }
 
 Problem Inputs::problem(const RunRequest& request) const {
@@ -117,7 +129,16 @@ Problem Inputs::problem(const RunRequest& request) const {
   problem.mask = request.mask;
   problem.softcap = request.softcap, problem.type = request.type;
   problem.validate();
+  if (grad_out_) require_grad_out();
   return problem;
+}
+
+void Inputs::require_grad_out() const {
+  const Shape given = shape(Tensor::grad_out), query = shape(Tensor::query), value = shape(Tensor::value);
+  const std::vector<std::int64_t> out{query.tokens, query.heads, value.dim};
+  if (std::vector<std::int64_t>{given.tokens, given.heads, given.dim} != out || grad_out_->shape().size() != 3)
+    throw std::invalid_argument(name(Tensor::grad_out) + " has shape " + shape_text(grad_out_->shape()) + "; the output has " +
+                                shape_text(out) + ": give a gradient of that shape");
 }
 
 LoadedRows Inputs::read(Tensor tensor, std::span<const Range> tokens, Type type, Team& team) const {
@@ -127,12 +148,12 @@ LoadedRows Inputs::read(Tensor tensor, std::span<const Range> tokens, Type type,
   LoadedRows loaded{.elements = std::vector<std::byte>(static_cast<std::size_t>(rows * whole.heads * whole.dim * type_bytes(type))),
                     .rows = {}};
   loaded.rows = TypedRows(loaded.elements.data(), type, rows, whole.heads, whole.dim);
-  if (synthetic_) {
+  const TensorReader* const from = file(tensor);
+  if (from == nullptr) {
     make_synthetic(tensor, tokens, team, loaded);
     return loaded;
   }
-  const TensorReader& file = files_[static_cast<std::size_t>(tensor)];
-  file.read(tokens, type, loaded.elements.data());
+  from->read(tokens, type, loaded.elements.data());
   require_finite(name(tensor), tokens, loaded.rows);
   return loaded;
 }

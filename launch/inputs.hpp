@@ -1,4 +1,5 @@
-// Where queries, keys and values come from: one file, three files, or a seed. A rank reads its own rows and no others.
+// Where queries, keys, values and the gradient of the output come from: one file, a file each, or a seed. A rank reads its own rows
+// and no others.
 #pragma once
 
 #include <optional>
@@ -36,14 +37,17 @@ class Inputs {
     int heads, dim;
   };
   Shape shape(Tensor tensor) const;
+  const TensorReader* file(Tensor tensor) const;  // null if it is synthetic
+  void require_grad_out() const;
   std::string name(Tensor tensor) const;
   void require_limits(Tensor tensor) const;
   void make_synthetic(Tensor tensor, std::span<const Range> tokens, Team& team, LoadedRows& into) const;
 
   std::optional<Synthetic> synthetic_;
   std::uint64_t seed_;
-  bool one_file_ = false;            // of all three
-  std::vector<TensorReader> files_;  // by Tensor; none if synthetic
+  bool one_file_ = false;            // of queries, keys and values
+  std::vector<TensorReader> files_;  // by Tensor; none if synthetic, grad_out only where it is given
+  std::optional<TensorReader> grad_out_;
 };
 
 }  // namespace gyre

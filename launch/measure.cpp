@@ -63,18 +63,18 @@ struct Series {
 
 class Caller {
  public:
-  Caller(Transport& transport, Attention& attention, const Operands& operands, const CallPlan& plan)
-      : transport_(transport), attention_(attention), operands_(operands), plan_(plan), live_(plan.live) {}
+  Caller(Transport& transport, const Call& call, const CallPlan& plan)
+      : transport_(transport), call_(call), plan_(plan), live_(plan.live) {}
 
   void call(const std::string& name, Wire wire, Series& into, RecordedCall* record = nullptr) {
     transport_.barrier();
     if (live_ != nullptr) live_->begin_call(name);
     const double cpu_before = process_cpu_seconds();
     if (record != nullptr) record->began_seconds = now_seconds();
-    into.mine.push_back(attention_.forward(operands_, {.wire = wire,
-                                                       .timeline = record != nullptr ? &record->timeline : nullptr,
-                                                       .progress = live_ != nullptr ? live_->progress() : nullptr,
-                                                       .replay = plan_.replay}));
+    into.mine.push_back(call_({.wire = wire,
+                               .timeline = record != nullptr ? &record->timeline : nullptr,
+                               .progress = live_ != nullptr ? live_->progress() : nullptr,
+                               .replay = plan_.replay}));
     into.seconds.push_back(maximum_over_ranks(transport_, into.mine.back().total_seconds));
     into.cpu_seconds += process_cpu_seconds() - cpu_before;
     if (live_ != nullptr) live_->end_call();
@@ -82,8 +82,7 @@ class Caller {
 
  private:
   Transport& transport_;
-  Attention& attention_;
-  const Operands& operands_;
+  const Call& call_;
   const CallPlan& plan_;
   LiveLine* live_;
 };
@@ -112,13 +111,14 @@ int calls_of(const CallPlan& plan) {
   return plan.repetitions * (plan.silent_too ? 2 : 1) + (plan.warm_up || plan.silent_too ? 1 : 0);
 }
 
-Measurement measure_forward(Transport& transport, Attention& attention, const Operands& operands, const CallPlan& plan) {
-  Caller caller(transport, attention, operands, plan);
+Measurement measure_calls(Transport& transport, const Call& call, const CallPlan& plan, const std::string& pass) {
+  Caller caller(transport, call, plan);
   Series warm_up, live, silent;
-  if (plan.warm_up || plan.silent_too) caller.call("warm-up", Wire::live, warm_up);
+  if (plan.warm_up || plan.silent_too) caller.call(pass + "warm-up", Wire::live, warm_up);
   const Traffic before = transport.traffic();
   for (int repetition = 1; repetition <= plan.repetitions; ++repetition) {
-    const std::string name = plan.repetitions == 1 ? "attending" : format("repetition %d of %d", repetition, plan.repetitions);
+    const std::string name =
+        pass + (plan.repetitions == 1 ? "attending" : format("repetition %d of %d", repetition, plan.repetitions));
     if (plan.silent_too) caller.call(name + " without communication", Wire::silent, silent);
     caller.call(name, Wire::live, live, repetition == plan.repetitions ? plan.record : nullptr);
   }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "comm/transport.hpp"
@@ -75,9 +76,12 @@ struct CallPlan {
 /// Calls that a plan makes, all kinds together.
 int calls_of(const CallPlan& plan);
 
-/// Runs forward as planned; the last call is one with communication, so that its results stand. Collective; every rank returns the
-/// same.
-Measurement measure_forward(Transport& transport, Attention& attention, const Operands& operands, const CallPlan& plan);
+/// One call, forward or backward.
+using Call = std::function<CallTime(const CallOptions&)>;
+
+/// Calls as planned; the last one is with communication, so that its results stand. pass: before what a display says of each.
+/// Collective; every rank returns the same.
+Measurement measure_calls(Transport& transport, const Call& call, const CallPlan& plan, const std::string& pass = "");
 
 /// FLOP/s of all ranks' teams together, each thread in a loop of independent multiply-adds, all at the same time. Collective.
 double measure_peak_flops(Transport& transport, Team& team, const KernelTable& kernels, Type cells);

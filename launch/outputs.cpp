@@ -23,10 +23,14 @@ bool same_file(const std::string& a, const std::string& b) {
 
 void require_different_files(const RunRequest& request) {
   using Named = std::pair<const char*, const std::string&>;
-  const Named inputs[] = {
-      {"--input", request.input_file}, {"--q", request.query_file}, {"--k", request.key_file}, {"--v", request.value_file}};
-  const Named outputs[] = {
-      {"--out", request.out_file}, {"--lse", request.lse_file}, {"--report", request.report_file}, {"--trace", request.trace_file}};
+  const Named inputs[] = {{"--input", request.input_file},
+                          {"--q", request.query_file},
+                          {"--k", request.key_file},
+                          {"--v", request.value_file},
+                          {"--grad-out", request.grad_out_file}};
+  const Named outputs[] = {{"--out", request.out_file},     {"--lse", request.lse_file},       {"--dq", request.grad_query_file},
+                           {"--dk", request.grad_key_file}, {"--dv", request.grad_value_file}, {"--report", request.report_file},
+                           {"--trace", request.trace_file}};
   std::vector<Named> taken;
   for (const Named& input : inputs)
     if (!input.second.empty()) taken.push_back(input);
@@ -61,6 +65,13 @@ void Outputs::open(const RunRequest& request, const Problem& problem, bool creat
   if (!request.out_file.empty())
     out_.emplace(request.out_file,
                  FileContent{.name = "out", .type = request.out_type, .shape = {tokens, heads, problem.value_dim}}, create);
+  const auto gradient = [&](std::optional<TensorWriter>& writer, const std::string& file, const char* name,
+                            std::vector<std::int64_t> shape) {
+    if (!file.empty()) writer.emplace(file, FileContent{.name = name, .shape = std::move(shape)}, create);
+  };
+  gradient(grad_query_, request.grad_query_file, "dq", {tokens, heads, problem.head_dim});
+  gradient(grad_key_, request.grad_key_file, "dk", {problem.key_tokens, problem.key_heads, problem.head_dim});
+  gradient(grad_value_, request.grad_value_file, "dv", {problem.key_tokens, problem.key_heads, problem.value_dim});
   if (!request.lse_file.empty()) lse_.emplace(request.lse_file, FileContent{.name = "lse", .shape = {tokens, heads}}, create);
   if (!request.report_file.empty() && create) report_.emplace(request.report_file, kReportBytes, create);
   if (!request.trace_file.empty() && create) trace_.emplace(request.trace_file, 0, create);
@@ -71,9 +82,16 @@ void Outputs::write(std::span<const Range> tokens, const float* out, const float
   if (lse_) lse_->write(tokens, lse);
 }
 
+void Outputs::write_gradients(std::span<const Range> query_tokens, std::span<const Range> key_tokens, const float* queries,
+                              const float* keys, const float* values) {
+  if (grad_query_) grad_query_->write(query_tokens, queries);
+  if (grad_key_) grad_key_->write(key_tokens, keys);
+  if (grad_value_) grad_value_->write(key_tokens, values);
+}
+
 void Outputs::publish() {
-  if (out_) out_->publish();
-  if (lse_) lse_->publish();
+  for (auto* writer : {&out_, &lse_, &grad_query_, &grad_key_, &grad_value_})
+    if (*writer) (*writer)->publish();
 }
 
 void Outputs::write_report(const std::string& json) {

@@ -21,6 +21,9 @@ class Outputs {
 
   /// This rank's rows: out [sum of ranges, heads, value_dim], lse [sum of ranges, heads]. Local.
   void write(std::span<const Range> tokens, const float* out, const float* lse);
+  /// This rank's rows of gradients, of the shapes of queries, keys and values. Local.
+  void write_gradients(std::span<const Range> query_tokens, std::span<const Range> key_tokens, const float* queries,
+                       const float* keys, const float* values);
   /// On rank 0, after every rank has written.
   void publish();
   /// On rank 0; null on the others, and if there is to be none. Whoever writes it publishes it.
@@ -31,7 +34,7 @@ class Outputs {
  private:
   void open(const RunRequest& request, const Problem& problem, bool create);
 
-  std::optional<TensorWriter> out_, lse_;
+  std::optional<TensorWriter> out_, lse_, grad_query_, grad_key_, grad_value_;
   std::optional<WholeFile> report_, trace_;
 };
 

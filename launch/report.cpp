@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "runtime/text.hpp"
 
@@ -34,35 +35,63 @@ std::string problem_text(const Problem& problem) {
                 static_cast<long long>(problem.first_query_position()), problem.score_scale(), softcap.c_str());
 }
 
-std::string time_text(const Report& report) {
-  const Measurement& measured = report.measured;
-  std::string text =
-      format("  time       %s, %.4g tokens a second (", seconds_text(measured.seconds).c_str(), report.tokens_per_second());
+/// GFLOP/s of a rank.
+double gflops(const Report& report, const Measurement& measured, double flops) {
+  return measured.seconds > 0 ? flops / measured.seconds / report.ranks / 1e9 : 0;
+}
+
+std::string time_text(const Report& report, const char* name, const Measurement& measured, double flops) {
+  const double tokens = measured.seconds > 0 ? static_cast<double>(report.problem.query_tokens) / measured.seconds : 0;
+  std::string text = format("  %-10s %s, %.4g tokens a second (", name, seconds_text(measured.seconds).c_str(), tokens);
   if (measured.repetitions == 1) text += "one call";
   if (measured.repetitions > 1)
     text += format("median of %d calls, %s to %s", measured.repetitions, seconds_text(measured.fastest_seconds).c_str(),
                    seconds_text(measured.slowest_seconds).c_str());
   text += report.ranks > 1 ? ", by the slowest rank)\n" : ")\n";
   if (report.replay) return text;
-  return text + format("  speed      %.4g GFLOP/s a rank, %.1f%% of a multiply-add loop beside it (%.4g)\n",
-                       report.gflops_per_rank(), 100 * report.peak_fraction(), report.peak_flops / report.ranks / 1e9);
+  const double rate = gflops(report, measured, flops);
+  return text + format("  speed      %.4g GFLOP/s a rank, %.1f%% of a multiply-add loop beside it (%.4g)\n", rate,
+                       report.peak_flops > 0 ? 100 * rate * 1e9 * report.ranks / report.peak_flops : 0,
+                       report.peak_flops / report.ranks / 1e9);
 }
 
 /// One part of a call: the rank that has most of it beside the mean of all.
 /// What is said behind it is of parts that lie inside others: nobody is to add them up.
-std::string part_text(const char* name, const Report& report, double CallTime::*part, const char* inside = "") {
-  const Spread spread = report.measured.spread(part);
+std::string part_text(const char* name, const Measurement& measured, double CallTime::*part, const char* inside = "") {
+  const Spread spread = measured.spread(part);
+  const bool several = measured.ranks.size() > 1;
   std::string text = format("  %-10s %s", name, seconds_text(spread.most).c_str());
-  if (report.ranks > 1) text += format(" on rank %d, %s on the mean rank", spread.rank, seconds_text(spread.mean).c_str());
-  if (report.ranks > 1 && part == &CallTime::computing_seconds) text += format(" (imbalance %.1f%%)", 100 * spread.imbalance());
+  if (several) text += format(" on rank %d, %s on the mean rank", spread.rank, seconds_text(spread.mean).c_str());
+  if (several && part == &CallTime::computing_seconds) text += format(" (imbalance %.1f%%)", 100 * spread.imbalance());
   return text + inside + "\n";
 }
 
-std::string bytes_line(const char* name, const Report& report, std::uint64_t RankFigures::*bytes) {
-  const Spread spread = report.measured.spread(bytes);
-  std::string text = format("  %-10s %s in a call", name, bytes_text(static_cast<double>(report.measured.sum(bytes))).c_str());
+std::string bytes_line(const char* name, const Measurement& measured, std::uint64_t RankFigures::*bytes) {
+  const Spread spread = measured.spread(bytes);
+  std::string text = format("  %-10s %s in a call", name, bytes_text(static_cast<double>(measured.sum(bytes))).c_str());
   if (spread.most > 0) text += format(", %s of them by rank %d", bytes_text(spread.most).c_str(), spread.rank);
   return text + "\n";
+}
+
+std::string overlap_text(const Measurement& measured) {
+  const double exposed = measured.exposed_communication_seconds().value();
+  return format("  exposed    %s of communication (%.1f%%): the same work without it takes %s, and %s of all cores\n",
+                seconds_text(exposed).c_str(), 100 * exposed / std::max(measured.seconds, 1e-12),
+                seconds_text(measured.silent->seconds).c_str(), seconds_text(measured.silent->cpu_seconds).c_str());
+}
+
+/// Where the time of calls went, and what they moved.
+std::string parts_text(const Measurement& measured) {
+  std::string text = part_text("computing", measured, &CallTime::computing_seconds);
+  text += part_text("packing", measured, &CallTime::packing_seconds);
+  text += part_text("waiting", measured, &CallTime::waiting_seconds);
+  text += part_text("transport", measured, &CallTime::communicating_seconds, "; its polls are part of computing and packing");
+  if (measured.spread(&CallTime::integrity_seconds).most > 0)
+    text += part_text("integrity", measured, &CallTime::integrity_seconds, "; writing checksums is part of packing");
+  if (measured.silent) text += overlap_text(measured);
+  text += format("  cores      %s of all processes in a mean call\n", seconds_text(measured.cpu_seconds).c_str());
+  text += bytes_line("sent", measured, &RankFigures::bytes_sent);
+  return text + bytes_line("borrowed", measured, &RankFigures::bytes_borrowed);
 }
 
 std::string replay_text(const Report& report) {
@@ -87,42 +116,81 @@ std::string saved_text(const Report& report) {
                 bytes_text(dense).c_str(), 100 * saved / dense);
 }
 
-std::string overlap_text(const Measurement& measured) {
-  const double exposed = measured.exposed_communication_seconds().value();
-  return format("  exposed    %s of communication (%.1f%%): the same work without it takes %s, and %s of all cores\n",
-                seconds_text(exposed).c_str(), 100 * exposed / std::max(measured.seconds, 1e-12),
-                seconds_text(measured.silent->seconds).c_str(), seconds_text(measured.silent->cpu_seconds).c_str());
-}
-
 nlohmann::ordered_json number_or_null(std::optional<double> value) {
   return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
 }
 
 /// One number for every rank.
 template <class Value>
-nlohmann::ordered_json of_ranks(const Report& report, Value&& value) {
+nlohmann::ordered_json of_ranks(const Measurement& measured, Value&& value) {
   auto list = nlohmann::ordered_json::array();
-  for (const RankFigures& rank : report.measured.ranks) list.push_back(value(rank));
+  for (const RankFigures& rank : measured.ranks) list.push_back(value(rank));
   return list;
 }
 
-nlohmann::ordered_json per_rank_json(const Report& report) {
+nlohmann::ordered_json per_rank_json(const Measurement& measured) {
   const auto seconds = [&](double CallTime::*part) {
-    return of_ranks(report, [&](const RankFigures& rank) { return rank.call.*part; });
+    return of_ranks(measured, [&](const RankFigures& rank) { return rank.call.*part; });
   };
   return {{"total_seconds", seconds(&CallTime::total_seconds)},
           {"computing_seconds", seconds(&CallTime::computing_seconds)},
           {"packing_seconds", seconds(&CallTime::packing_seconds)},
           {"communicating_seconds", seconds(&CallTime::communicating_seconds)},
           {"waiting_seconds", seconds(&CallTime::waiting_seconds)},
-          {"bytes_sent", of_ranks(report, [](const RankFigures& rank) { return rank.bytes_sent; })},
-          {"bytes_borrowed", of_ranks(report, [](const RankFigures& rank) { return rank.bytes_borrowed; })}};
+          {"bytes_sent", of_ranks(measured, [](const RankFigures& rank) { return rank.bytes_sent; })},
+          {"bytes_borrowed", of_ranks(measured, [](const RankFigures& rank) { return rank.bytes_borrowed; })}};
+}
+
+/// Of calls, forward or backward.
+void add_calls(nlohmann::ordered_json& json, const Report& report, const Measurement& measured, double flops) {
+  const double rate = gflops(report, measured, flops);
+  json["repeat"] = measured.repetitions;
+  json["seconds"] = measured.seconds;
+  json["fastest_seconds"] = measured.fastest_seconds;
+  json["slowest_seconds"] = measured.slowest_seconds;
+  json["tokens_per_second"] = measured.seconds > 0 ? static_cast<double>(report.problem.query_tokens) / measured.seconds : 0;
+  json["flops"] = flops;
+  json["gflops_per_rank"] = rate;
+  json["peak_fraction"] = report.peak_flops > 0 ? rate * 1e9 * report.ranks / report.peak_flops : 0;
+  json["peak_gflops_per_rank"] = report.peak_flops / report.ranks / 1e9;
+  json["computing_seconds"] = measured.spread(&CallTime::computing_seconds).most;
+  json["computing_imbalance"] = measured.spread(&CallTime::computing_seconds).imbalance();
+  json["packing_seconds"] = measured.spread(&CallTime::packing_seconds).most;
+  json["communicating_seconds"] = measured.spread(&CallTime::communicating_seconds).most;
+  json["integrity_seconds"] = measured.spread(&CallTime::integrity_seconds).most;
+  json["waiting_seconds"] = measured.spread(&CallTime::waiting_seconds).most;
+  json["exposed_communication_seconds"] = number_or_null(measured.exposed_communication_seconds());
+  json["silent_seconds"] = number_or_null(measured.silent ? std::optional(measured.silent->seconds) : std::nullopt);
+  json["cpu_seconds"] = measured.cpu_seconds;
+  json["silent_cpu_seconds"] = number_or_null(measured.silent ? std::optional(measured.silent->cpu_seconds) : std::nullopt);
+  json["bytes_sent"] = measured.sum(&RankFigures::bytes_sent);
+  json["bytes_borrowed"] = measured.sum(&RankFigures::bytes_borrowed);
+}
+
+nlohmann::ordered_json gradients_json(const Report& report) {
+  const Report::Gradients& gradients = *report.gradients;
+  nlohmann::ordered_json json = {{"travels", gradients.travels}};
+  add_calls(json, report, gradients.measured, report.backward_flops());
+  json["bytes_arriving"] = gradients.arriving_bytes;
+  json["per_rank"] = per_rank_json(gradients.measured);
+  return json;
+}
+
+std::string gradients_text(const Report& report) {
+  if (!report.gradients) return "";
+  const Report::Gradients& gradients = *report.gradients;
+  return time_text(report, "backward", gradients.measured, report.backward_flops()) + "  travel     " + gradients.travels +
+         " with their gradients\n" + parts_text(gradients.measured);
 }
 
 }  // namespace
 
 double Report::flops() const {
   return 2 * visible_pairs * (problem.head_dim + problem.value_dim);
+}
+
+double Report::backward_flops() const {
+  return 2 * visible_pairs * (3.0 * problem.head_dim + 2.0 * problem.value_dim);
 }
 
 double Report::gflops_per_rank() const {
@@ -142,19 +210,10 @@ std::string to_text(const Report& report) {
                             report.partition.c_str(), plural(report.ranks, "rank").c_str(), plural(report.nodes, "node").c_str(),
                             plural(report.threads, "thread").c_str(), report.isa.c_str());
   if (!report.why.empty()) text += "  strategy   " + report.why + "\n";
-  text += problem_text(report.problem) + time_text(report);
+  text += problem_text(report.problem) + time_text(report, "time", report.measured, report.flops());
   text += replay_text(report) + predicted_text(report);
-  text += part_text("computing", report, &CallTime::computing_seconds);
-  text += part_text("packing", report, &CallTime::packing_seconds);
-  text += part_text("waiting", report, &CallTime::waiting_seconds);
-  text += part_text("transport", report, &CallTime::communicating_seconds, "; its polls are part of computing and packing");
-  if (report.measured.spread(&CallTime::integrity_seconds).most > 0)
-    text += part_text("integrity", report, &CallTime::integrity_seconds, "; writing checksums is part of packing");
-  if (report.measured.silent) text += overlap_text(report.measured);
-  text += format("  cores      %s of all processes in a mean call\n", seconds_text(report.measured.cpu_seconds).c_str());
-  text += bytes_line("sent", report, &RankFigures::bytes_sent);
-  text += bytes_line("borrowed", report, &RankFigures::bytes_borrowed);
-  text += saved_text(report);
+  text += parts_text(report.measured);
+  text += saved_text(report) + gradients_text(report);
   if (report.ranks > 1 && !report.unshared.empty()) text += "  unshared   memory inside a node: " + report.unshared + "\n";
   text += format("  memory     arena %s, scratch %s, resident at most %s (largest rank)\n",
                  bytes_text(static_cast<double>(report.arena_bytes)).c_str(),
@@ -193,27 +252,9 @@ std::string to_json(const Report& report) {
       {"query_offset", problem.first_query_position()},
       {"scale", problem.score_scale()},
       {"softcap", problem.softcap ? nlohmann::ordered_json(*problem.softcap) : nlohmann::ordered_json(nullptr)},
-      {"repeat", measured.repetitions},
-      {"seconds", measured.seconds},
-      {"fastest_seconds", measured.fastest_seconds},
-      {"slowest_seconds", measured.slowest_seconds},
-      {"tokens_per_second", report.tokens_per_second()},
-      {"flops", report.flops()},
-      {"gflops_per_rank", report.gflops_per_rank()},
-      {"peak_fraction", report.peak_fraction()},
-      {"peak_gflops_per_rank", report.peak_flops / report.ranks / 1e9},
-      {"computing_seconds", measured.spread(&CallTime::computing_seconds).most},
-      {"computing_imbalance", measured.spread(&CallTime::computing_seconds).imbalance()},
-      {"packing_seconds", measured.spread(&CallTime::packing_seconds).most},
-      {"communicating_seconds", measured.spread(&CallTime::communicating_seconds).most},
-      {"integrity_seconds", measured.spread(&CallTime::integrity_seconds).most},
-      {"waiting_seconds", measured.spread(&CallTime::waiting_seconds).most},
-      {"exposed_communication_seconds", number_or_null(measured.exposed_communication_seconds())},
-      {"silent_seconds", number_or_null(measured.silent ? std::optional(measured.silent->seconds) : std::nullopt)},
-      {"cpu_seconds", measured.cpu_seconds},
-      {"silent_cpu_seconds", number_or_null(measured.silent ? std::optional(measured.silent->cpu_seconds) : std::nullopt)},
-      {"bytes_sent", measured.sum(&RankFigures::bytes_sent)},
-      {"bytes_borrowed", measured.sum(&RankFigures::bytes_borrowed)},
+  };
+  add_calls(json, report, measured, report.flops());
+  json.update({
       {"replay", report.replay ? nlohmann::ordered_json(*report.replay) : nlohmann::ordered_json(nullptr)},
       {"predicted_seconds", number_or_null(predicted ? std::optional(report.predicted->seconds) : std::nullopt)},
       {"predicted_machine", predicted ? nlohmann::ordered_json(report.predicted->machine) : nlohmann::ordered_json(nullptr)},
@@ -223,9 +264,10 @@ std::string to_json(const Report& report) {
       {"arena_bytes", report.arena_bytes},
       {"scratch_bytes", report.scratch_bytes},
       {"peak_memory_bytes", report.peak_memory_bytes},
-  };
-  json["per_rank"] = per_rank_json(report);
+  });
+  json["per_rank"] = per_rank_json(measured);
   json["check"] = report.check ? check_json(*report.check) : nlohmann::ordered_json(nullptr);
+  json["backward"] = report.gradients ? gradients_json(report) : nlohmann::ordered_json(nullptr);
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 

@@ -35,8 +35,17 @@ struct Report {
   std::int64_t peak_memory_bytes = 0;  // of the process with most
   std::optional<CheckResult> check;
 
+  struct Gradients {
+    std::string travels;               // keys or queries
+    Measurement measured;              // of backward calls
+    std::uint64_t arriving_bytes = 0;  // that come to all ranks in one
+  };
+  std::optional<Gradients> gradients;
+
   /// 2 x visible pairs of all query heads x (head dim + value dim): a multiplication and an addition each for Q K^T and P V.
   double flops() const;
+  /// 2 x visible pairs x (3 head dim + 2 value dim): Q K^T again, dO V^T, and the products of dQ, dK and dV.
+  double backward_flops() const;
   double gflops_per_rank() const;
   double tokens_per_second() const;  // queries
   double peak_fraction() const;

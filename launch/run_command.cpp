@@ -32,15 +32,21 @@ namespace {
 
 /// This rank's rows.
 struct Tensors {
-  LoadedRows queries, keys, values;
-  std::vector<float> out, lse;
+  LoadedRows queries, keys, values, grad_out;
+  std::vector<float> out, lse, grad_queries, grad_keys, grad_values;
 
-  Tensors(const Inputs& inputs, const Problem& problem, const Attention& attention, Team& team) {
+  Tensors(const Inputs& inputs, const Problem& problem, const Attention& attention, Team& team, bool backward) {
     queries = inputs.read(Tensor::query, attention.query_rows(), problem.type, team);
     keys = inputs.read(Tensor::key, attention.key_rows(), problem.type, team);
     values = inputs.read(Tensor::value, attention.key_rows(), problem.type, team);
     lse.resize(static_cast<std::size_t>(queries.rows.tokens * problem.query_heads));
     out.resize(lse.size() * static_cast<std::size_t>(problem.value_dim));
+    if (!backward) return;
+    grad_out = inputs.read(Tensor::grad_out, attention.query_rows(), problem.type, team);
+    const auto floats = [](const LoadedRows& like) {
+      return static_cast<std::size_t>(like.rows.tokens * like.rows.heads * like.rows.dim);
+    };
+    grad_queries.resize(floats(queries)), grad_keys.resize(floats(keys)), grad_values.resize(floats(values));
   }
   Operands operands(const Problem& problem) {
     return {.queries = queries.rows,
@@ -49,6 +55,24 @@ struct Tensors {
             .out = {out.data(), queries.rows.tokens, problem.query_heads, problem.value_dim},
             .lse = lse.data()};
   }
+  /// After forward.
+  GradientOperands gradient_operands(const Problem& problem) {
+    const std::int64_t query_tokens = queries.rows.tokens, key_tokens = keys.rows.tokens;
+    return {.queries = queries.rows,
+            .keys = keys.rows,
+            .values = values.rows,
+            .out = {out.data(), query_tokens, problem.query_heads, problem.value_dim},
+            .lse = lse.data(),
+            .grad_out = grad_out.rows,
+            .grad_queries = {grad_queries.data(), query_tokens, problem.query_heads, problem.head_dim},
+            .grad_keys = {grad_keys.data(), key_tokens, problem.key_heads, problem.head_dim},
+            .grad_values = {grad_values.data(), key_tokens, problem.key_heads, problem.value_dim}};
+  }
+};
+
+/// The last call of each pass, where it is to be traced.
+struct Records {
+  RecordedCall forward, backward;
 };
 
 /// A local step that may take long and may fail: others hear meanwhile that this rank lives, and fail with it. Collective.
@@ -91,6 +115,11 @@ Report describe(Transport& transport, const Problem& problem, const Attention& a
   report.arriving_bytes = sum_over_ranks(transport, static_cast<std::uint64_t>(attention.arriving_bytes()));
   report.dense_bytes = sum_over_ranks(transport, static_cast<std::uint64_t>(attention.dense_bytes()));
   if (transport.rank() == 0) report.visible_pairs = problem.visible_pairs();
+  if (attention.travels_backward() == Backward::none) return report;
+  report.gradients.emplace();
+  report.gradients->travels = to_string(attention.travels_backward());
+  report.gradients->arriving_bytes =
+      sum_over_ranks(transport, static_cast<std::uint64_t>(attention.arriving_bytes(Pass::backward)));
   return report;
 }
 
@@ -106,23 +135,18 @@ int live_descriptor(const Transport& transport, LiveWhen when) {
   return transport.rank() == 0 && wanted ? STDERR_FILENO : -1;
 }
 
-/// Runs, or replays as on a machine, with the peak measured before and after: of the two, the one that the run could have had.
-void measure(Transport& transport, Attention& attention, const Operands& operands, Team& team, const RunRequest& request,
-             const std::optional<Machine>& machine, LiveLine& live, RecordedCall& record, Report& report) {
-  const KernelTable& kernels = select_kernels(attention.isa());
-  const auto peak = [&]() -> double {
-    if (machine) return 0;
-    live.phase("timing a multiply-add loop");
-    return measure_peak_flops(transport, team, kernels, request.type);
-  };
-  const double before = peak();
+/// FLOP/s of a multiply-add loop on all ranks' teams; nothing in a replay.
+double peak_beside(Transport& transport, Team& team, const Attention& attention, const RunRequest& request, LiveLine& live) {
+  if (!request.replay.empty()) return 0;
+  live.phase("timing a multiply-add loop");
+  return measure_peak_flops(transport, team, select_kernels(attention.isa()), request.type);
+}
+
+/// Calls of one pass: run, or replayed as on a machine.
+Measurement measure_pass(Transport& transport, const Attention& attention, Pass pass, const Call& call, const RunRequest& request,
+                         const std::optional<Machine>& machine, double flops, LiveLine& live, RecordedCall& record) {
   std::vector<double> replay;
-  if (machine) {
-    replay = attention.replay_of(*machine);
-    report.replay = machine->name;
-    if (transport.rank() == 0 && request.trace_file.empty())
-      report.predicted = {machine->name, attention.simulate(*machine).seconds(), ""};
-  }
+  if (machine) replay = attention.replay_of(*machine, pass);
   const CallPlan plan{.repetitions = request.repetitions.value_or(1),
                       .warm_up = request.repetitions.has_value(),
                       .silent_too = request.measure_overlap,
@@ -130,9 +154,30 @@ void measure(Transport& transport, Attention& attention, const Operands& operand
                       .record = request.trace_file.empty() ? nullptr : &record,
                       .live = &live,
                       .replay = replay};
-  live.begin_calls(calls_of(plan), report.flops() / report.ranks);
-  report.measured = measure_forward(transport, attention, operands, plan);
-  report.peak_flops = std::max(before, peak());
+  live.begin_calls(calls_of(plan), flops);
+  return measure_calls(transport, call, plan, pass == Pass::backward ? "backward, " : "");
+}
+
+/// With the peak measured before and after: of the two, the one that the run could have had.
+void measure(Transport& transport, Attention& attention, Tensors& tensors, Team& team, const RunRequest& request,
+             const std::optional<Machine>& machine, LiveLine& live, Records& records, Report& report) {
+  const double before = peak_beside(transport, team, attention, request, live);
+  if (machine) {
+    report.replay = machine->name;
+    if (transport.rank() == 0 && request.trace_file.empty())
+      report.predicted = {machine->name, attention.simulate(*machine).seconds(), ""};
+  }
+  const Operands operands = tensors.operands(report.problem);
+  const auto forward = [&](const CallOptions& options) { return attention.forward(operands, options); };
+  report.measured = measure_pass(transport, attention, Pass::forward, forward, request, machine, report.flops() / report.ranks,
+                                 live, records.forward);
+  if (request.backward()) {
+    const GradientOperands gradients = tensors.gradient_operands(report.problem);
+    const auto backward = [&](const CallOptions& options) { return attention.backward(gradients, options); };
+    report.gradients->measured = measure_pass(transport, attention, Pass::backward, backward, request, machine,
+                                              report.backward_flops() / report.ranks, live, records.backward);
+  }
+  report.peak_flops = std::max(before, peak_beside(transport, team, attention, request, live));
 }
 
 void check(Transport& transport, const Problem& problem, const Attention& attention, const Operands& operands, Team& team,
@@ -156,24 +201,35 @@ bool sound(Transport& transport, const Problem& problem, const Attention& attent
 }
 
 /// Of all ranks, on rank 0, now that nothing is measured any more. machine: of a replay.
-PredictedCall predict(Transport& transport, const Attention& attention, const Machine& machine) {
+PredictedCall predict(Transport& transport, const Attention& attention, Pass pass, const Machine& machine) {
   PredictedCall predicted;
   together_alive(transport, "predicting", [&] {
-    if (transport.rank() == 0) predicted = predict_call(attention.schedule(), attention.layout(), transport.nodes(), machine);
+    if (transport.rank() == 0) predicted = predict_call(attention.schedule(pass), attention.layout(), transport.nodes(), machine);
   });
   return predicted;
 }
 
-void trace(Transport& transport, const Attention& attention, const Topology& topology, int threads, const RecordedCall& record,
-           const PredictedCall& predicted, Outputs& outputs) {
-  write_trace(transport, outputs.trace(),
-              {.program = attention.program(),
-               .layout = attention.layout(),
-               .events = record.timeline.events(),
-               .call_began_seconds = record.began_seconds,
-               .label = format("node %d, %s", topology.node_of_rank[static_cast<std::size_t>(transport.rank())],
-                               plural(threads, "thread").c_str()),
-               .predicted = transport.rank() == 0 ? &predicted : nullptr});
+/// Writes the last calls, and what was predicted of them; the report gets the latter.
+void trace(Transport& transport, const Attention& attention, const Topology& topology, const Options& options,
+           const std::optional<Machine>& replayed, const Records& records, Outputs& outputs, Report& report) {
+  const Machine machine = replayed ? *replayed : options.machine.with_threads(options.threads);
+  const bool both = attention.travels_backward() != Backward::none;
+  const PredictedCall forward = predict(transport, attention, Pass::forward, machine);
+  const PredictedCall backward = both ? predict(transport, attention, Pass::backward, machine) : PredictedCall{};
+  TraceOfRank traced{.layout = attention.layout(),
+                     .label = format("node %d, %s", topology.node_of_rank[static_cast<std::size_t>(transport.rank())],
+                                     plural(options.threads, "thread").c_str()),
+                     .calls = {}};
+  const auto add = [&](Pass pass, const RecordedCall& record, const PredictedCall& predicted) {
+    traced.calls.push_back({.program = attention.program(pass),
+                            .events = record.timeline.events(),
+                            .began_seconds = record.began_seconds,
+                            .predicted = transport.rank() == 0 ? &predicted : nullptr});
+  };
+  add(Pass::forward, records.forward, forward);
+  if (both) add(Pass::backward, records.backward, backward);
+  write_trace(transport, outputs.trace(), traced);
+  report.predicted = {forward.machine, forward.seconds, forward.left_out};
 }
 
 /// On rank 0. Returns the exit status.
@@ -214,7 +270,7 @@ int run_command(Transport& transport, const RunRequest& request) {
   std::optional<Tensors> tensors;
   together_within_memory(transport, "reading", [&] {
     team.emplace(options.threads);
-    tensors.emplace(*inputs, problem, attention, *team);
+    tensors.emplace(*inputs, problem, attention, *team, request.backward());
   });
   live.erase();
   if (transport.rank() == 0)
@@ -222,26 +278,25 @@ int run_command(Transport& transport, const RunRequest& request) {
   const Operands operands = tensors->operands(problem);
   transport.heartbeat().set_stage({"measuring"});
   Report report = describe(transport, problem, attention, topology, options.threads);
-  RecordedCall record;
-  measure(transport, attention, operands, *team, request, machine, live, record, report);
+  Records records;
+  measure(transport, attention, *tensors, *team, request, machine, live, records, report);
   if (!machine && !sound(transport, problem, attention, *tensors, *team, live)) return kCheckFailed;
   live.phase(request.check_rows > 0 ? "checking" : "writing");
   transport.heartbeat().set_stage({"checking"});
   check(transport, problem, attention, operands, *team, request, report);
   report.peak_memory_bytes = most_resident_bytes(transport);
 
-  together_alive(transport, "writing", [&] { outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data()); });
+  together_alive(transport, "writing", [&] {
+    outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data());
+    outputs.write_gradients(attention.query_rows(), attention.key_rows(), tensors->grad_queries.data(), tensors->grad_keys.data(),
+                            tensors->grad_values.data());
+  });
   live.erase();
   int status = kSuccess;
   together_alive(transport, "publishing", [&] {
     if (transport.rank() == 0) outputs.publish();
   });
-  if (!request.trace_file.empty()) {
-    const PredictedCall predicted =
-        predict(transport, attention, machine ? *machine : options.machine.with_threads(options.threads));
-    trace(transport, attention, topology, options.threads, record, predicted, outputs);
-    report.predicted = {predicted.machine, predicted.seconds, predicted.left_out};
-  }
+  if (!request.trace_file.empty()) trace(transport, attention, topology, options, machine, records, outputs, report);
   together_alive(transport, "reporting", [&] {
     if (transport.rank() == 0) status = tell(report, request.printed, outputs);
   });

@@ -50,6 +50,7 @@ Group input() {
       .option("kv-heads", "N", "its key/value heads (as many as query heads)")
       .option("head-dim", "N", "its head dim, " + dims + " (64)")
       .option("value-dim", "N", "its value dim, " + dims + " (head dim)")
+      .option("grad-out", "FILE", "gradient of the output, of its shape: then gradients are computed too")
       .option("seed", "N", "of --synthetic and of the rows that --check picks (1)");
 }
 
@@ -58,6 +59,9 @@ Group output() {
       .option("out", "FILE", "the result, [query tokens, heads, value dim]: .npy, or .safetensors with one tensor, out")
       .option("lse", "FILE", "natural log-sum-exp, float32, [query tokens, heads]: .npy, or .safetensors with one tensor, lse")
       .option("out-dtype", "TYPE", "of --out: f32 (default), f16, f64, and in .safetensors also bf16")
+      .option("dq", "FILE", "gradient of the queries, float32, of their shape: .npy, or .safetensors with one tensor, dq")
+      .option("dk", "FILE", "gradient of the keys, likewise")
+      .option("dv", "FILE", "gradient of the values, likewise")
       .option("report", "FILE", "what is printed at the end, as JSON; -: on standard output, instead of the page")
       .option("trace", "FILE",
               "timeline of the last repetition, for Perfetto: compute, wait, send, receive of every rank, and as predicted")
@@ -89,6 +93,10 @@ Group work() {
       .option("strategy", "NAME",
               "ring, bidirectional_ring, double_ring, double_ring(INNER), all_gather, ulysses, hybrid(U), pass_query, tree or auto "
               "(default)")
+      .option(
+          "backward", "WHAT",
+          "compute gradients too (of --grad-out; of --synthetic, of a random one), while keys or queries travel with theirs, or "
+          "auto (with --grad-out)")
       .option("machine", "FILE", "JSON, as of gyre plan: by which auto chooses and --trace predicts (launch/machines/zen4-vm)")
       .option("prefetch", "N",
               "stages whose cells may be arriving while one is attended, " + limits_text(1, kMostPrefetch) + " (1)")

@@ -33,9 +33,13 @@ struct RunRequest {
   std::optional<Synthetic> synthetic;                       // nothing: one file, or three
   std::string input_file;                                   // .safetensors of all three; empty: a file each
   std::string query_file, key_file, value_file;             // .npy
+  std::string grad_out_file;                                // gradient of the output; empty: none, or synthetic
   std::string out_file, lse_file, report_file, trace_file;  // empty: not wanted
-  Printed printed = Printed::page;                          // json: of the report, which then has no file
-  FileType out_type = FileType::f32;                        // of out_file
+  std::string grad_query_file, grad_key_file, grad_value_file;
+  Printed printed = Printed::page;    // json: of the report, which then has no file
+  FileType out_type = FileType::f32;  // of out_file
+
+  bool backward() const { return options.backward != Backward::none; }
 
   Mask mask;
   std::vector<std::string> mask_files;    // that it was read from

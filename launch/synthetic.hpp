@@ -10,7 +10,7 @@
 
 namespace gyre {
 
-enum class Tensor : std::uint8_t { query, key, value };
+enum class Tensor : std::uint8_t { query, key, value, grad_out };
 
 /// Normally distributed values of standard deviation 1 for token ranges one after the other: out [sum of ranges, heads, dim].
 void fill_synthetic(std::uint64_t seed, Tensor tensor, std::span<const Range> tokens, int heads, int dim, Team& team, float* out);

@@ -57,20 +57,22 @@ void answer_pings(Transport& transport, const std::function<double()>& clock) {
   }
 }
 
-std::string other_data(double residual_seconds, const PredictedCall* predicted) {
+std::string other_data(double residual_seconds, const TraceOfRank& trace) {
   nlohmann::ordered_json data = {{"clock_residual_seconds", residual_seconds}};
-  if (predicted != nullptr) {
-    data["predicted_machine"] = predicted->machine;
-    if (predicted->left_out.empty()) data["predicted_seconds"] = predicted->seconds;
-    if (!predicted->left_out.empty()) data["predicted_left_out"] = predicted->left_out;
+  for (const TracedCall& call : trace.calls) {
+    if (call.predicted == nullptr) continue;
+    const std::string prefix = call.program.pass == Pass::backward ? "predicted_backward_" : "predicted_";
+    data["predicted_machine"] = call.predicted->machine;
+    if (call.predicted->left_out.empty()) data[prefix + "seconds"] = call.predicted->seconds;
+    if (!call.predicted->left_out.empty()) data[prefix + "left_out"] = call.predicted->left_out;
   }
   return data.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-double first_event_seconds(const TraceOfRank& trace) {
+double first_event_seconds(const TracedCall& call) {
   double first = std::numeric_limits<double>::infinity();
-  for (const TimelineEvent& event : trace.events) first = std::min(first, event.begin_seconds);
-  return trace.events.empty() ? trace.call_began_seconds : first;
+  for (const TimelineEvent& event : call.events) first = std::min(first, event.begin_seconds);
+  return call.events.empty() ? call.began_seconds : first;
 }
 
 }  // namespace
@@ -117,10 +119,9 @@ void write_trace(Transport& transport, WholeFile* file, const TraceOfRank& trace
   const ClockOffset offset = measure_clock_offset(transport, transport.nodes(), [] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
   });
-  const double origin = minimum_over_ranks(transport, trace.call_began_seconds + offset.seconds);
+  const double origin = minimum_over_ranks(transport, trace.calls.front().began_seconds + offset.seconds);
   const double residual = maximum_over_ranks(transport, offset.residual_seconds);
-  const TraceFrame frame{
-      .label = trace.label, .to_trace_seconds = offset.seconds - origin, .call_began_seconds = trace.call_began_seconds};
+  const double to_trace_seconds = offset.seconds - origin;
 
   // Who sends goes on sending, also after the disk is full.
   std::int64_t written = 0;
@@ -135,16 +136,22 @@ void write_trace(Transport& transport, WholeFile* file, const TraceOfRank& trace
     }
   };
   if (file != nullptr)
-    take("{\"displayTimeUnit\":\"ms\",\n\"otherData\":" + other_data(residual, trace.predicted) + ",\n\"traceEvents\":[\n");
+    take("{\"displayTimeUnit\":\"ms\",\n\"otherData\":" + other_data(residual, trace) + ",\n\"traceEvents\":[\n");
   gather_text(
       transport,
       [&](const TextSink& sink) {
-        if (transport.rank() > 0) sink(",\n");
-        write_trace_events(trace.program, trace.layout, trace.events, frame, sink);
+        for (const TracedCall& call : trace.calls) {
+          if (transport.rank() > 0 || &call != trace.calls.data()) sink(",\n");
+          const TraceFrame frame{
+              .label = trace.label, .to_trace_seconds = to_trace_seconds, .call_began_seconds = call.began_seconds};
+          write_trace_events(call.program, trace.layout, call.events, frame, sink);
+        }
       },
       take);
-  if (file != nullptr && trace.predicted != nullptr)
-    write_predicted_events(*trace.predicted, trace.layout, first_event_seconds(trace) + frame.to_trace_seconds, take);
+  for (const TracedCall& call : trace.calls) {
+    if (file == nullptr || call.predicted == nullptr) continue;
+    write_predicted_events(*call.predicted, trace.layout, first_event_seconds(call) + to_trace_seconds, take);
+  }
   if (file != nullptr) take("\n]}\n");
   together(transport, [&] {
     if (failure) std::rethrow_exception(failure);

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "comm/transport.hpp"
 #include "launch/predicted_call.hpp"
@@ -31,18 +32,22 @@ inline constexpr std::size_t kTracePieceBytes = std::size_t{1} << 20;
 using TextSink = std::function<void(std::string_view)>;
 void gather_text(Transport& transport, const std::function<void(const TextSink&)>& make, const TextSink& take);
 
-/// What a rank puts into the trace.
-struct TraceOfRank {
+struct TracedCall {
   const Program& program;
-  const Layout& layout;
   std::span<const TimelineEvent> events;
-  double call_began_seconds = 0;  // on its own clock
-  std::string label;
+  double began_seconds = 0;                  // on the rank's own clock
   const PredictedCall* predicted = nullptr;  // on rank 0
 };
 
+/// What a rank puts into the trace.
+struct TraceOfRank {
+  const Layout& layout;
+  std::string label;
+  std::vector<TracedCall> calls;  // one after the other: of each pass one at most
+};
+
 /// Writes the file (on rank 0; null on the others) and gives it its name. Time 0 is when the first rank began; what was predicted
-/// begins with rank 0's first event. Collective; throws
+/// of a call begins with rank 0's first event of it. Collective; throws
 /// std::invalid_argument on every rank if the file cannot be written.
 void write_trace(Transport& transport, WholeFile* file, const TraceOfRank& trace);
 

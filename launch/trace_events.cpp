@@ -159,7 +159,8 @@ class EventWriter {
     const bool start = leaves(instruction);
     const auto ranks = static_cast<std::uint64_t>(layout_.ranks), mine = static_cast<std::uint64_t>(program_.rank),
                peer = static_cast<std::uint64_t>(instruction.peer);
-    const std::uint64_t pair = (start ? mine * ranks + peer : peer * ranks + mine) + (predicted() ? ranks * ranks : 0);
+    const std::uint64_t call = (predicted() ? 1 : 0) + (program_.pass == Pass::backward ? 2 : 0);
+    const std::uint64_t pair = (start ? mine * ranks + peer : peer * ranks + mine) + call * ranks * ranks;
     const std::uint64_t id = (pair * 256 + instruction.lane) << 20 | (first_message_[event.instruction] & 0xfffff);
     Json json = {{"name", "message"}, {"cat", "message"}, {"ph", start ? "s" : "f"}, {"id", id}};
     if (!start) json["bp"] = "e";  // it ends in the stretch that is open then, not in the next one

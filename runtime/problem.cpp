@@ -65,6 +65,12 @@ Sharing parse_sharing(const std::string& text) {
   refuse("shared memory is '" + text + "'; give auto or off");
 }
 
+Backward parse_backward(const std::string& text) {
+  for (const Backward backward : {Backward::automatic, Backward::keys_travel, Backward::queries_travel})
+    if (text == to_string(backward)) return backward;
+  refuse("backward is '" + text + "'; give auto, keys or queries: what travels");
+}
+
 std::string to_string(Backward backward) {
   switch (backward) {
     case Backward::none:

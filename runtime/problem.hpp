@@ -58,6 +58,7 @@ Sharing parse_sharing(const std::string& text);  // auto or off; throws std::inv
 /// 2403.09347) queries, gradients of outputs and row statistics with the gradients of queries, while keys stay. automatic:
 /// whichever is predicted to take less time. It changes no result but by rounding.
 enum class Backward : std::uint8_t { none, automatic, keys_travel, queries_travel };
+Backward parse_backward(const std::string& text);  // auto, keys or queries; throws std::invalid_argument
 std::string to_string(Backward backward);
 
 struct Options {

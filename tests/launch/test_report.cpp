@@ -121,7 +121,8 @@ TEST_CASE("a measurement gives every rank the same figures, and its median is be
                             .out = {out.data(), queries, 1, 64},
                             .lse = lse.data()};
     of_ranks[static_cast<std::size_t>(transport.rank())] =
-        measure_forward(transport, attention, operands, {.repetitions = 4, .warm_up = true, .ranks_share_process = true});
+        measure_calls(transport, [&](const CallOptions& options) { return attention.forward(operands, options); },
+                      {.repetitions = 4, .warm_up = true, .ranks_share_process = true});
   });
   const Measurement& measured = of_ranks[0];
   CHECK(measured.repetitions == 4);
