@@ -56,6 +56,11 @@ def run_on(hosts, *before, **options):
         return json.loads(report.read_text())
 
 
+def calls_of(report, backward):
+    """The report of backward calls in the place of forward ones, where gradients are what is looked at."""
+    return {**report, **report["backward"]} if backward else report
+
+
 def cables(gbit):
     """A machine with hosts' cables of that speed, and otherwise as the default one: a machine file's object."""
     headers = 0.002  # of the bytes on a cable that passes whole segments of 64 KiB

@@ -42,6 +42,8 @@ po::options_description describe_options() {
   option("threads", "N", "compute threads of a rank, where the machine's figures are of one (1)");
   option("isa", "NAME", "instruction set, where the machine file has rates of several (the first)");
   option("prefetch", "N", "as of gyre run (1)");
+  option("backward", "WHAT",
+         "of a forward and a backward call together, while keys or queries travel with their gradients, or auto");
   option("machine", "FILE", "JSON: kernels and links; launch/machines has some (the one there called zen4-vm)");
   option("json", "FILE", "all predictions, best first; -: on standard output, instead of the page");
   option("draw", "FILE.svg", "a picture of the best: whose keys every rank attends, when, and what is on the wire");
@@ -119,11 +121,17 @@ std::string why(const PlanRequest& request, const std::vector<Prediction>& best_
   return request.options.strategy.kind == Strategy::automatic ? reason(best_first) : "";
 }
 
+/// What travels backward; null in a plan of forward calls.
+Json backward_json(const Prediction& prediction) {
+  return prediction.backward == Backward::none ? Json(nullptr) : Json(to_string(prediction.backward));
+}
+
 std::string to_json(const PlanRequest& request, const std::vector<Prediction>& best_first) {
   Json list = Json::array();
   for (const Prediction& prediction : best_first)
     list.push_back({{"strategy", to_string(prediction.strategy)},
                     {"partition", prediction.partition.text()},
+                    {"backward", backward_json(prediction)},
                     {"seconds", prediction.seconds},
                     {"exposed_communication_seconds", prediction.exposed_communication_seconds},
                     {"computing_seconds", prediction.computing_seconds},
@@ -156,7 +164,8 @@ std::string mask_text(const Problem& problem) {
 }
 
 std::string row(const Prediction& p) {
-  return format("  %-20s %-16s %10s %10s %10s %10s %10s %10s\n", to_string(p.strategy).c_str(), p.partition.text().c_str(),
+  const std::string strategy = to_string(p.strategy) + (p.backward == Backward::none ? "" : ", " + to_string(p.backward));
+  return format("  %-28s %-16s %10s %10s %10s %10s %10s %10s\n", strategy.c_str(), p.partition.text().c_str(),
                 seconds_text(p.seconds).c_str(), seconds_text(p.exposed_communication_seconds).c_str(),
                 bytes_text(p.bytes_sent_per_rank).c_str(), bytes_text(p.bytes_borrowed_per_rank).c_str(),
                 bytes_text(p.bytes_between_nodes).c_str(), bytes_text(p.memory_bytes_per_rank).c_str());
@@ -168,7 +177,8 @@ std::string to_text(const PlanRequest& request, const Considered& all, double se
   if (all.best_first.empty()) {
     text += "  nothing fits\n";
   } else {
-    text += format("  %-20s %-16s %10s %10s %10s %10s %10s %10s\n", "strategy", "partition", "time", "exposed", "sent/rank",
+    const char* const strategy = request.options.backward == Backward::none ? "strategy" : "strategy, what travels back";
+    text += format("  %-28s %-16s %10s %10s %10s %10s %10s %10s\n", strategy, "partition", "time", "exposed", "sent/rank",
                    "borrowed", "node-node", "memory");
     for (std::size_t index = 0; index < std::min(kRows, all.best_first.size()); ++index) text += row(all.best_first[index]);
     if (all.best_first.size() > kRows)
@@ -207,6 +217,7 @@ std::optional<PlanRequest> parse_plan(const std::vector<std::string>& arguments,
   problem.type = type_named(given.text("dtype", "f32"));
   problem.mask = Mask::parse(given.text("mask", "full"), files);
   problem.validate();
+  if (given.has("backward")) request.options.backward = parse_backward(given.text("backward"));
   request.options.prefetch = given.integer("prefetch", 1, kMostPrefetch).value_or(1);
   request.machine = machine_of(given).with_threads(given.integer("threads", 1, kMostThreads).value_or(1));
   request.options.strategy = parse_strategy(given.text("strategy", "auto"));
@@ -231,6 +242,7 @@ std::string picture(const PlanRequest& request, const Considered& all) {
   PictureText text{
       .title = to_string(best.strategy) + ", " + best.partition.text() + ": " + seconds_text(best.seconds) + " predicted",
       .lines = {machine_text(request), problem_text(request.problem) + ", mask " + mask_text(request.problem)}};
+  if (best.backward != Backward::none) text.lines.push_back("The forward call is drawn; the time is that of both.");
   if (std::ssize(drawn.nodes) < request.ranks)
     text.lines.push_back(format("Drawn is a job of %s like it, with as many tokens a rank, which takes ",
                                 plural(std::ssize(drawn.nodes), "rank").c_str()) +

@@ -35,6 +35,18 @@ class Plans(CommandTest):
         self.assertIn(f"{best['strategy']}, {best['partition']}: ", page)
         self.assertIn(best["why"], page)
 
+    def test_a_plan_of_training_adds_backward_calls_and_lets_queries_travel_where_no_heads_share_keys(self):
+        arguments = ("--ranks", 8, "--tokens", 65536, "--mask", "causal", "--heads", 8, "--partition", "zigzag")
+        forward = {plan["strategy"]: plan for plan in self.plan(*arguments)}
+        self.assertEqual({plan["backward"] for plan in forward.values()}, {None})
+        self.assertTrue({"pass_query", "tree"} <= set(forward))
+        for key_heads, travels in ((8, "queries"), (2, "keys")):
+            plans = {plan["strategy"]: plan for plan in self.plan(*arguments, "--kv-heads", key_heads, "--backward", "auto")}
+            self.assertFalse({"pass_query", "tree"} & set(plans), "which are for serving")
+            self.assertEqual(plans["ring"]["backward"], travels)
+            self.assertEqual(plans["ulysses"]["backward"], "keys")
+            self.assertGreater(plans["ring"]["seconds"], 2 * forward["ring"]["seconds"])
+
     def test_a_file_gets_the_same_as_standard_output(self):
         path = self.path("plan.json")
         arguments = ("--ranks", 3, "--tokens", 1000)
