@@ -21,6 +21,7 @@ Command parse_command_line(int argc, char** argv) {
   add("steps", value(&command.steps), "");
   add("strategy", po::value(&strategy)->default_value("ring"), "as of gyre run");
   add("partition", po::value(&partition)->default_value("auto"), "as of gyre run");
+  add("unit", value(&settings.attention.unit_tokens), "tokens, as of gyre run: another one rounds otherwise");
   add("threads", value(&settings.attention.threads), "of a rank, in attention and in the BLAS");
   add("layers", value(&model.layers), "");
   add("width", value(&model.width), "");
