@@ -88,6 +88,9 @@ struct Executor::State {
   void withdraw(const char* why);
   void post(std::size_t index);
   void post_transfer(std::size_t index);
+  Stage stage_of(std::size_t index) const {
+    return {program.pass == Pass::backward ? "backward" : "", program.instructions[index].stage};
+  }
   Ticket post_message(const Instruction& instruction, const Message& message);
   void apply(std::size_t index);
   void compute(std::size_t index);
@@ -158,7 +161,7 @@ bool Executor::State::complete(std::size_t index) {
 void Executor::State::wait(std::size_t index) {
   if (complete(index)) return;
   const auto start = Clock::now();
-  transport.heartbeat().set_stage({"", program.instructions[index].stage});
+  transport.heartbeat().set_stage(stage_of(index));
   Waiting waiting(transport.heartbeat(), program.instructions[index].peer);
   while (!complete(index)) {
     waiting.fruitless();
@@ -310,7 +313,7 @@ void Executor::State::run() {
       wait(source);
       verify(source);
     }
-    transport.heartbeat().set_stage({"", program.instructions[current].stage});
+    transport.heartbeat().set_stage(stage_of(current));
     post(current);
   }
   for (std::size_t index = 0; index < count; ++index) {

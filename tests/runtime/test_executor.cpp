@@ -101,9 +101,7 @@ TEST_CASE("a backward program of one rank gives the reference's gradients, finis
       CHECK(computed == (way == Way::finished ? 8 : way == Way::shares_finished ? 10 : 14));
       if (way == Way::finished) {
         first = gradients;
-        const GradientErrors errors = compare(job.problem, tensors, grad_out, gradients);
-        CHECK(errors.share_of_bound <= 1);
-        CHECK(errors.relative < largest_normal_gradient_error(job.problem.type));
+        CHECK(compare(job.problem, tensors, grad_out, gradients).share_of_bound <= 1);
       }
       CHECK(gradients == first);
     }

@@ -38,9 +38,7 @@ void run_random_jobs(std::uint64_t seed, int rounds) {
     const Tensors tensors = random_tensors(job.problem, random(), 1.5);
     const std::vector<float> grad_out = random_grad_out(job.problem, random(), 1.5);
     const Gradients gradients = run_loopback_job(job, tensors, grad_out, ranks, static_cast<int>(draw(random, 0, 4)));
-    const GradientErrors errors = compare(job.problem, tensors, grad_out, gradients);
-    CHECK(errors.share_of_bound <= 1);
-    CHECK(errors.relative < largest_normal_gradient_error(job.problem.type));
+    CHECK(compare(job.problem, tensors, grad_out, gradients).share_of_bound <= 1);
   }
 }
 
@@ -56,6 +54,12 @@ Job causal_job(int query_heads, int key_heads) {
   return job;
 }
 
+/// Those that give gradients.
+std::vector<StrategyChoice> strategies_at(int ranks) {
+  return {Strategy::ring,    Strategy::bidirectional_ring, {Strategy::double_ring, ranks / 2}, Strategy::all_gather,
+          Strategy::ulysses, {Strategy::hybrid, 2}};
+}
+
 }  // namespace
 
 TEST_CASE("gradients of random jobs on 1 to 8 ranks agree with the float64 reference") {
@@ -64,6 +68,27 @@ TEST_CASE("gradients of random jobs on 1 to 8 ranks agree with the float64 refer
 
 TEST_CASE("gradients of 3,000 random jobs on 1 to 8 ranks agree with the float64 reference", "[.long]") {
   run_random_jobs(3025, 3000);
+}
+
+TEST_CASE("gradients of normal inputs come within 4e-6 of the largest one, and those of bf16 within 2e-2, by every strategy") {
+  Job job = causal_job(2, 1);
+  job.problem.query_tokens = job.problem.key_tokens = 160;
+  job.problem.head_dim = job.problem.value_dim = 64;
+  job.options.unit_tokens = 0;
+  for (const Type type : {Type::f32, Type::f16, Type::bf16}) {
+    job.problem.type = type;
+    const Tensors tensors = random_tensors(job.problem, 8, 1.5);
+    const std::vector<float> grad_out = random_grad_out(job.problem, 9, 1.5);
+    for (const StrategyChoice strategy : strategies_at(4)) {
+      for (const Backward way : {Backward::keys_travel, Backward::queries_travel}) {
+        if (!can_go_backward(strategy.kind, way)) continue;
+        INFO(to_string(type) << ", " << to_string(strategy) << ", " << to_string(way) << " travel");
+        job.options.strategy = strategy, job.options.backward = way;
+        const Gradients gradients = run_loopback_job(job, tensors, grad_out, 4);
+        CHECK(compare(job.problem, tensors, grad_out, gradients).relative < (type == Type::bf16 ? 2e-2 : 4e-6));
+      }
+    }
+  }
 }
 
 TEST_CASE("the same ranks give the same gradients on every run, under delays, with other threads, and where no memory is shared") {
@@ -93,11 +118,8 @@ namespace {
 /// Every strategy that gives gradients, both ways where it has them, at 8 ranks.
 void run_delayed(std::uint64_t seeds) {
   constexpr int kRanks = 8;
-  const StrategyChoice strategies[] = {
-      Strategy::ring,    Strategy::bidirectional_ring, {Strategy::double_ring, 4}, Strategy::all_gather,
-      Strategy::ulysses, {Strategy::hybrid, 2}};
   Random random(6);
-  for (const StrategyChoice strategy : strategies) {
+  for (const StrategyChoice strategy : strategies_at(kRanks)) {
     for (const Backward way : {Backward::keys_travel, Backward::queries_travel}) {
       if (!can_go_backward(strategy.kind, way)) continue;
       Job job = causal_job(6, 3);
@@ -358,45 +380,78 @@ TEST_CASE("a backward call allocates nothing, and its timeline has every computa
   }
 }
 
-TEST_CASE("random jobs find every bit that flips on the way backward, and checksums change no bit of a gradient") {
+namespace {
+
+/// What a forward and a backward call end with, if a bit of one rank's receive flips; and from whom that came, -1 if from nobody.
+struct Ending {
+  std::string message;
+  int flipped_from = -1;
+};
+
+Ending end_of(const Job& job, const Tensors& tensors, const std::vector<float>& grad_out, int ranks, int hurt, Faults faults) {
+  Ending ending;
+  faults.flipped = [&](int peer, std::int64_t) { ending.flipped_from = peer; };
+  Gradients gradients(job.problem);
+  try {
+    run_loopback(ranks, [&](Transport& transport) {
+      if (transport.rank() != hurt) return run_rank(transport, job, tensors, grad_out, gradients);
+      const auto flipping = faulty_transport(transport, faults);
+      run_rank(*flipping, job, tensors, grad_out, gradients);
+    });
+  } catch (const std::runtime_error& error) {
+    ending.message = error.what();
+  }
+  return ending;
+}
+
+}  // namespace
+
+TEST_CASE("a bit that flips in any message of a call ends the job, cells as well as shares of gradients, and names the sender") {
+  constexpr int kRanks = 3, kHurt = 1;
+  for (const StrategyChoice strategy : {StrategyChoice(Strategy::ring), StrategyChoice(Strategy::ulysses)}) {
+    for (const Backward way : {Backward::keys_travel, Backward::queries_travel}) {
+      if (!can_go_backward(strategy.kind, way)) continue;
+      Job job = causal_job(3, 3);
+      job.options.strategy = strategy, job.options.backward = way;
+      job.options.unit_tokens = 0;
+      job.options.sharing = Sharing::off;
+      job.options.integrity = Integrity::checked;
+      const Tensors tensors = random_tensors(job.problem, 1, 1.5);
+      const std::vector<float> grad_out = random_grad_out(job.problem, 2, 1.5);
+      std::int64_t messages = 0;
+      for (;; ++messages) {
+        const Faults faults{.seed = static_cast<std::uint64_t>(messages), .flip_after = messages};
+        const auto [message, from] = end_of(job, tensors, grad_out, kRanks, kHurt, faults);
+        if (from < 0) break;
+        INFO(to_string(strategy) << ", " << to_string(way) << " travel, message " << messages << ": " << message);
+        REQUIRE(message.starts_with("rank 1: the cell of unit "));
+        CHECK(message.find("came from rank " + std::to_string(from) + " in stage ") != std::string::npos);
+      }
+      std::int64_t received = 0;
+      const Layout layout(job.problem, job.options, kRanks);
+      for (const Pass pass : {Pass::forward, Pass::backward}) {
+        const Program program = make_schedule(strategy, layout, job.options, pass)(kHurt);
+        for (const Instruction& instruction : program.instructions)
+          if (instruction.op == Op::receive) received += instruction.run_count;
+      }
+      CHECK(messages == received);
+    }
+  }
+}
+
+TEST_CASE("checksums behind cells change no bit of a gradient") {
   Random random(32);
-  int flips = 0;
-  for (int round = 0; round < 80; ++round) {
-    const int ranks = static_cast<int>(draw(random, 2, 5));
+  for (int round = 0; round < 20; ++round) {
+    const int ranks = static_cast<int>(draw(random, 1, 5));
     Job job = random_gradient_job(random, ranks);
+    INFO(job.text << ", " << ranks << " ranks");
     const Tensors tensors = random_tensors(job.problem, random(), 1.5);
     const std::vector<float> grad_out = random_grad_out(job.problem, random(), 1.5);
-    job.options.sharing = Sharing::off;
     job.options.integrity = Integrity::unchecked;
     const Gradients expected = run_loopback_job(job, tensors, grad_out, ranks);
     job.options.integrity = Integrity::checked;
     CHECK(run_loopback_job(job, tensors, grad_out, ranks) == expected);
-    const int hurt = static_cast<int>(draw(random, 0, ranks - 1));
-    int flipped_from = -1;
-    std::atomic<bool> backward = false, flipped_backward = false;
-    const auto flipped = [&](int peer, std::int64_t) { flipped_from = peer, flipped_backward = backward.load(); };
-    const Faults faults{.seed = random(), .flip_after = draw(random, 0, 20), .flipped = flipped};
-    std::string message;
-    try {
-      run_loopback(ranks, [&](Transport& transport) {
-        const GradientRows rows(job, tensors, grad_out, transport);
-        const auto flipping = faulty_transport(transport, transport.rank() == hurt ? faults : Faults{});
-        Attention attention(*flipping, job.problem, job.options);
-        attention.forward(rows.forward());
-        if (transport.rank() == hurt) backward = true;
-        attention.backward(rows.backward());
-      });
-    } catch (const std::runtime_error& error) {
-      message = error.what();
-    }
-    INFO(job.text << ", " << ranks << " ranks: " << message);
-    CHECK(message.empty() == (flipped_from < 0));
-    if (flipped_from < 0) continue;
-    flips += flipped_backward ? 1 : 0;
-    CHECK(message.starts_with("rank " + std::to_string(hurt) + ": the cell of unit "));
-    CHECK(message.find("came from rank " + std::to_string(flipped_from) + " in stage ") != std::string::npos);
   }
-  CHECK(flips >= 10);
 }
 
 TEST_CASE("what cannot give gradients is refused by name, on every rank") {

@@ -28,8 +28,7 @@ void add(GradientErrors& errors, const std::vector<float>& found, const Referenc
       if (!(off == 0)) worse(errors.share_of_bound, off / (expected.bound[at] + 1e-36));
     }
   }
-  // Where every row sees one key, gradients of scores are nothing but rounding.
-  if (largest > 1e-9) worse(errors.relative, error / largest);
+  if (error > 0) worse(errors.relative, error / largest);
 }
 
 }  // namespace
