@@ -1,0 +1,181 @@
+"""gyre.torch on the ranks of mpirun (or one), against PyTorch's own attention of the whole sequence in float64. Every rank runs every
+test."""
+
+import sys
+import unittest
+
+try:
+    import torch
+except ImportError:
+    print("skipped: no PyTorch for this interpreter")
+    sys.exit(0)
+
+import gyre.torch
+import numpy
+from mpi4py import MPI
+from reference import WORLD, RanksTest
+from torch.utils.checkpoint import checkpoint
+
+from_elsewhere = torch.nn.functional.scaled_dot_product_attention
+
+torch.set_num_threads(1)
+LAST = WORLD.size - 1
+OPTIONS = {"comm": WORLD, "threads": 1, "deadline_seconds": 100}
+
+
+def share(tokens, rank=WORLD.rank):
+    """Rows of a rank: unequal ones."""
+    cuts = [tokens * cut * cut // WORLD.size**2 for cut in range(WORLD.size + 1)]
+    return slice(cuts[rank], cuts[rank + 1])
+
+
+def draw(*shape, seed=0):
+    return torch.from_numpy(numpy.random.default_rng(seed).normal(0, 1, shape))
+
+
+def whole(q, k, v, grad_out, **options):
+    """out, dq, dk, dv of the whole sequence."""
+    inputs = [tensor.double().requires_grad_() for tensor in (q, k, v)]
+    out = torch.nn.functional.scaled_dot_product_attention(*inputs, enable_gqa=True, **options)
+    return out.detach(), *torch.autograd.grad(out, inputs, grad_out.double())
+
+
+class TorchTest(RanksTest):
+    def close(self, got, expected, limit, name):
+        if got.numel() > 0:
+            self.assertLessEqual((got.double() - expected).abs().max().item(), limit * max(1, expected.abs().max().item()), name)
+
+    def compare(self, dtype=torch.float32, tokens=101, limit=4e-6, transposed=False, reference=None, **options):
+        q, k, v, grad_out = (draw(2, heads, tokens, dim, seed=seed).to(dtype) for seed, (heads, dim) in enumerate(((4, 8), (2, 8), (2, 6), (4, 6))))
+        expected = whole(q, k, v, grad_out, **({"is_causal": True} if reference is None else reference))
+        held = share(tokens)
+        mine = [tensor[:, :, held].clone() for tensor in (q, k, v)]
+        if transposed:  # as a model's projections leave them
+            mine = [tensor.transpose(1, 2).contiguous().transpose(1, 2) for tensor in mine]
+        mine = [tensor.requires_grad_() for tensor in mine]
+        out = gyre.torch.ring_attention(*mine, **OPTIONS, **(options or {"causal": True}))
+        self.assertEqual((out.dtype, out.shape), (dtype, (2, 4, mine[0].shape[2], 6)))
+        gradients = torch.autograd.grad(out, mine, grad_out[:, :, held])
+        for name, got, right in zip(("out", "dq", "dk", "dv"), (out, *gradients), expected):
+            self.close(got.detach(), right[:, :, held], limit, name)
+
+
+class RingAttention(TorchTest):
+    def test_outputs_and_gradients_are_those_of_the_whole_sequence(self):
+        self.compare()
+        self.compare(reference={}, causal=False)
+        self.compare(reference={"is_causal": True, "scale": 0.25}, causal=True, scale=0.25, strategy="ulysses")
+
+    def test_masks_by_name_hold_beside_causal(self):
+        ago = torch.arange(101)[:, None] - torch.arange(101)
+        self.compare(reference={"attn_mask": (ago >= 0) & (ago <= 20)}, causal=True, mask="window(20,5)")
+
+    def test_half_precision_goes_in_and_comes_out(self):
+        self.compare(torch.bfloat16, limit=2e-2)
+        self.compare(torch.float16, limit=3e-3)
+
+    def test_heads_may_lie_behind_tokens(self):
+        self.compare(transposed=True)
+
+    def test_a_sequence_may_change_its_length_between_calls(self):
+        for tokens in (40, 57, 40):
+            self.compare(tokens=tokens)
+
+    def test_rows_may_lie_as_a_partition_says(self):
+        q = draw(1, 2, 96, 8).float()
+        attention = gyre.Attention(WORLD, query_tokens=96, query_heads=2, head_dim=8, partition="zigzag", mask="causal")
+        held = torch.cat([torch.arange(rows.start, rows.stop) for rows in attention.query_rows]) if attention.query_rows else torch.arange(0)
+        out = gyre.torch.ring_attention(*[q[:, :, held]] * 3, causal=True, partition="zigzag", **OPTIONS)
+        self.close(out, torch.nn.functional.scaled_dot_product_attention(*[q.double()] * 3, is_causal=True)[:, :, held], 2e-6, "out")
+
+    def test_gradients_that_are_spread_by_expansion_are_read(self):
+        q = draw(1, 2, 30, 8).float()[:, :, share(30)].clone().requires_grad_()
+        gyre.torch.ring_attention(q, q, q, **OPTIONS).sum().backward()
+        self.assertEqual(q.grad.shape, q.shape)
+
+    def test_wrong_input_is_a_value_error_on_every_rank(self):
+        q = draw(1, 2, 8, 4).float()
+        for wrong, part in ((q[0], "batch, heads"), (q.double(), "float64"), (q[:, :1, :5], "do not fit together")):
+            self.refused(lambda: gyre.torch.ring_attention(q, wrong, q, **OPTIONS), part)
+        self.refused(lambda: gyre.torch.ring_attention(q, q, q, mask="windw(3)", **OPTIONS), "column")
+        self.refused(lambda: gyre.torch.ring_attention(q, q, q, partition=[(0, 3, 0)], **OPTIONS), "3")
+        if WORLD.size > 1:
+            self.refused(lambda: gyre.torch.ring_attention(q, q, q, causal=WORLD.rank == 0, **OPTIONS), "ranks disagree on mask", "causal",
+                         kind=gyre.Disagreement)  # fmt: skip
+
+
+class Block(torch.nn.Module):
+    """A transformer's, small; it knows nothing of Gyre."""
+
+    def __init__(self, ways):
+        super().__init__()
+        torch.manual_seed(1)
+        self.project, self.back, self.ways = torch.nn.Linear(16, 48), torch.nn.Linear(16, 16), ways
+
+    def attend(self, x):
+        q, k, v = (part.unflatten(-1, (2, 8)).transpose(1, 2) for part in self.project(x).chunk(3, dim=-1))
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(-2)
+
+    def forward(self, x):
+        attended = self.attend(x) if self.ways is None else checkpoint(self.attend, x, use_reentrant=self.ways)
+        return self.back(attended.relu())
+
+
+class DropIn(TorchTest):
+    def train(self, model, x, backward=None):
+        loss = (model(x) ** 2).sum()
+        if backward is not None:
+            return [loss.detach(), *backward(loss, list(model.parameters()))]
+        loss.backward()
+        return [loss.detach()] + [parameter.grad for parameter in model.parameters()]
+
+    def compare_model(self, ways, prepare=lambda model: model, backward=None):
+        x = draw(2, 70, 16, seed=4).float()
+        expected = self.train(Block(None), x.clone().requires_grad_())
+        model = Block(ways)
+        with gyre.torch.sharded_attention(**OPTIONS):
+            got = self.train(prepare(model), x[:, share(70)].clone().requires_grad_(), backward)
+        for index, (mine, right) in enumerate(zip(got, expected)):
+            total = mine.numpy().copy()
+            WORLD.Allreduce(MPI.IN_PLACE, total, MPI.SUM)
+            self.close(torch.from_numpy(total), right.double(), 1e-5, str(index))
+
+    def test_a_model_that_knows_nothing_of_gyre_has_the_loss_and_gradients_of_the_whole_sequence(self):
+        self.compare_model(None)
+
+    def test_so_it_has_under_activation_checkpoints(self):
+        self.compare_model(False)
+        self.compare_model(True)
+        self.compare_model(False, backward=lambda loss, parameters: torch.autograd.grad(loss, parameters))
+
+    def test_so_it_has_when_it_is_compiled(self):
+        torch._dynamo.reset()
+        self.compare_model(None, lambda model: torch.compile(model, backend="eager"))
+        torch._dynamo.reset()
+        self.compare_model(None, lambda model: torch.compile(model, backend="aot_eager"))
+
+    def test_a_checkpoint_that_is_computed_again_outside_is_an_error_and_not_a_wrong_gradient(self):
+        x = draw(1, 12, 16).float()[:, share(12)].clone().requires_grad_()
+        with gyre.torch.sharded_attention(**OPTIONS):
+            loss = Block(False)(x).sum()
+        with self.assertRaises(torch.utils.checkpoint.CheckpointError):
+            loss.backward()
+
+    def test_outside_attention_is_as_ever(self):
+        q = draw(1, 2, 5, 8).float()
+        before = torch.nn.functional.scaled_dot_product_attention(q, q, q)
+        with gyre.torch.sharded_attention(**OPTIONS):
+            pass
+        self.assertTrue(torch.equal(torch.nn.functional.scaled_dot_product_attention(q, q, q), before))
+
+    def test_what_it_cannot_do_is_refused(self):
+        q = draw(1, 2, 5, 8).float()
+        with gyre.torch.sharded_attention(**OPTIONS):
+            self.refused(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=torch.ones(5, 5)), "attn_mask", "name the mask")
+            self.refused(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q, dropout_p=0.1), "dropout_p is 0.1")
+            self.refused(lambda: torch.nn.functional.scaled_dot_product_attention(q, q[:, :1], q[:, :1]), "enable_gqa")
+            self.refused(lambda: from_elsewhere(q, q, q), "was imported before it was sharded")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2 if WORLD.rank == 0 else 0)
