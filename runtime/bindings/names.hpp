@@ -22,7 +22,4 @@ struct NamedChoices {
 /// remedy.
 void apply(const NamedChoices& names, Problem& problem, Options& options);
 
-/// none, auto, keys or queries. Throws std::invalid_argument.
-Backward parse_backward(const std::string& text);
-
 }  // namespace gyre
