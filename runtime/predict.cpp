@@ -195,7 +195,7 @@ Prediction Predictor::simulate_on(int ranks, StrategyChoice strategy, Backward b
 }
 
 Prediction Predictor::predict(StrategyChoice strategy) {
-  const Prediction forward = predict_call(strategy, Backward::none);
+  Prediction forward = predict_call(strategy, Backward::none);
   if (options_.backward == Backward::none) return forward;
   if (options_.backward != Backward::automatic) return both(forward, predict_call(strategy, options_.backward));
   const Prediction keys = predict_call(strategy, Backward::keys_travel);
