@@ -122,6 +122,12 @@ Framework framework_of(nb::handle array) {
   return Framework::numpy;
 }
 
+/// JAX hands its arrays out as if they could be written, and takes it for granted that nobody does.
+void require_writable(nb::handle given, const char* name) {
+  if (framework_of(given) == Framework::jax)
+    refuse(std::string(name) + " is an array of JAX, which is never written; leave it out: the result is a new one");
+}
+
 nb::object made(const Memory& memory, std::size_t axes, const std::size_t* shape, Type type, Framework framework) {
   const auto as = [&]<class Tag>(Tag) {
     return nb::cast(nb::ndarray<Tag>(memory.data, axes, shape, memory.owner, nullptr, dtype_of(type), nb::device::cpu::value));
@@ -157,6 +163,7 @@ Input input(nb::handle given, const Wanted& wanted) {
 
 Output output(nb::handle given, const Wanted& wanted, nb::handle like, Type type) {
   if (!given.is_none()) {
+    require_writable(given, wanted.name);
     const auto array = array_of<nb::ndarray<>>(given, wanted.name, "a writable");
     return {nb::borrow(given), rows_of<TypedOutRows>(array, wanted)};
   }
@@ -175,6 +182,7 @@ Statistics read_statistics(nb::handle given, const char* name, std::int64_t toke
 
 Statistics written_statistics(nb::handle given, const char* name, std::int64_t tokens, int heads, nb::handle like) {
   if (!given.is_none()) {
+    require_writable(given, name);
     const auto array = array_of<nb::ndarray<>>(given, name, "a writable");
     require_statistics(array, name, tokens, heads);
     return {nb::borrow(given), static_cast<float*>(array.data())};

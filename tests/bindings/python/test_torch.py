@@ -1,6 +1,8 @@
 """gyre.torch on the ranks of mpirun (or one), against PyTorch's own attention of the whole sequence in float64. Every rank runs every
 test."""
 
+import pathlib
+import re
 import sys
 import unittest
 
@@ -142,6 +144,13 @@ class DropIn(TorchTest):
 
     def test_a_model_that_knows_nothing_of_gyre_has_the_loss_and_gradients_of_the_whole_sequence(self):
         self.compare_model(None)
+
+    def test_the_example_of_the_readme_runs(self):
+        readme = (pathlib.Path(__file__).parents[3] / "README.md").read_text()
+        (example,) = [block for block in re.findall("\n```python\n(.*?)```", readme, re.DOTALL) if "sharded_attention" in block]
+        model = Block(None)
+        exec(example, {"gyre": gyre, "MPI": MPI, "model": model, "tokens_of_this_rank": draw(1, 9, 16).float()[:, share(9)]})
+        self.assertTrue(all(parameter.grad is not None for parameter in model.parameters()))
 
     def test_so_it_has_under_activation_checkpoints(self):
         self.compare_model(False)
