@@ -130,12 +130,12 @@ void pack_backward_query(const CellShape& shape, TypedRows queries, TypedRows gr
   pack_row_statistics(shape, grad_out, out, lse, first, tokens, head, cell + row_statistics_offset(shape, tokens));
 }
 
-double sink_gradient(TypedRows grad_out, TypedRows out, const float* lse, int query_head, float sink) {
+double sink_gradient(Type cells, TypedRows grad_out, TypedRows out, const float* lse, int query_head, float sink) {
   double gradient = 0;
   for (std::int64_t token = 0; token < grad_out.tokens; ++token) {
     const double weight = std::exp(static_cast<double>(sink) - static_cast<double>(lse[token * grad_out.heads + query_head]));
-    gradient -= weight * dot(grad_out.row(token, query_head), grad_out.type, grad_out.type, out.row(token, query_head), out.type,
-                             grad_out.dim);
+    gradient -=
+        weight * dot(grad_out.row(token, query_head), grad_out.type, cells, out.row(token, query_head), out.type, grad_out.dim);
   }
   return gradient;
 }

@@ -27,8 +27,9 @@ void pack_backward_query(const CellShape& shape, TypedRows queries, TypedRows gr
                          std::int64_t first, std::int64_t tokens, int head, std::byte* cell);
 
 /// What the rows of one query head give to the gradient of their sink logit: - sum over them of exp(sink - lse) grad_out . out, in
-/// float64, in ascending order. lse [tokens, query heads] is with the sink, as finish_partial gives it.
-double sink_gradient(TypedRows grad_out, TypedRows out, const float* lse, int query_head, float sink);
+/// float64, in ascending order, with grad_out as cells of that type hold it. lse [tokens, query heads] is with the sink, as
+/// finish_partial gives it.
+double sink_gradient(Type cells, TypedRows grad_out, TypedRows out, const float* lse, int query_head, float sink);
 
 /// Sets a grad_query or grad_key_value cell to zero.
 void clear_gradient(Role role, const CellShape& shape, std::int64_t tokens, std::byte* cell);

@@ -15,6 +15,7 @@ constexpr double kErrorUnit = 4 * 0x1p-23;  // the design's c * eps
 // Roundings of a sum of products with random signs are as large as those of sums of this many times their root of squares, however
 // few of them dominate: of inputs with outliers one row in 4,000 comes to 1.3 times the bound if they count once.
 constexpr double kDeviations = 2;
+constexpr double kLeastNumber = 0x1p-149;  // of fp32; as large as both roundings of a weight and its product below the normal ones
 constexpr double kBf16Rounding = 0x1p-8;
 constexpr double kBf16Lost = 0x1p-126 * 0x1p10;  // of a chain of products, over the sum of weights, which is 1/2 at least
 
@@ -58,6 +59,7 @@ void ReferencePartial::merge(const ReferencePartial& other) {
   sum = sum * keep + other.sum * take;
   bias = bias * keep + other.bias * take;
   maximum = together;
+  lost += other.lost;
   largest_score = std::max(largest_score, other.largest_score);
 }
 
@@ -76,9 +78,9 @@ double ReferencePartial::lse() const {
 double ReferencePartial::out_bound(int channel, Type cells) const {
   if (sum == 0) return 0;
   const double arithmetic = kErrorUnit * (1 + largest_score);
-  const double weights = cells == Type::bf16 ? kBf16Rounding : 0, lost = cells == Type::bf16 ? kBf16Lost : 0;
-  const double biases = kErrorUnit * (biased[channel] + bias * (magnitude[channel] / sum)) / sum;
-  return (arithmetic + weights) * (magnitude[channel] / sum) + biases + lost;
+  const double weights = cells == Type::bf16 ? kBf16Rounding : 0, products = cells == Type::bf16 ? kBf16Lost : 0;
+  const double biases = kErrorUnit * (biased[channel] + bias * (magnitude[channel] / sum)) / sum + kLeastNumber * (1 + lost / sum);
+  return (arithmetic + weights) * (magnitude[channel] / sum) + biases + products;
 }
 double ReferencePartial::lse_bound() const {
   return sum == 0 ? 0 : kErrorUnit * (1 + largest_score + bias / sum) + std::numeric_limits<float>::epsilon() * std::abs(lse());
@@ -110,10 +112,12 @@ ReferencePartial reference_partial(const float* query, std::int64_t query_positi
     convert(values.row(seen[k], head), values.type, value.data(), Type::f32, values.dim);
     partial.sum += weight;
     partial.bias += weight * std::abs(biases[k]);
-    const double left =
-        rule.dropout ? weight * dropout_factor(*rule.dropout, query_position, keys_begin + seen[k], query_head) : weight;
+    const double factor = rule.dropout ? dropout_factor(*rule.dropout, query_position, keys_begin + seen[k], query_head) : 1;
+    double largest = 0;
+    for (const float number : value) largest = std::max(largest, static_cast<double>(std::abs(number)));
+    partial.lost += factor * (1 + largest);
     for (int c = 0; c < values.dim; ++c) {
-      const double addend = left * static_cast<double>(value[c]);
+      const double addend = factor * weight * static_cast<double>(value[c]);
       partial.numerator[c] += addend;
       partial.magnitude[c] += std::abs(addend);
       partial.biased[c] += std::abs(addend * biases[k]);

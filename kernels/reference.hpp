@@ -21,6 +21,7 @@ struct ReferencePartial {
   double maximum;            // of scores, natural units; minus infinity if no key was seen
   double sum = 0;            // of exp(s - maximum)
   double bias = 0;           // sum of exp(s - maximum) |bias|
+  double lost = 0;           // sum of z |v|'s largest channel: of each weight less than the least number of fp32 may be lost
   double largest_score = 0;  // of |s - bias|, or slope of the cap x 2 sqrt(sum over dims of (scale q_d k_d)^2) where that is less
   std::vector<double> numerator;  // [value_dim] sum of z exp(s - maximum) v
   std::vector<double> magnitude;  // [value_dim] sum of z exp(s - maximum) |v|
@@ -35,9 +36,10 @@ struct ReferencePartial {
   /// products cancel keeps their rounding errors, which no fp32 sum avoids: it counts as twice what products of random sign add up
   /// to. With a cap s is the capped score. Relative errors pass through a cap undiminished at most (u tanh'(u) <= tanh(u)), and
   /// those of products that cancel times its slope. A bias is off by a share of itself, and with it the key's own weight: it counts
-  /// with its mean, in the numerator and in the denominator (distant keys have large ones, and weigh nothing). Weights of bf16
-  /// cells may be rounded to bf16 before they meet the values (kernels/README.md): half a unit in the last place of 8 bits more for
-  /// each, and products below 2^-126 lost.
+  /// with its mean, in the numerator and in the denominator (distant keys have large ones, and weigh nothing). Where the largest
+  /// weights are dropped, or meet zeros, what the others lose below the least number of fp32 is seen: as much counts for each.
+  /// Weights of bf16 cells may be rounded to bf16 before they meet the values (kernels/README.md): half a unit in the last place of
+  /// 8 bits more for each, and products below 2^-126 lost.
   double out_bound(int channel, Type cells = Type::f32) const;
   double lse_bound() const;  // 4 eps (1 + max_j |s_j| + mean |bias|) + eps |lse|: the result itself is rounded
 };

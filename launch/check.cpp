@@ -71,26 +71,31 @@ void share(Transport& transport, std::span<const Range> query_rows, const Operan
   }
 }
 
-// A partial as numbers that travel: maximum, sum, largest score, numerator, magnitude.
+// A partial as numbers that travel: maximum, sum, bias, lost, largest score, numerator, magnitude, magnitude with biases.
 std::size_t partial_doubles(int value_dim) {
-  return 3 + 2 * static_cast<std::size_t>(value_dim);
+  return 5 + 3 * static_cast<std::size_t>(value_dim);
 }
 
 void flatten(const ReferencePartial& partial, double* into) {
-  *into++ = partial.maximum, *into++ = partial.sum, *into++ = partial.largest_score;
-  into = std::copy(partial.numerator.begin(), partial.numerator.end(), into);
-  std::copy(partial.magnitude.begin(), partial.magnitude.end(), into);
+  *into++ = partial.maximum, *into++ = partial.sum, *into++ = partial.bias, *into++ = partial.lost;
+  *into++ = partial.largest_score;
+  for (const std::vector<double>* list : {&partial.numerator, &partial.magnitude, &partial.biased})
+    into = std::copy(list->begin(), list->end(), into);
 }
 
 ReferencePartial unflatten(int value_dim, const double* from) {
   ReferencePartial partial(value_dim);
-  partial.maximum = from[0], partial.sum = from[1], partial.largest_score = from[2];
-  partial.numerator.assign(from + 3, from + 3 + value_dim);
-  partial.magnitude.assign(from + 3 + value_dim, from + 3 + std::ptrdiff_t{2} * value_dim);
+  partial.maximum = from[0], partial.sum = from[1], partial.bias = from[2], partial.lost = from[3];
+  partial.largest_score = from[4];
+  from += 5;
+  for (std::vector<double>* list : {&partial.numerator, &partial.magnitude, &partial.biased}) {
+    list->assign(from, from + value_dim);
+    from += value_dim;
+  }
   return partial;
 }
 
-ReferencePartial over_own_keys(const Problem& problem, const Bands& bands, std::span<const Range> key_rows,
+ReferencePartial over_own_keys(const Problem& problem, const ScoreRule& rule, const Bands& bands, std::span<const Range> key_rows,
                                const Operands& operands, const float* query, std::int64_t position, int head) {
   ReferencePartial partial(problem.value_dim);
   std::int64_t first = 0;
@@ -101,7 +106,7 @@ ReferencePartial over_own_keys(const Problem& problem, const Bands& bands, std::
   };
   for (const Range range : key_rows) {
     partial.merge(reference_partial(query, position, part(operands.keys, range.size()), part(operands.values, range.size()),
-                                    head / problem.group(), range.begin, problem.score_rule(), bands, head));
+                                    head / problem.group(), range.begin, rule, bands, head));
     first += range.size();
   }
   return partial;
@@ -113,10 +118,11 @@ std::vector<ReferencePartial> reference(Transport& transport, Team& team, const 
   const std::size_t width = partial_doubles(batch.value_dim), rows = batch.row_count();
   std::vector<double> mine(rows * width), all(mine.size() * static_cast<std::size_t>(transport.ranks()));
   const Bands bands = problem.bands();
+  const ScoreRule rule = problem.score_rule();
   const auto compute = [&](int task, int) {
     const auto row = static_cast<std::size_t>(task);
     const std::int64_t position = batch.tokens[row / static_cast<std::size_t>(batch.heads)] + problem.first_query_position();
-    flatten(over_own_keys(problem, bands, key_rows, operands, batch.query(row), position, task % batch.heads),
+    flatten(over_own_keys(problem, rule, bands, key_rows, operands, batch.query(row), position, task % batch.heads),
             mine.data() + row * width);
   };
   while_alive(transport, [&] { team.run(static_cast<int>(rows), compute, [] {}); });
@@ -125,6 +131,8 @@ std::vector<ReferencePartial> reference(Transport& transport, Team& team, const 
   std::vector<ReferencePartial> merged(rows, ReferencePartial(batch.value_dim));
   for (std::size_t from = 0; from < all.size(); from += mine.size())
     for (std::size_t row = 0; row < rows; ++row) merged[row].merge(unflatten(batch.value_dim, all.data() + from + row * width));
+  for (std::size_t row = 0; operands.sinks != nullptr && row < rows; ++row)
+    merged[row].take_sink(static_cast<double>(operands.sinks[row % static_cast<std::size_t>(batch.heads)]));
   return merged;
 }
 

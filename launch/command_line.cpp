@@ -1,6 +1,7 @@
 #include "launch/command_line.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 #include <sstream>
 #include <stdexcept>
@@ -8,6 +9,7 @@
 #include "launch/given.hpp"
 #include "launch/run_options.hpp"
 #include "runtime/attention.hpp"
+#include "runtime/text.hpp"
 
 namespace gyre {
 namespace {
@@ -90,6 +92,22 @@ Type type_of(const Given& given) {
   for (const Type type : {Type::f32, Type::bf16, Type::f16})
     if (text == to_string(type)) return type;
   refuse("--dtype is '" + text + "'; use f32, bf16 or f16");
+}
+
+/// P,SEED
+std::optional<Dropout> dropout_of(const Given& given) {
+  if (!given.has("dropout")) return std::nullopt;
+  const std::string text = given.text("dropout");
+  const char *begin = text.data(), *end = begin + text.size();
+  Dropout dropout;
+  auto read = std::from_chars(begin, end, dropout.probability);
+  const bool probability = read.ec == std::errc{} && dropout.probability >= 0 && dropout.probability <= kLargestDropout;
+  const bool comma = probability && read.ptr != end && *read.ptr == ',';
+  if (comma) read = std::from_chars(read.ptr + 1, end, dropout.seed);
+  if (!comma || read.ec != std::errc{} || read.ptr != end)
+    refuse("--dropout is '" + text + "'; give a probability from 0 to " + number_text(kLargestDropout) +
+           ", a comma and a seed, a whole number from 0 to 2^64 - 1: --dropout 0.1,7");
+  return dropout;
 }
 
 /// Values of the contract that are still to come, and those that are the only ones there are.
@@ -193,6 +211,9 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.query_offset = given.integer<std::int64_t>("query-offset", -kMostTokens, kMostTokens);
   request.scale = given.real("scale", -kLargestScale, kLargestScale);
   request.softcap = given.real("softcap", kLeastSoftcap, kLargestSoftcap);
+  if (given.has("alibi")) request.bias = PositionBias::alibi;
+  request.sinks_file = given.text("sinks-logits");
+  request.dropout = dropout_of(given);
   request.type = type_of(given);
   request.options = options_of(given, noting_names(read_chunks, request.layout_files));
   request.options.backward = backward_of(given);

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "kernels/convert.hpp"
+#include "runtime/io/sink_logits.hpp"
 #include "runtime/text.hpp"
 
 namespace gyre {
@@ -68,6 +69,7 @@ Inputs::Inputs(const RunRequest& request)
       return named ? TensorReader::from_safetensors(request.grad_out_file, names).front() : TensorReader(request.grad_out_file);
     });
   }
+  if (!request.sinks_file.empty()) sinks_ = opened("--sinks-logits", [&] { return read_sink_logits(request.sinks_file); });
   if (synthetic_) return;
   files_ = open_files(request);
   for (const Tensor tensor : {Tensor::query, Tensor::key, Tensor::value}) require_limits(tensor);
@@ -121,6 +123,9 @@ Problem Inputs::problem(const RunRequest& request) const {
   if (query.dim != key.dim) refuse("channel", Tensor::query, query.dim, Tensor::key, key.dim, kEqual);
   if (query.heads % key.heads != 0)
     refuse("head", Tensor::query, query.heads, Tensor::key, key.heads, "the heads of keys must be a divisor of those of queries");
+  if (!request.sinks_file.empty() && std::ssize(sinks_) != query.heads)
+    throw std::invalid_argument("--sinks-logits " + request.sinks_file + " has " + plural(std::ssize(sinks_), "logit") +
+                                ", and there are " + plural(query.heads, "query head") + "; give one for each");
   Problem problem;
   problem.query_tokens = query.tokens, problem.key_tokens = key.tokens;
   problem.query_heads = query.heads, problem.key_heads = key.heads;
@@ -128,6 +133,8 @@ Problem Inputs::problem(const RunRequest& request) const {
   problem.query_offset = request.query_offset, problem.scale = request.scale;
   problem.mask = request.mask;
   problem.softcap = request.softcap, problem.type = request.type;
+  problem.bias = request.bias, problem.dropout = request.dropout;
+  if (!request.sinks_file.empty()) problem.sinks = SinkLogits::learned;
   problem.validate();
   if (grad_out_) require_grad_out();
   return problem;

@@ -24,6 +24,9 @@ class Inputs {
   /// Local. Opens the files and reads their headers. Throws std::invalid_argument naming the file.
   explicit Inputs(const RunRequest& request);
 
+  /// Of --sinks-logits, one for each query head; none without. Local.
+  const std::vector<float>& sinks() const { return sinks_; }
+
   /// The problem that the shapes and the request make. Throws std::invalid_argument where shapes contradict each other.
   Problem problem(const RunRequest& request) const;
 
@@ -48,6 +51,7 @@ class Inputs {
   bool one_file_ = false;            // of queries, keys and values
   std::vector<TensorReader> files_;  // by Tensor; none if synthetic, grad_out only where it is given
   std::optional<TensorReader> grad_out_;
+  std::vector<float> sinks_;
 };
 
 }  // namespace gyre

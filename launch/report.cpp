@@ -26,13 +26,16 @@ nlohmann::ordered_json check_json(const CheckResult& check) {
 
 std::string problem_text(const Problem& problem) {
   const std::string mask = problem.mask.text().size() > 80 ? problem.mask.text().substr(0, 77) + "..." : problem.mask.text();
-  const std::string softcap = problem.softcap ? format(", softcap %.6g", *problem.softcap) : "";
+  std::string extras = problem.softcap ? format(", softcap %.6g", *problem.softcap) : "";
+  if (problem.bias == PositionBias::alibi) extras += ", ALiBi";
+  if (problem.sinks == SinkLogits::learned) extras += ", sinks";
+  if (problem.dropout) extras += format(", dropout %.6g", problem.dropout->probability);
   const std::string queries = problem.query_tokens == 1 ? "1 query" : std::to_string(problem.query_tokens) + " queries";
   return format("  problem    %s x %s, %s (%d key/value), head dim %d, value dim %d, %s\n", queries.c_str(),
                 plural(problem.key_tokens, "key").c_str(), plural(problem.query_heads, "head").c_str(), problem.key_heads,
                 problem.head_dim, problem.value_dim, to_string(problem.type).c_str()) +
          format("  mask       %s; query 0 at key position %lld; scale %.6g%s\n", mask.c_str(),
-                static_cast<long long>(problem.first_query_position()), problem.score_scale(), softcap.c_str());
+                static_cast<long long>(problem.first_query_position()), problem.score_scale(), extras.c_str());
 }
 
 /// GFLOP/s of a rank.
@@ -252,6 +255,9 @@ std::string to_json(const Report& report) {
       {"query_offset", problem.first_query_position()},
       {"scale", problem.score_scale()},
       {"softcap", problem.softcap ? nlohmann::ordered_json(*problem.softcap) : nlohmann::ordered_json(nullptr)},
+      {"alibi", problem.bias == PositionBias::alibi},
+      {"sinks", problem.sinks == SinkLogits::learned},
+      {"dropout", problem.dropout ? nlohmann::ordered_json(problem.dropout->probability) : nlohmann::ordered_json(nullptr)},
   };
   add_calls(json, report, measured, report.flops());
   json.update({

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <new>
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "comm/agreement.hpp"
@@ -33,12 +35,14 @@ namespace {
 /// This rank's rows.
 struct Tensors {
   LoadedRows queries, keys, values, grad_out;
-  std::vector<float> out, lse, grad_queries, grad_keys, grad_values;
+  std::vector<float> out, lse, grad_queries, grad_keys, grad_values, grad_sinks;
+  const float* sinks = nullptr;  // of the inputs
 
   Tensors(const Inputs& inputs, const Problem& problem, const Attention& attention, Team& team, bool backward) {
     queries = inputs.read(Tensor::query, attention.query_rows(), problem.type, team);
     keys = inputs.read(Tensor::key, attention.key_rows(), problem.type, team);
     values = inputs.read(Tensor::value, attention.key_rows(), problem.type, team);
+    if (problem.sinks == SinkLogits::learned) sinks = inputs.sinks().data();
     lse.resize(static_cast<std::size_t>(queries.rows.tokens * problem.query_heads));
     out.resize(lse.size() * static_cast<std::size_t>(problem.value_dim));
     if (!backward) return;
@@ -47,13 +51,15 @@ struct Tensors {
       return static_cast<std::size_t>(like.rows.tokens * like.rows.heads * like.rows.dim);
     };
     grad_queries.resize(floats(queries)), grad_keys.resize(floats(keys)), grad_values.resize(floats(values));
+    grad_sinks.resize(static_cast<std::size_t>(problem.query_heads));
   }
   Operands operands(const Problem& problem) {
     return {.queries = queries.rows,
             .keys = keys.rows,
             .values = values.rows,
             .out = {out.data(), queries.rows.tokens, problem.query_heads, problem.value_dim},
-            .lse = lse.data()};
+            .lse = lse.data(),
+            .sinks = sinks};
   }
   /// After forward.
   GradientOperands gradient_operands(const Problem& problem) {
@@ -66,7 +72,9 @@ struct Tensors {
             .grad_out = grad_out.rows,
             .grad_queries = {grad_queries.data(), query_tokens, problem.query_heads, problem.head_dim},
             .grad_keys = {grad_keys.data(), key_tokens, problem.key_heads, problem.head_dim},
-            .grad_values = {grad_values.data(), key_tokens, problem.key_heads, problem.value_dim}};
+            .grad_values = {grad_values.data(), key_tokens, problem.key_heads, problem.value_dim},
+            .sinks = sinks,
+            .grad_sinks = sinks == nullptr ? nullptr : grad_sinks.data()};
   }
 };
 
@@ -80,6 +88,14 @@ template <class Step>
 void together_alive(Transport& transport, const char* stage, Step&& step) {
   transport.heartbeat().set_stage({stage});
   together(transport, [&] { while_alive(transport, step); });
+}
+
+/// Ranks of several hosts may have read different files of one name. Collective.
+void agree_on_sinks(Transport& transport, const Inputs& inputs) {
+  std::string logits;
+  for (const float logit : inputs.sinks()) logits += (logits.empty() ? "" : " ") + format("%.9g", static_cast<double>(logit));
+  if (logits.size() > 200) logits = format("hash %zx", std::hash<std::string>()(logits));
+  agree(transport, {{"logits of --sinks-logits", logits}});
 }
 
 /// The same, with a remedy where memory is what is missing.
@@ -256,6 +272,7 @@ int run_command(Transport& transport, const RunRequest& request) {
     machine = request.replay == "default" ? default_machine() : read_machine(request.replay);
     machine = machine->with_instruction_set(request.options.isa);
   });
+  agree_on_sinks(transport, *inputs);
   const Topology topology = discover_topology(transport);
   Options options = request.options;
   options.threads = request.threads.value_or(topology.default_threads());

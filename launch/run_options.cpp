@@ -81,6 +81,12 @@ Group attention() {
       .option(
           "softcap", "X",
           "scores become X tanh(score / X), before mask and softmax, " + limits_text(kLeastSoftcap, kLargestSoftcap) + " (none)")
+      .flag("alibi", "scores lose slope x distance, by a slope of each head's own (ALiBi)")
+      .option("sinks-logits", "FILE",
+              "a learned logit for each query head that joins its softmax with a value of 0: .npy, float32, [query heads]")
+      .option("dropout", "P,SEED",
+              "leave weights out with probability P, " + limits_text(0, kLargestDropout) +
+                  ", and divide the others by 1 - P: the same ones on any number of ranks (none)")
       .option("dtype", "TYPE", "f32 (default), bf16 or f16: what is held, read and sent");
 }
 

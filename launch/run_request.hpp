@@ -47,6 +47,9 @@ struct RunRequest {
   std::optional<std::int64_t> query_offset;
   std::optional<double> scale;
   std::optional<double> softcap;
+  PositionBias bias = PositionBias::none;
+  std::string sinks_file;  // .npy of sink logits; empty: none
+  std::optional<Dropout> dropout;
   Type type = Type::f32;           // of the rows that a rank holds, and of cells
   Options options;                 // threads are resolved when it runs
   std::optional<int> threads;      // nothing: this rank's share of its cores

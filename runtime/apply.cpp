@@ -27,9 +27,11 @@ void finish(const CellShape& shape, const CallOperands& operands, const RowCell&
   const auto [role, unit, head] = c.cell.name;
   switch (role) {
     case Role::partial:
-      return finish_partial(shape, cell, c.tokens, head, operands.forward->out, operands.forward->lse, c.first_row);
+      return finish_partial(shape, cell, c.tokens, head, operands.forward->out, operands.forward->lse, c.first_row,
+                            operands.forward->sinks);
     case Role::result:
-      return finish_result(shape, cell, c.tokens, head, operands.forward->out, operands.forward->lse, c.first_row);
+      return finish_result(shape, cell, c.tokens, head, operands.forward->out, operands.forward->lse, c.first_row,
+                           operands.forward->sinks);
     case Role::grad_query:
       return finish_grad_query(shape, cell, c.tokens, head, operands.backward->grad_queries, c.first_row);
     case Role::grad_query_share:

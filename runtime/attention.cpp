@@ -11,6 +11,7 @@
 #include <limits>
 #include <map>
 #include <new>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -21,6 +22,7 @@
 #include "runtime/choose.hpp"
 #include "runtime/operand_checks.hpp"
 #include "runtime/schedules/schedules.hpp"
+#include "runtime/sink_gradients.hpp"
 
 namespace gyre {
 namespace {
@@ -75,6 +77,9 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"query offset", text(problem.first_query_position())},
           {"scale", text(problem.score_scale())},
           {"softcap", problem.softcap ? text(*problem.softcap) : "none"},
+          {"position bias", problem.bias == PositionBias::alibi ? "alibi" : "none"},
+          {"sink logits", problem.sinks == SinkLogits::learned ? "learned" : "none"},
+          {"dropout", problem.dropout ? text(problem.dropout->probability) + ", seed " + text(problem.dropout->seed) : "none"},
           {"dtype", to_string(problem.type)},
           {"integrity", options.integrity == Integrity::checked ? "checked" : "unchecked"},
           {"mask", problem.mask.text()},
@@ -151,6 +156,7 @@ struct Attention::State {
   LocalTokens tokens;
   std::vector<std::uint8_t> refused;  // [rank] whether its operands do not fit
   std::map<Pass, Direction> directions;
+  std::optional<SinkGradients> sink_gradients;  // where there are any
   std::string unshared;
 
   State(Transport& a_transport, const Problem& problem, const Options& given, const KernelTable& a_kernels)
@@ -165,6 +171,8 @@ struct Attention::State {
         tokens{token_count(query_rows), token_count(key_rows)},
         refused(transport.ranks()) {
     options.backward = choice.backward;
+    if (options.backward != Backward::none && problem.sinks == SinkLogits::learned)
+      sink_gradients.emplace(problem, transport.ranks());
     if (options.sharing == Sharing::off) unshared = "switched off";
     directions[Pass::forward].schedule = make_schedule(choice.strategy, layout, options);
     if (options.backward != Backward::none)
@@ -281,6 +289,7 @@ Attention::Attention(Transport& transport, const Problem& problem, const Options
   together_within_memory(transport, problem, [&] { state_ = std::make_unique<State>(transport, problem, options, kernels); });
   auto window = state_->share();
   together_within_memory(transport, problem, [&] { state_->prepare(std::move(window)); });
+  if (state_->sink_gradients) state_->sink_gradients->rehearse(transport);
 }
 
 Attention::~Attention() = default;
@@ -292,7 +301,12 @@ CallTime Attention::forward(const Operands& operands, const CallOptions& options
 }
 
 CallTime Attention::backward(const GradientOperands& operands, const CallOptions& options) {
-  return state_->call(Pass::backward, operands, options);
+  CallTime time = state_->call(Pass::backward, operands, options);
+  if (!state_->sink_gradients) return time;
+  const auto start = std::chrono::steady_clock::now();
+  state_->sink_gradients->sum(state_->transport, state_->team, operands, options.wire);
+  time.total_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return time;
 }
 
 void Attention::refuse(const std::string& message) {

@@ -35,15 +35,18 @@ class Attention {
   const std::vector<Range>& key_rows() const;
 
   /// out = softmax(scale Q K^T restricted to the mask) V; lse is the natural logarithm of the softmax's denominator. A row that
-  /// sees no key: out 0, lse minus infinity. Collective; blocks until this rank's rows are written; allocates nothing. Operands are
-  /// borrowed for the call, must be finite, and give scores below 1e30; lse is dense. Ranks first tell each other whether their
-  /// operands fit (one small all-gather): where one rank's do not, every rank throws std::invalid_argument with the same message.
+  /// sees no key: out 0, lse minus infinity. With sinks their logits are in the denominator too, and such a row's lse is its
+  /// sink's. With dropout some weights are left out, and the others grow, in out alone. Collective; blocks until this rank's rows
+  /// are written; allocates nothing. Operands are borrowed for the call, must be finite, and give scores below 1e30; lse is dense.
+  /// Ranks first tell each other whether their operands fit (one small all-gather): where one rank's do not, every rank throws
+  /// std::invalid_argument with the same message.
   CallTime forward(const Operands& operands, const CallOptions& options = {});
 
   /// Gradients of sum(grad_out * out) by queries, keys and values, over all ranks: what a rank's rows of keys and values get from
   /// every rank's queries. out and lse are what forward gave for these queries, keys and values, on the same ranks. Sums are fp32
   /// end to end, and each gradient is rounded once, to the type of its rows (FlashAttention-2, 2307.08691, algorithm 2; around the
-  /// ring as 2310.01889 or, where queries travel, 2403.09347). Rows that see no key, and keys that no row sees, get 0. The same
+  /// ring as 2310.01889 or, where queries travel, 2403.09347). Rows that see no key, and keys that no row sees, get 0. Gradients of
+  /// sinks are sums over all ranks' rows, in float64 (sink_gradients.hpp: one more small all-gather). The same
   /// ranks give the same bits in every call. Collective, as forward is, in the same memory; operands likewise. Throws
   /// std::invalid_argument unless Options::backward let it be built.
   CallTime backward(const GradientOperands& operands, const CallOptions& options = {});

@@ -28,6 +28,8 @@ struct Operands {
   TypedRows values;      // [local key tokens, key_heads, value_dim]
   TypedOutRows out;      // [local query tokens, query_heads, value_dim]
   float* lse = nullptr;  // [local query tokens, query_heads], or null
+  /// [query_heads], finite and the same on every rank, where Problem::sinks is learned; null otherwise.
+  const float* sinks = nullptr;
 };
 
 /// Likewise, of a backward call. out and lse are what forward gave.
@@ -39,6 +41,8 @@ struct GradientOperands {
   TypedOutRows grad_queries;        // [local query tokens, query_heads, head_dim]
   TypedOutRows grad_keys;           // [local key tokens, key_heads, head_dim]
   TypedOutRows grad_values;         // [local key tokens, key_heads, value_dim]
+  const float* sinks = nullptr;     // as forward had them
+  float* grad_sinks = nullptr;      // [query_heads], of all ranks' rows, the same on every rank; null without sinks
 };
 
 /// Where the time of one call went, on this rank. Seconds of thread 0.

@@ -44,12 +44,25 @@ void Problem::validate() const {
          << ", or none for scores without a cap";
     refuse(text.str());
   }
+  if (dropout && !(dropout->probability >= 0 && dropout->probability <= kLargestDropout)) {
+    std::ostringstream text;
+    text << "dropout is " << dropout->probability << "; give a probability from 0 to " << kLargestDropout
+         << ", or none for weights that are all kept";
+    refuse(text.str());
+  }
   mask.require_key_tokens(key_tokens);
   mask.require_tables(query_tokens, key_tokens, query_heads);
 }
 
 double Problem::score_scale() const {
   return scale.value_or(1 / std::sqrt(static_cast<double>(head_dim)));
+}
+
+ScoreRule Problem::score_rule() const {
+  ScoreRule rule{.scale = score_scale(), .softcap = softcap};
+  if (bias == PositionBias::alibi) rule.slopes = alibi_slopes(query_heads);
+  rule.dropout = dropout;
+  return rule;
 }
 
 double Problem::visible_pairs() const {

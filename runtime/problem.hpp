@@ -20,8 +20,14 @@ inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 31;  // so that v
 inline constexpr int kMostHeads = std::numeric_limits<decltype(CellRun::heads)>::max();
 inline constexpr int kLargestDim = 576;
 inline constexpr double kLargestScale = 1e6, kLeastSoftcap = 1e-6, kLargestSoftcap = 1e6;  // within which nothing overflows
+inline constexpr double kLargestDropout = 0.999;                                           // of probabilities
 inline constexpr int kMostThreads = 1024;                                                  // of a rank
 inline constexpr int kMostPrefetch = 4;
+
+/// What scores lose by distance: nothing, or ALiBi's slope of each query head (kernels/score.hpp).
+enum class PositionBias : std::uint8_t { none, alibi };
+/// Whether a learned logit of each query head joins the softmax, with a value of 0 (gpt-oss). Logits are operands of calls.
+enum class SinkLogits : std::uint8_t { none, learned };
 
 /// Attention of query_tokens x query_heads rows over key_tokens keys, all ranks together.
 struct Problem {
@@ -34,7 +40,10 @@ struct Problem {
   std::optional<std::int64_t> query_offset;  // position of query 0 on the key axis; by default the last query meets the last key
   std::optional<double> scale;               // of scores, before the softmax; by default 1 / sqrt(head_dim)
   std::optional<double> softcap;             // scores become softcap tanh(score / softcap), before mask and softmax
-  Type type = Type::f32;                     // what cells hold and the wire carries; partials and arithmetic are fp32
+  PositionBias bias = PositionBias::none;    // of scores with their cap
+  SinkLogits sinks = SinkLogits::none;
+  std::optional<Dropout> dropout;  // of weights, the same pairs on any number of ranks (kernels/dropout.hpp)
+  Type type = Type::f32;           // what cells hold and the wire carries; partials and arithmetic are fp32
   Mask mask;
 
   /// Throws std::invalid_argument naming value, limit and remedy.
@@ -42,7 +51,7 @@ struct Problem {
   int group() const { return query_heads / key_heads; }
   CellShape cell_shape() const { return {.head_dim = head_dim, .value_dim = value_dim, .group = group(), .type = type}; }
   double score_scale() const;
-  ScoreRule score_rule() const { return {.scale = score_scale(), .softcap = softcap}; }
+  ScoreRule score_rule() const;
   std::int64_t first_query_position() const { return query_offset.value_or(key_tokens - query_tokens); }
   Bands bands() const { return mask.bands_at(first_query_position()); }
   /// Visible pairs, summed over query heads.

@@ -39,6 +39,8 @@ CellShape cell_shape_of(const Shape& shape) {
 ScoreRule score_of(const Shape& shape) {
   ScoreRule rule{.scale = 1 / std::sqrt(static_cast<double>(shape.head_dim))};
   if (shape.softcap != 0) rule.softcap = shape.softcap;
+  if (shape.alibi) rule.slopes = alibi_slopes(shape.query_heads());
+  if (shape.dropout > 0) rule.dropout = {.probability = shape.dropout, .seed = 1};
   return rule;
 }
 

@@ -52,6 +52,8 @@ po::options_description of_one(Choices& to) {
   add("group", po::value(&to.shape.group)->default_value(1), "query heads per key/value head");
   add("heads", po::value(&to.shape.heads)->default_value(1), "key/value heads");
   add("softcap", po::value(&to.shape.softcap)->default_value(0), "cap of scores; 0: none");
+  add("alibi", po::bool_switch(&to.shape.alibi), "scores lose slope x distance");
+  add("dropout", po::value(&to.shape.dropout)->default_value(0), "probability with which weights are dropped; 0: none");
   add("unit", po::value(&to.shape.unit_tokens)->default_value(0), "tokens of a unit; 0: the default rule");
   add("strips", po::value(&to.shape.strips)->default_value(0), "strips per block; 0: the kernel's own");
   return options;

@@ -50,6 +50,12 @@ std::string name_of(const Shape& shape) {
     cap << shape.softcap;
     name += "/softcap=" + cap.str();
   }
+  if (shape.alibi) name += "/alibi";
+  if (shape.dropout > 0) {
+    std::ostringstream probability;
+    probability << shape.dropout;
+    name += "/dropout=" + probability.str();
+  }
   add("threads", shape.threads, 1);
   if (!shape.isa.empty()) name += "/isa=" + shape.isa;
   return name;
@@ -64,6 +70,8 @@ void require_valid(const Shape& shape) {
   require(shape.group >= 1, "the group", shape.group, "give at least 1 query head per key/value head");
   require(shape.heads >= 1, "the number of heads", shape.heads, "give at least 1");
   require(shape.threads >= 1, "the number of threads", shape.threads, "give at least 1");
+  if (!(shape.dropout >= 0 && shape.dropout < 1))
+    throw std::invalid_argument("the dropout probability must be 0 or more, and less than 1");
   require(shape.unit_tokens >= 0, "the unit", shape.unit_tokens, "give at least 1 token, or 0 for the default rule");
   require(shape.pass != Pass::backward || shape.query_tokens() == shape.keys, "the number of queries", shape.queries,
           "the backward pass is timed with as many queries as keys");

@@ -26,6 +26,8 @@ struct Shape {
   int heads = 1;      // key/value heads
   int threads = 1;
   double softcap = 0;            // 0: none
+  bool alibi = false;            // its slopes
+  double dropout = 0;            // probability
   std::int64_t unit_tokens = 0;  // 0: the default rule
   int strips = 0;                // per block; 0: the kernel's own
   std::string isa{};             // empty: the best there is

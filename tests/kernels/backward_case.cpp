@@ -49,7 +49,7 @@ BackwardCase::BackwardCase(const CaseShape& shape, Type cells, const Element& el
   const std::vector<float> saved_lse(reference_.lse.begin(), reference_.lse.end());
   const Rows<const float> out(saved_out.data(), shape.query_tokens, forward_.query_heads(), shape.value_dim);
   for (int head = 0; shape.sinks && head < forward_.query_heads(); ++head) {
-    grad_sinks_.push_back(static_cast<float>(sink_gradient(grad_out, out, saved_lse.data(), head, forward_.sinks()[head])));
+    grad_sinks_.push_back(static_cast<float>(sink_gradient(cells, grad_out, out, saved_lse.data(), head, forward_.sinks()[head])));
   }
   const auto made = [&](std::vector<Buffer>& list, Role role, std::int64_t tokens) {
     list.emplace_back(cell_bytes(role, forward_.cells(), tokens)).fill(kNan);

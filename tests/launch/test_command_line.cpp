@@ -60,11 +60,29 @@ TEST_CASE("a negative number is a value and not an option") {
 }
 
 TEST_CASE("names of the contract that are not built are refused by name, with a value, without, and joined by =") {
-  for (const char* name : {"rope", "yarn", "dual-chunk", "sinks-logits", "alibi", "dropout"}) {
+  for (const char* name : {"rope", "yarn", "dual-chunk"}) {
     const std::string option = std::string("--") + name, expected = option + " is not built yet; remove it";
     CHECK(refusal({"--synthetic", "9", option}) == expected);
     CHECK(refusal({"--synthetic", "9", option, "30"}) == expected);
     CHECK(refusal({option + "=30", "--synthetic", "9"}) == expected);
+  }
+}
+
+TEST_CASE("slopes, sinks and dropout are asked for, and dropout wants a probability and a seed") {
+  const RunRequest plain = parse({"--synthetic", "9"});
+  CHECK(plain.bias == PositionBias::none);
+  CHECK(plain.sinks_file.empty());
+  CHECK(!plain.dropout);
+  const RunRequest all =
+      parse({"--synthetic", "9", "--alibi", "--sinks-logits", "s.npy", "--dropout", "0.25,18446744073709551615"});
+  CHECK(all.bias == PositionBias::alibi);
+  CHECK(all.sinks_file == "s.npy");
+  CHECK(all.dropout->probability == 0.25);
+  CHECK(all.dropout->seed == 18446744073709551615U);
+  for (const char* text :
+       {"0.1", "0.1,", ",3", "1,3", "-0.1,3", "0.1,-3", "0.1,3,4", "0.1;3", "nan,3", "0.1,18446744073709551616", "0.1, 3"}) {
+    const std::string message = refusal({"--synthetic", "9", "--dropout", text});
+    CHECK(message.starts_with("--dropout is '" + std::string(text) + "'; give a probability from 0 to 0.999, a comma and a seed"));
   }
 }
 

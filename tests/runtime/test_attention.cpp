@@ -23,7 +23,7 @@ void run_random_jobs(std::uint64_t seed, int rounds) {
     const Errors errors =
         compare(job.problem, tensors, run_loopback_job(job, tensors, ranks, static_cast<int>(draw(random, 0, 4))), 3);
     CHECK(errors.out < largest_normal_error(job.problem.type));
-    CHECK(errors.lse < 1e-5);
+    CHECK(errors.lse < (job.problem.bias == PositionBias::alibi ? 3e-5 : 1e-5));  // with ALiBi it is as large as distances
     CHECK(errors.share_of_bound <= 1);
   }
 }

@@ -37,6 +37,8 @@ TEST_CASE("problems that cannot be are refused by value, limit and remedy") {
   CHECK(refusal([](Problem&, Options& o) { o.unit_tokens = kLongestUnit + 1; }).find("unit") != std::string::npos);
   for (const double softcap : {0.0, -1.0, 1e7, std::nan("")})
     CHECK(refusal([&](Problem& p, Options&) { p.softcap = softcap; }).find("softcap is") != std::string::npos);
+  for (const double probability : {-0.1, 1.0, std::nan("")})
+    CHECK(refusal([&](Problem& p, Options&) { p.dropout = {.probability = probability}; }).find("dropout is") != std::string::npos);
   CHECK(refusal([](Problem&, Options& o) { o.isa = "sse1"; }).find("portable") != std::string::npos);
   CHECK(refusal([](Problem&, Options& o) { o.prefetch = 5; }).find("prefetch") != std::string::npos);
 }

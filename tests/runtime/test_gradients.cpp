@@ -521,6 +521,8 @@ TEST_CASE("operands of a backward call that do not fit are refused by their name
   CHECK(starts(refusal([](GradientOperands& o) { o.grad_queries.token_stride = 1; }), "grad_queries has strides"));
   CHECK(starts(refusal([](GradientOperands& o) { --o.grad_keys.dim; }), "grad_keys is ["));
   CHECK(starts(refusal([](GradientOperands& o) { o.grad_values.tokens = 0; }), "grad_values is ["));
+  static const float kLogit[2] = {};
+  CHECK(starts(refusal([](GradientOperands& o) { o.sinks = kLogit; }), "sinks are given"));
 }
 
 TEST_CASE("what travels backward is resolved: keys where many query heads share them, queries where none do and keys are wide") {

@@ -51,7 +51,7 @@ bool Gradients::operator==(const Gradients& other) const {
   const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
     return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
   };
-  return same(queries, other.queries) && same(keys, other.keys) && same(values, other.values);
+  return same(queries, other.queries) && same(keys, other.keys) && same(values, other.values) && same(sinks, other.sinks);
 }
 
 std::vector<float> random_grad_out(const Problem& problem, std::uint64_t seed, double size) {
@@ -63,7 +63,7 @@ std::vector<float> random_grad_out(const Problem& problem, std::uint64_t seed, d
 }
 
 GradientRows::GradientRows(const Job& job, const Tensors& tensors, const std::vector<float>& grad_out, const Transport& transport)
-    : problem_(job.problem), rows_(job, tensors, transport) {
+    : problem_(job.problem), rows_(job, tensors, transport), writes_sinks_(transport.rank() == 0) {
   const Layout layout(job.problem, job.options, transport.ranks());
   query_ranges_ = rows_of(layout.query_units, layout.queries, transport.rank());
   key_ranges_ = rows_of(layout.key_units, layout.keys, transport.rank());
@@ -75,6 +75,7 @@ void GradientRows::forget() const {
   const Operands rows = rows_.operands();
   queries_.assign(elements(rows.queries.tokens, problem_.query_heads, problem_.head_dim), std::nanf(""));
   keys_.assign(elements(rows.keys.tokens, problem_.key_heads, problem_.head_dim), std::nanf(""));
+  sinks_.assign(problem_.sinks == SinkLogits::learned ? problem_.query_heads : 0, std::nanf(""));
   values_.assign(elements(rows.keys.tokens, problem_.key_heads, problem_.value_dim), std::nanf(""));
 }
 
@@ -89,7 +90,9 @@ GradientOperands GradientRows::backward() const {
           .grad_out = {grad_out_.data(), rows.queries.tokens, p.query_heads, p.value_dim},
           .grad_queries = {queries_.data(), rows.queries.tokens, p.query_heads, p.head_dim},
           .grad_keys = {keys_.data(), rows.keys.tokens, p.key_heads, p.head_dim},
-          .grad_values = {values_.data(), rows.keys.tokens, p.key_heads, p.value_dim}};
+          .grad_values = {values_.data(), rows.keys.tokens, p.key_heads, p.value_dim},
+          .sinks = rows.sinks,
+          .grad_sinks = sinks_.empty() ? nullptr : sinks_.data()};
 }
 
 void GradientRows::write_to(Gradients& gradients) const {
@@ -97,6 +100,7 @@ void GradientRows::write_to(Gradients& gradients) const {
   scatter(queries_, query_ranges_, elements(1, p.query_heads, p.head_dim), gradients.queries);
   scatter(keys_, key_ranges_, elements(1, p.key_heads, p.head_dim), gradients.keys);
   scatter(values_, key_ranges_, elements(1, p.key_heads, p.value_dim), gradients.values);
+  if (writes_sinks_) gradients.sinks = sinks_;
 }
 
 void run_rank(Transport& transport, const Job& job, const Tensors& tensors, const std::vector<float>& grad_out,
@@ -113,18 +117,23 @@ void run_rank(Transport& transport, const Job& job, const Tensors& tensors, cons
 
 GradientErrors compare(const Problem& p, const Tensors& unrounded, const std::vector<float>& grad_out, const Gradients& gradients,
                        std::span<const Range> queries, std::span<const Range> keys) {
-  const Tensors tensors = rounded(unrounded, p.type), of_output = rounded({.queries = grad_out, .keys = {}, .values = {}}, p.type);
+  const Tensors tensors = rounded(unrounded, p.type),
+                of_output = rounded({.queries = grad_out, .keys = {}, .values = {}, .sinks = {}}, p.type);
   const Bands bands = p.bands();
   const ReferenceGradients expected =
       reference_gradients(Rows<const float>(tensors.queries.data(), p.query_tokens, p.query_heads, p.head_dim),
                           Rows<const float>(tensors.keys.data(), p.key_tokens, p.key_heads, p.head_dim),
                           Rows<const float>(tensors.values.data(), p.key_tokens, p.key_heads, p.value_dim),
                           Rows<const float>(of_output.queries.data(), p.query_tokens, p.query_heads, p.value_dim),
-                          p.first_query_position(), 0, p.score_rule(), bands, p.type, p.type);
+                          p.first_query_position(), 0, p.score_rule(), bands, p.type, p.type, tensors.sinks);
   GradientErrors errors;
   add(errors, gradients.queries, expected.query, queries, elements(1, p.query_heads, p.head_dim));
   add(errors, gradients.keys, expected.key, keys, elements(1, p.key_heads, p.head_dim));
   add(errors, gradients.values, expected.value, keys, elements(1, p.key_heads, p.value_dim));
+  GradientErrors of_sinks;  // a few sums over all rows, whose addends may cancel
+  const Range heads{0, std::ssize(gradients.sinks)};
+  add(of_sinks, gradients.sinks, expected.sinks, {&heads, 1}, 1);
+  errors.share_of_bound = std::max(errors.share_of_bound, of_sinks.share_of_bound);
   return errors;
 }
 

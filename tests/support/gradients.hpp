@@ -14,6 +14,7 @@ Job random_gradient_job(Random& random, int ranks);
 /// All ranks' gradients.
 struct Gradients {
   std::vector<float> queries, keys, values;  // [tokens, heads, dim], as the tensors
+  std::vector<float> sinks;                  // [query heads], from rank 0, where the problem has them: all have the same
   explicit Gradients(const Problem& problem);
   bool operator==(const Gradients& other) const;  // of bits
 };
@@ -35,7 +36,8 @@ class GradientRows {
   RankRows rows_;
   std::vector<Range> query_ranges_, key_ranges_;
   std::vector<float> grad_out_;
-  mutable std::vector<float> queries_, keys_, values_;
+  mutable std::vector<float> queries_, keys_, values_, sinks_;
+  bool writes_sinks_;  // rank 0 does
 };
 
 /// Runs this rank's part, forward and then backward, `calls` times, and writes its rows into `gradients`, which ranks may share.

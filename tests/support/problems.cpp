@@ -125,6 +125,10 @@ Job random_job(Random& random, int ranks) {
   problem.value_dim = draw(random, 0, 1) ? problem.head_dim : kDims[draw(random, 0, 6)];
   problem.type = std::array{Type::f32, Type::bf16, Type::f16}[draw(random, 0, 2)];
   if (draw(random, 0, 2) == 0) problem.softcap = std::array{0.5, 7.0, 50.0}[draw(random, 0, 2)];
+  Random extras = random;
+  if (draw(extras, 0, 3) == 0) problem.bias = PositionBias::alibi;
+  if (draw(extras, 0, 3) == 0) problem.sinks = SinkLogits::learned;
+  if (draw(extras, 0, 3) == 0) problem.dropout = {.probability = 0.3, .seed = extras()};
   const std::string mask = random_mask(random, problem);
   problem.mask = Mask::parse(mask, drawn_files());
   job.options.partition = random_partition(random, problem, ranks);
@@ -137,10 +141,12 @@ Job random_job(Random& random, int ranks) {
   job.text = std::to_string(problem.query_tokens) + " queries, " + std::to_string(problem.key_tokens) + " keys, heads " +
              std::to_string(problem.query_heads) + "/" + std::to_string(problem.key_heads) + ", dims " +
              std::to_string(problem.head_dim) + "/" + std::to_string(problem.value_dim) + ", " + to_string(problem.type) +
-             (problem.softcap ? ", softcap " + std::to_string(*problem.softcap) : "") + ", first query at " +
-             std::to_string(problem.first_query_position()) + ", unit " + std::to_string(job.options.unit_tokens) + ", " +
-             job.options.partition.text() + ", " + to_string(job.options.strategy) + ", " + std::to_string(job.options.prefetch) +
-             " ahead, pieces of " + std::to_string(job.options.piece_bytes) + " bytes, mask " + mask;
+             (problem.softcap ? ", softcap " + std::to_string(*problem.softcap) : "") +
+             (problem.bias == PositionBias::alibi ? ", alibi" : "") + (problem.sinks == SinkLogits::learned ? ", sinks" : "") +
+             (problem.dropout ? ", dropout" : "") + ", first query at " + std::to_string(problem.first_query_position()) +
+             ", unit " + std::to_string(job.options.unit_tokens) + ", " + job.options.partition.text() + ", " +
+             to_string(job.options.strategy) + ", " + std::to_string(job.options.prefetch) + " ahead, pieces of " +
+             std::to_string(job.options.piece_bytes) + " bytes, mask " + mask;
   return job;
 }
 
@@ -156,6 +162,7 @@ Tensors random_tensors(const Problem& problem, std::uint64_t seed, double size) 
   tensors.queries = fill(problem.query_tokens, problem.query_heads, problem.head_dim);
   tensors.keys = fill(problem.key_tokens, problem.key_heads, problem.head_dim);
   tensors.values = fill(problem.key_tokens, problem.key_heads, problem.value_dim);
+  if (problem.sinks == SinkLogits::learned) tensors.sinks = fill(1, problem.query_heads, 1);
   return tensors;
 }
 
@@ -193,6 +200,7 @@ RankRows::RankRows(const Job& job, const Tensors& tensors, const Transport& tran
   const auto key_ranges = rows_of(layout.key_units, layout.keys, transport.rank());
   query_ranges_ = rows_of(layout.query_units, layout.queries, transport.rank());
   const auto width = [](int heads, int dim) { return static_cast<std::size_t>(heads) * dim; };
+  sinks_ = tensors.sinks;
   queries_ = gather(tensors.queries, query_ranges_, width(problem_.query_heads, problem_.head_dim));
   keys_ = gather(tensors.keys, key_ranges, width(problem_.key_heads, problem_.head_dim));
   values_ = gather(tensors.values, key_ranges, width(problem_.key_heads, problem_.value_dim));
@@ -209,7 +217,8 @@ Operands RankRows::operands() const {
           .keys = {keys_.data(), key_tokens, p.key_heads, p.head_dim},
           .values = {values_.data(), key_tokens, p.key_heads, p.value_dim},
           .out = {out_.data(), query_tokens, p.query_heads, p.value_dim},
-          .lse = lse_.data()};
+          .lse = lse_.data(),
+          .sinks = sinks_.empty() ? nullptr : sinks_.data()};
 }
 
 void RankRows::write_to(Result& result) const {
@@ -255,9 +264,9 @@ Errors compare(const Problem& p, const Tensors& unrounded, const Result& result,
     for (std::int64_t token = range.begin; token < range.end; token += step) {
       for (int head = 0; head < p.query_heads; ++head) {
         const std::int64_t row = token * p.query_heads + head;
-        const ReferencePartial expected =
-            reference_partial(tensors.queries.data() + row * p.head_dim, p.first_query_position() + token, keys, values,
-                              head / p.group(), 0, p.score_rule(), bands, head);
+        ReferencePartial expected = reference_partial(tensors.queries.data() + row * p.head_dim, p.first_query_position() + token,
+                                                      keys, values, head / p.group(), 0, p.score_rule(), bands, head);
+        if (p.sinks == SinkLogits::learned) expected.take_sink(double{tensors.sinks[head]});
         const double lse = result.lse[row];
         const double lse_error = expected.lse() == lse ? 0 : std::abs(expected.lse() - lse);
         worse(errors.lse, lse_error);

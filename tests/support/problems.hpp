@@ -34,6 +34,7 @@ StrategyChoice random_strategy(Random& random, int ranks);
 /// All ranks' rows. Values are normal with the given size.
 struct Tensors {
   std::vector<float> queries, keys, values;  // [tokens, heads, dim]
+  std::vector<float> sinks{};                // [query heads], where the problem has them
 };
 Tensors random_tensors(const Problem& problem, std::uint64_t seed, double size);
 
@@ -62,7 +63,7 @@ class RankRows {
  private:
   const Problem& problem_;
   std::vector<Range> query_ranges_;
-  std::vector<float> queries_, keys_, values_;
+  std::vector<float> queries_, keys_, values_, sinks_;
   mutable std::vector<float> out_, lse_;
 };
 

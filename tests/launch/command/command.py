@@ -19,6 +19,29 @@ from tensor_files import CODES, load, save
 GYRE, MPIEXEC = sys.argv[1:3]
 
 
+def slope(head, heads):
+    """ALiBi's, as its authors compute them."""
+    power = 2 ** int(math.log2(heads))
+    return 2 ** (-8 * (head + 1) / power) if head < power else 2 ** (-8 * (2 * (head - power) + 1) / (2 * power))
+
+
+def kept(probability, seed, query, key, head):
+    """What dropout multiplies a weight by, as kernels/dropout.hpp says."""
+    step, ones = 0x9E3779B97F4A7C15, 2**64 - 1
+
+    def mixed(z):
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & ones
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & ones
+        return z ^ z >> 31
+
+    row = mixed(mixed(mixed(seed + step & ones) ^ (query & ones)) + (head + 1) * step & ones)
+    x = row + key * 0x9E3779B9 & 0xFFFFFFFF
+    x = (x ^ x >> 16) * 0x7FEB352D + (row >> 32) & 0xFFFFFFFF
+    x = (x ^ x >> 15) * 0x846CA68B & 0xFFFFFFFF
+    signed = x - 2**32 if x >= 2**31 else x
+    return 0 if signed < probability * 2**32 - 2**31 else 1 / (1 - probability)
+
+
 class Case:
     """A small problem, its files, and its attention by the definition."""
 
@@ -41,7 +64,7 @@ class Case:
         begin = (token * heads + head) * dim
         return self.tensors[name][begin : begin + dim]
 
-    def expected(self, visible, offset, scale=None, softcap=None):
+    def expected(self, visible, offset, scale=None, softcap=None, alibi=False, sinks=None, dropout=None):
         scale = self.dim**-0.5 if scale is None else scale
         out, lse = [], []
         for token in range(self.queries):
@@ -52,10 +75,14 @@ class Case:
                 scores = [scale * sum(a * b for a, b in zip(query, self.row("k", j, kv_head))) for j in keys]
                 if softcap is not None:
                     scores = [softcap * math.tanh(score / softcap) for score in scores]
-                most = max(scores, default=0)
+                if alibi:
+                    scores = [score - slope(head, self.heads) * abs(token + offset - j) for score, j in zip(scores, keys)]
+                most = max(scores + ([sinks[head]] if sinks else []), default=0)
                 weights = [math.exp(s - most) for s in scores]
-                total = sum(weights)
-                lse.append(most + math.log(total) if keys else -math.inf)
+                total = sum(weights) + (math.exp(sinks[head] - most) if sinks else 0)
+                lse.append(most + math.log(total) if total else -math.inf)
+                if dropout is not None:
+                    weights = [w * kept(*dropout, token + offset, j, head) for w, j in zip(weights, keys)]
                 values = [self.row("v", j, kv_head) for j in keys]
                 out += [sum(w * v[c] for w, v in zip(weights, values)) / total if keys else 0.0 for c in range(self.value_dim)]
         return out, lse
@@ -116,12 +143,12 @@ class CommandTest(unittest.TestCase):
         self.assertEqual((after.returncode, after.stderr), (0, ""))
         self.assertEqual(os.listdir(self.folder), ["out.npy"])
 
-    def compare(self, case, mask, visible, *more, offset=None, scale=None, softcap=None, **options):
+    def compare(self, case, mask, visible, *more, offset=None, scale=None, softcap=None, alibi=False, sinks=None, dropout=None, **options):
         """Runs a case and compares its files with the definition."""
         out_file, lse_file = self.path("out.npy"), self.path("lse.npy")
         arguments = ["run", *case.arguments, "--mask", mask, "--out", out_file, "--lse", lse_file, "--check", "5", *more]
         self.succeed(*arguments, **options)
-        expected_out, expected_lse = case.expected(visible, case.keys - case.queries if offset is None else offset, scale, softcap)
+        expected_out, expected_lse = case.expected(visible, case.keys - case.queries if offset is None else offset, scale, softcap, alibi, sinks, dropout)
         shape, out = load(out_file)
         self.assertEqual(shape, (case.queries, case.heads, case.value_dim))
         lse_shape, lse = load(lse_file)

@@ -4,7 +4,7 @@ import json
 import math
 
 from command import Case, CommandTest, main
-from tensor_files import load, pack, unpack
+from tensor_files import load, pack, save, unpack
 
 
 class Results(CommandTest):
@@ -71,6 +71,18 @@ class ResultsOfOptions(CommandTest):
             for ranks in self.ranks:
                 more = ("--softcap", softcap, "--ranks", ranks, "--unit", 3)
                 self.compare(case, "causal", lambda i, j: j <= i, *more, "--scale", 0.7, scale=0.7, softcap=softcap)
+
+    def test_alibi_sinks_and_dropout_are_their_definitions_on_any_number_of_ranks(self):
+        case = Case(self.folder, 19, 23, 6, 2, 7, 5)
+        logits, file = [0.5, -1.25, 3.0, 0.0, -8.0, 40.0], self.path("sinks.npy")
+        save(file, (6,), logits)
+        for ranks in self.ranks:
+            more = ("--ranks", ranks, "--unit", 3)
+            self.compare(case, "causal", lambda i, j: j <= i, *more, "--alibi", alibi=True)
+            self.compare(case, "window(4)", lambda i, j: i - 4 <= j <= i, *more, "--sinks-logits", file, sinks=logits)
+            self.compare(case, "causal", lambda i, j: j <= i, *more, "--dropout", "0.3,12345678901234567890", dropout=(0.3, 12345678901234567890))
+            all_three = ("--alibi", "--sinks-logits", file, "--dropout", "0.5,1", "--query-offset", -3)
+            self.compare(case, "causal", lambda i, j: j <= i, *more, *all_three, offset=-3, alibi=True, sinks=logits, dropout=(0.5, 1))
 
     def test_float16_and_float64_files_are_read(self):
         for descr in ("<f2", "<f8"):

@@ -51,6 +51,16 @@ class WrongInput(CommandTest):
         save(self.path("flat.npy"), (6, 2), [0.0] * 12)
         self.refuse_everywhere(*self.files(k=self.path("flat.npy")), saying=("flat.npy", "[tokens, heads, dim]"))
 
+    def test_sink_logits_that_are_none(self):
+        for name, shape, values, descr, saying in (("few.npy", (3,), [0.0] * 3, "<f4", ("has 3 logits", "4 query heads")),
+                                                   ("square.npy", (2, 2), [0.0] * 4, "<f4", ("[2, 2]", "[query heads]")),
+                                                   ("wide.npy", (4,), [0.0] * 4, "<f8", ("<f8", "float32")),
+                                                   ("nan.npy", (4,), [0.0, 1.0, math.nan, 2.0], "<f4", ("head 2", "nan", "finite"))):  # fmt: skip
+            save(self.path(name), shape, values, descr)
+            self.refuse_everywhere(*self.files(), "--sinks-logits", self.path(name), saying=(name, *saying))
+        self.refuse_everywhere(*self.files(), "--sinks-logits", self.path("none.npy"), saying=("--sinks-logits", "none.npy", "No such file"))
+        self.refuse_everywhere("--synthetic", 9, "--dropout", "1.5,3", saying=("--dropout is '1.5,3'", "0 to 0.999"))
+
     @unittest.skipIf(os.geteuid() == 0, "root may read everything")
     def test_a_file_that_may_not_be_read(self):
         arguments = self.files()
