@@ -83,6 +83,11 @@ class RingAttention(TorchTest):
         for tokens in (40, 57, 40):
             self.compare(tokens=tokens)
 
+    def test_threads_of_one_rank_may_change_between_calls(self):
+        q = draw(1, 2, 40, 8).float()[:, :, share(40)].clone()
+        outs = [gyre.torch.ring_attention(q, q, q, **{**OPTIONS, "threads": 2 if WORLD.rank == wide else 1}) for wide in (-1, LAST, -1)]
+        self.assertTrue(all(torch.equal(out, outs[0]) for out in outs))
+
     def test_rows_may_lie_as_a_partition_says(self):
         q = draw(1, 2, 96, 8).float()
         attention = gyre.Attention(WORLD, query_tokens=96, query_heads=2, head_dim=8, partition="zigzag", mask="causal")

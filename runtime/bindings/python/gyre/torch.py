@@ -33,8 +33,9 @@ class _Ranks:
         attention while the others use an old one would wait for them, and they for it."""
         if self.communicator.ranks > 1:
             self.communicator.agree([(name.replace("_", " "), repr(value)) for name, value in (*arguments.items(), ("partition", partition))])
-        shares = tuple(self.communicator.all_gather(tokens[0] << 32 | tokens[1]))
-        key = (shares, repr(arguments), repr(partition), threads)
+        shares = self.communicator.all_gather(tokens[0] << 32 | tokens[1])
+        workers = self.communicator.all_gather(threads or 0)  # may differ; where one rank's change, all make a new attention
+        key = (*shares, *workers, repr(arguments), repr(partition))
         if key not in self.attentions:
             queries, keys = [share >> 32 for share in shares], [share & 0xFFFFFFFF for share in shares]
             layout = {"partition": partition}
