@@ -7,8 +7,7 @@
 #include <optional>
 #include <tuple>
 
-#include "runtime/content.hpp"
-#include "runtime/coverage.hpp"
+#include "runtime/meaning.hpp"
 #include "runtime/scoreboard.hpp"
 #include "runtime/well_formed.hpp"
 
@@ -17,14 +16,6 @@ namespace {
 
 constexpr std::size_t kMostProblems = 8;
 constexpr int kCalls = 2;
-
-/// What is known of a slot's content: which call put it there; and of partials, gradients and what travels of them, what their
-/// cells have accumulated.
-struct Holding {
-  bool valid = false;
-  int call = -1;
-  Coverage covered;
-};
 
 struct Posted {
   int rank;
@@ -37,12 +28,10 @@ using Channel = std::tuple<int, int, int>;  // from, to, lane
 class SymbolicMachine {
  public:
   SymbolicMachine(const Layout& layout, std::span<const Program> programs, Verdict& verdict)
-      : layout_(layout), programs_(programs), verdict_(verdict), ranks_(programs.size()) {
+      : layout_(layout), programs_(programs), verdict_(verdict), visible_(layout), ranks_(programs.size()) {
     for (std::size_t rank = 0; rank < programs.size(); ++rank) {
       ranks_[rank].scoreboard.emplace(programs[rank]);
-      ranks_[rank].contents.emplace(layout, programs[rank]);
-      ranks_[rank].holdings.resize(programs[rank].slots.size());
-      for (const Role role : {Role::query, Role::key_value}) finished(ranks_[rank], role).assign(cells(role), 0);
+      ranks_[rank].meaning.emplace(layout, programs[rank], *ranks_[rank].scoreboard, visible_);
       start_call(ranks_[rank], programs[rank]);
     }
   }
@@ -61,29 +50,22 @@ class SymbolicMachine {
  private:
   struct Rank {
     std::optional<Scoreboard> scoreboard;
-    std::optional<Contents> contents;
-    std::vector<Holding> holdings;                              // [slot]
-    std::vector<std::uint8_t> done;                             // [instruction] of this call
-    std::vector<std::uint8_t> finished_queries, finished_keys;  // [unit][head] of this call
+    std::optional<Meaning> meaning;
+    std::vector<std::uint8_t> done;  // [instruction] of this call
     std::size_t next = 0;
-    int call = 0;
   };
 
-  static std::vector<std::uint8_t>& finished(Rank& rank, Role role) {
-    return of_keys(role) ? rank.finished_keys : rank.finished_queries;
-  }
-  std::size_t cells(Role role) const {
-    return static_cast<std::size_t>(layout_.units_of(role).count()) * layout_.problem.key_heads;
-  }
+  Meaning& meaning(int rank) { return *ranks_[rank].meaning; }
 
+  /// Notes what is wrong, if anything is.
   void problem(int rank, std::size_t instruction, const std::string& what) {
+    if (what.empty()) return;
     verdict_.problems.push_back("rank " + std::to_string(rank) + ": " + describe(programs_[rank], instruction) + ": " + what);
   }
 
   static void start_call(Rank& rank, const Program& program) {
     rank.done.assign(program.instructions.size(), 0);
-    std::fill(rank.finished_queries.begin(), rank.finished_queries.end(), 0);
-    std::fill(rank.finished_keys.begin(), rank.finished_keys.end(), 0);
+    rank.meaning->start_call();
     rank.next = 0;
   }
 
@@ -91,13 +73,14 @@ class SymbolicMachine {
   void advance(int index, std::deque<int>& ready) {
     Rank& rank = ranks_[index];
     const Program& program = programs_[index];
-    while (rank.call < kCalls) {
+    while (rank.meaning->call() < kCalls) {
       if (rank.next == program.instructions.size()) {
         for (const std::uint8_t done : rank.done) {
           if (!done) return;
         }
-        check_finished(index);
-        if (++rank.call < kCalls) start_call(rank, program);
+        if (const std::string what = rank.meaning->unfinished(); !what.empty())
+          verdict_.problems.push_back("rank " + std::to_string(index) + ": " + what);
+        start_call(rank, program);
         continue;
       }
       for (const std::uint32_t source : rank.scoreboard->sources(rank.next)) {
@@ -112,13 +95,13 @@ class SymbolicMachine {
     const Instruction& instruction = programs_[index].instructions[at];
     switch (instruction.op) {
       case Op::send:
-        check_present(index, at, instruction.in[0], true);
+        problem(index, at, meaning(index).check_present(instruction, instruction.in[0], true));
         return meet({index, instruction.peer, instruction.lane}, {index, at}, sends_, receives_, ready);
       case Op::receive:
-        overwrite(index, instruction.out);
+        meaning(index).overwrite(instruction.out);
         return meet({instruction.peer, index, instruction.lane}, {index, at}, receives_, sends_, ready);
       case Op::expose:
-        check_present(index, at, instruction.in[0], true);
+        problem(index, at, meaning(index).check_present(instruction, instruction.in[0], true));
         loans_[{index, instruction.peer}].exposed.push_back({index, at});
         return lend(index, instruction.peer, ready);
       case Op::borrow:
@@ -128,16 +111,10 @@ class SymbolicMachine {
         release(index, at, ready);
         break;
       case Op::attend:
-        attend(index, at);
-        break;
       case Op::attend_backward:
-        attend_backward(index, at);
-        break;
       case Op::combine:
-        combine(index, at);
-        break;
       case Op::apply:
-        apply(index, at);
+        problem(index, at, meaning(index).compute(instruction));
         break;
     }
     ranks_[index].done[at] = 1;
@@ -171,14 +148,14 @@ class SymbolicMachine {
       return problem(to.rank, to.instruction,
                      "meets other cells: rank " + std::to_string(from.rank) + " " + describe(sender, from.instruction));
     }
-    if (ranks_[from.rank].call != ranks_[to.rank].call) problem(to.rank, to.instruction, "meets a send of another call");
+    if (meaning(from.rank).call() != meaning(to.rank).call()) problem(to.rank, to.instruction, "meets a send of another call");
     const SlotId source = sender.instructions[from.instruction].in[0];
     const SlotId target = receiver.instructions[to.instruction].out;
     const Role role = sender.slots[source].role;
     if (receiver.slots[target].role != role) return problem(to.rank, to.instruction, "meets a send of another role");
-    fill(to.rank, to.instruction);
-    if (sum_of(role) != Role::rows) ranks_[to.rank].holdings[target].covered = ranks_[from.rank].holdings[source].covered.of(sent);
-    if (ranks_[to.rank].call == 0) {
+    meaning(to.rank).fill(receiver.instructions[to.instruction]);
+    if (sum_of(role) != Role::rows) meaning(to.rank).set_covered(target, meaning(from.rank).covered(source, sent));
+    if (meaning(to.rank).call() == 0) {
       verdict_.messages += sent.size();
       verdict_.bytes_sent += static_cast<std::uint64_t>(layout_.run_bytes(role, sent));
     }
@@ -197,7 +174,7 @@ class SymbolicMachine {
     const Posted from = loans.exposed[loans.lent];
     const Posted to = loans.borrowed[loans.lent++];
     check_loan(from, to);
-    fill(to.rank, to.instruction);
+    meaning(to.rank).fill(programs_[to.rank].instructions[to.instruction]);
     ranks_[to.rank].done[to.instruction] = 1;
     ready.push_back(to.rank);
   }
@@ -213,13 +190,14 @@ class SymbolicMachine {
       return problem(to.rank, to.instruction,
                      "meets other cells: rank " + std::to_string(from.rank) + " " + describe(owner, from.instruction));
     }
-    if (ranks_[from.rank].call != ranks_[to.rank].call) problem(to.rank, to.instruction, "borrows from another call");
+    if (meaning(from.rank).call() != meaning(to.rank).call()) problem(to.rank, to.instruction, "borrows from another call");
     for (std::size_t run = 0; run < lent.size(); ++run) {
-      const auto place = ranks_[from.rank].contents->find(exposed.in[0], lent[run]);
+      const auto place = meaning(from.rank).contents().find(exposed.in[0], lent[run]);
       if (place == Place{from.rank, borrower.places[borrowed.places + run]}) continue;
       return problem(to.rank, to.instruction, "looks for a cell where its owner does not have it");
     }
-    if (ranks_[to.rank].call == 0) verdict_.bytes_borrowed += static_cast<std::uint64_t>(layout_.run_bytes(Role::key_value, lent));
+    if (meaning(to.rank).call() == 0)
+      verdict_.bytes_borrowed += static_cast<std::uint64_t>(layout_.run_bytes(Role::key_value, lent));
   }
 
   /// Gives back the oldest loan.
@@ -233,219 +211,14 @@ class SymbolicMachine {
     loans.exposed.pop_front();
     loans.borrowed.pop_front();
     --loans.lent;
-    ranks_[index].contents->update(instruction);
+    meaning(index).give_back(instruction);
     ranks_[from.rank].done[from.instruction] = 1;
     ready.push_back(from.rank);
   }
 
-  /// Whatever shares bytes with the slot is gone.
-  void overwrite(int index, SlotId slot) {
-    for (const SlotId other : ranks_[index].scoreboard->overlapping(slot)) ranks_[index].holdings[other].valid = false;
-  }
-
-  void fill(int index, std::size_t at) {
-    const Instruction& instruction = programs_[index].instructions[at];
-    ranks_[index].contents->update(instruction);
-    Holding& holding = ranks_[index].holdings[instruction.out];
-    holding.valid = true;
-    holding.call = ranks_[index].call;
-  }
-
-  static bool of_this_call(const Rank& rank, SlotId slot) {
-    return rank.holdings[slot].valid && rank.holdings[slot].call == rank.call;
-  }
-
-  /// visit(content) of the slot and of its parts, as far as they hold something of this call; true if some visit says so.
-  template <class Visit>
-  bool any_content(const Rank& rank, SlotId slot, Visit&& visit) const {
-    if (of_this_call(rank, slot) && visit(rank.contents->of(slot))) return true;
-    const auto parts = rank.contents->parts(slot);
-    return std::any_of(parts.begin(), parts.end(),
-                       [&](SlotId part) { return of_this_call(rank, part) && visit(rank.contents->of(part)); });
-  }
-
-  /// The instruction's cells lie in the slot, made in this call; each run in one piece where they are to be sent.
-  bool check_present(int index, std::size_t at, SlotId slot, bool in_one_piece) {
-    const Rank& rank = ranks_[index];
-    const std::string name = "slot " + std::to_string(slot);
-    if (!any_content(rank, slot, [](const Content&) { return true; })) {
-      problem(index, at, "reads " + name + ", which holds nothing of this call");
-      return false;
-    }
-    for (const CellRun& run : programs_[index].runs_of(programs_[index].instructions[at])) {
-      if (any_content(rank, slot, [&](const Content& content) { return content.find(layout_, run).has_value(); })) continue;
-      if (in_one_piece) {
-        problem(index, at, "sends cells that do not lie in " + name + " in one piece");
-        return false;
-      }
-      for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
-        for (int head = run.head; head < run.head + run.heads; ++head) {
-          const auto cell = static_cast<std::uint16_t>(head);
-          if (any_content(rank, slot, [&](const Content& content) { return content.find(layout_, unit, cell).has_value(); }))
-            continue;
-          problem(index, at, "reads a cell of unit " + std::to_string(unit) + " that " + name + " does not hold");
-          return false;
-        }
-      }
-    }
-    return true;
-  }
-
-  void apply(int index, std::size_t at) {
-    const Instruction& instruction = programs_[index].instructions[at];
-    if (instruction.function == Function::finish) return finish(index, at);
-    const bool settles = instruction.function == Function::settle;
-    if (settles && !check_present(index, at, instruction.in[0], false)) return;
-    Rank& rank = ranks_[index];
-    overwrite(index, instruction.out);
-    if (settles && !rank.holdings[instruction.in[0]].valid) return problem(index, at, "overwrites what it reads");
-    fill(index, at);
-    const auto runs = programs_[index].runs_of(instruction);
-    if (settles) rank.holdings[instruction.out].covered = rank.holdings[instruction.in[0]].covered.of(runs);
-    if (instruction.function == Function::clear) {
-      const bool keys = of_keys(programs_[index].slots[instruction.out].role);
-      rank.holdings[instruction.out].covered = Coverage(runs, (keys ? layout_.query_units : layout_.key_units).count());
-    }
-  }
-
-  /// All that an attend reads is there; what it adds to is of this call.
-  bool check_attended(int index, std::size_t at) {
-    const Instruction& instruction = programs_[index].instructions[at];
-    if (!check_present(index, at, instruction.in[1], false)) return false;
-    const Rank& rank = ranks_[index];
-    for (const SlotId slot : instruction.outs()) {
-      if (slot == kNoSlot || of_this_call(rank, slot)) continue;
-      problem(index, at, "adds to a slot that holds nothing of this call");
-      return false;
-    }
-    bool queries = true;
-    rank.holdings[instruction.out].covered.each_row([&](Coverage::RowCell row) {
-      queries = queries && any_content(rank, instruction.in[0], [&](const Content& content) {
-                  return content.find(layout_, row.first, row.second).has_value();
-                });
-    });
-    if (!queries) problem(index, at, "reads queries that are not there");
-    return queries;
-  }
-
-  void attend(int index, std::size_t at) {
-    if (!check_attended(index, at)) return;
-    const Instruction& instruction = programs_[index].instructions[at];
-    Coverage& covered = ranks_[index].holdings[instruction.out].covered;
-    const auto again = covered.attend(programs_[index].runs_of(instruction), sees(Role::partial));
-    if (again) return problem(index, at, "attends unit " + std::to_string(*again) + " for the second time");
-    write_in_place(index, instruction.out);
-  }
-
-  /// As attend, and the other way round: keys accumulate queries.
-  void attend_backward(int index, std::size_t at) {
-    const Instruction& instruction = programs_[index].instructions[at];
-    if (!check_attended(index, at) || !check_present(index, at, instruction.also_out, false)) return;
-    const auto keys = programs_[index].runs_of(instruction);
-    Coverage& queries = ranks_[index].holdings[instruction.out].covered;
-    Coverage& gradients = ranks_[index].holdings[instruction.also_out].covered;
-    std::vector<CellRun> rows;
-    queries.each_row([&](Coverage::RowCell row) { rows.push_back({row.first, 1, row.second, 1}); });
-    const auto key = queries.attend(keys, sees(Role::grad_query));
-    if (key) return problem(index, at, "attends key unit " + std::to_string(*key) + " for the second time");
-    Coverage added(keys, layout_.query_units.count());
-    added.attend(rows, sees(Role::grad_key_value));
-    const auto query = gradients.combine(added, keys, sees(Role::grad_key_value));
-    if (query) return problem(index, at, "adds to gradients of keys from query unit " + std::to_string(*query) + " again");
-    write_in_place(index, instruction.out);
-    write_in_place(index, instruction.also_out);
-  }
-
-  void combine(int index, std::size_t at) {
-    const Instruction& instruction = programs_[index].instructions[at];
-    for (const SlotId slot : {instruction.in[0], instruction.out}) {
-      if (!check_present(index, at, slot, false)) return;
-    }
-    Rank& rank = ranks_[index];
-    const Coverage& added = rank.holdings[instruction.in[0]].covered;
-    const Role role = programs_[index].slots[instruction.out].role;
-    const auto again = rank.holdings[instruction.out].covered.combine(added, programs_[index].runs_of(instruction), sees(role));
-    if (again) return problem(index, at, "combines unit " + std::to_string(*again) + " for the second time");
-    write_in_place(index, instruction.out);
-  }
-
-  /// What overlaps the slot is gone, what it holds stays.
-  void write_in_place(int index, SlotId slot) {
-    overwrite(index, slot);
-    ranks_[index].holdings[slot].valid = true;
-  }
-
-  /// Of what cells of that role accumulate: units of the other axis.
-  Coverage::Sees sees(Role role) const {
-    return [this, keys = of_keys(role)](std::uint32_t unit, int other) {
-      const int query_unit = keys ? other : static_cast<int>(unit), key_unit = keys ? static_cast<int>(unit) : other;
-      return layout_.bands().cover(layout_.query_positions(query_unit), layout_.key_units.range(key_unit)) != Cover::empty;
-    };
-  }
-
-  /// Units of the other axis that have something visible for a cell.
-  const std::vector<int>& visible_to(Role role, std::uint32_t unit, int head) {
-    const bool by_head = layout_.bands().heads() > 1;
-    const auto [found, is_new] = visible_.try_emplace({of_keys(role), by_head ? head : 0});
-    if (is_new) {
-      found->second.resize(layout_.units_of(role).count());
-      const Range heads = Heads{layout_.problem.key_heads, layout_.problem.group()}.queries_of(head);
-      for (int query = 0; query < layout_.query_units.count(); ++query) {
-        for (const int key : key_units_seen(layout_.bands(), layout_.query_positions(query), layout_.key_units, heads)) {
-          found->second[of_keys(role) ? key : query].push_back(of_keys(role) ? query : key);
-        }
-      }
-    }
-    return found->second[unit];
-  }
-
-  void finish(int index, std::size_t at) {
-    const Instruction& instruction = programs_[index].instructions[at];
-    if (!check_present(index, at, instruction.in[0], false)) return;
-    Rank& rank = ranks_[index];
-    const Role role = programs_[index].slots[instruction.in[0]].role;
-    const Coverage& covered = rank.holdings[instruction.in[0]].covered;
-    for (const CellRun& run : programs_[index].runs_of(instruction)) {
-      for (std::uint32_t unit = run.unit; unit < run.unit + run.units; ++unit) {
-        for (int head = run.head; head < run.head + run.heads; ++head) {
-          for (const int other : visible_to(role, unit, head)) {
-            if (covered.covers({unit, static_cast<std::uint16_t>(head)}, other)) continue;
-            return problem(index, at, "finishes " + named(role, unit) + " without unit " + std::to_string(other));
-          }
-          if (finished(rank, role)[static_cast<std::size_t>(unit) * layout_.problem.key_heads + head]++) {
-            return problem(index, at, "finishes " + named(role, unit) + " twice");
-          }
-        }
-      }
-    }
-  }
-
-  static std::string named(Role role, std::uint32_t unit) {
-    return (of_keys(role) ? "key unit " : "query unit ") + std::to_string(unit);
-  }
-
-  void check_finished(int index) {
-    const bool backward = programs_[index].pass == Pass::backward;
-    if (!check_finished(index, Role::query, layout_.query_units_of(index))) return;
-    if (backward) check_finished(index, Role::key_value, layout_.key_units_of(index));
-  }
-
-  bool check_finished(int index, Role role, const std::vector<int>& units) {
-    const int heads = layout_.problem.key_heads;
-    for (const int unit : units) {
-      for (int head = 0; head < heads; ++head) {
-        if (finished(ranks_[index], role)[static_cast<std::size_t>(unit) * heads + head]) continue;
-        verdict_.problems.push_back("rank " + std::to_string(index) + ": " + named(role, static_cast<std::uint32_t>(unit)) +
-                                    " is never finished");
-        return false;
-      }
-    }
-    return true;
-  }
-
   void report_stuck() {
     for (std::size_t rank = 0; rank < ranks_.size() && verdict_.problems.size() < kMostProblems; ++rank) {
-      if (ranks_[rank].call == kCalls) continue;
+      if (ranks_[rank].meaning->call() == kCalls) continue;
       const std::size_t next = ranks_[rank].next;
       if (next < programs_[rank].instructions.size()) {
         problem(static_cast<int>(rank), next, "can never be posted: deadlock");
@@ -458,10 +231,10 @@ class SymbolicMachine {
   const Layout& layout_;
   std::span<const Program> programs_;
   Verdict& verdict_;
+  VisibleUnits visible_;
   std::vector<Rank> ranks_;
   Queues sends_, receives_;
-  std::map<std::pair<int, int>, Loans> loans_;                             // (owner, borrower)
-  std::map<std::pair<bool, int>, std::vector<std::vector<int>>> visible_;  // (of keys, head): [unit]
+  std::map<std::pair<int, int>, Loans> loans_;  // (owner, borrower)
 };
 
 }  // namespace
