@@ -28,7 +28,11 @@ const gyre_problem kDefaultProblem{.size = 0,
                                    .softcap = 0,
                                    .mask = "full",
                                    .dtype = GYRE_F32,
-                                   .reserved = 0};
+                                   .reserved = 0,
+                                   .alibi = 0,
+                                   .sinks = 0,
+                                   .dropout = 0,
+                                   .dropout_seed = 0};
 
 gyre_options default_options() {
   gyre_options options{};
@@ -58,13 +62,25 @@ std::vector<Chunk> chunks_of(const gyre_chunk* first, std::size_t count, const c
   return chunks;
 }
 
+void read_score(const gyre_problem& given, Problem& problem) {
+  if (given.scale != 0) problem.scale = given.scale;
+  if (given.softcap != 0) problem.softcap = given.softcap;
+  require_flag(given.alibi, 1, "gyre_problem.alibi");
+  problem.bias = given.alibi != 0 ? PositionBias::alibi : PositionBias::none;
+  require_flag(given.sinks, 1, "gyre_problem.sinks");
+  problem.sinks = given.sinks != 0 ? SinkLogits::learned : SinkLogits::none;
+  if (given.dropout == 0 && given.dropout_seed != 0)
+    throw std::invalid_argument("gyre_problem.dropout_seed is " + std::to_string(given.dropout_seed) +
+                                " and gyre_problem.dropout is 0; give a probability, or no seed");
+  if (given.dropout != 0) problem.dropout = Dropout{.probability = given.dropout, .seed = given.dropout_seed};
+}
+
 void read(const gyre_problem& given, Problem& problem, NamedChoices& names) {
   problem.query_tokens = given.query_tokens, problem.key_tokens = given.key_tokens;
   problem.query_heads = given.query_heads, problem.key_heads = given.key_heads;
   problem.head_dim = given.head_dim, problem.value_dim = given.value_dim;
   if (given.query_offset != GYRE_ENDS_MEET) problem.query_offset = given.query_offset;
-  if (given.scale != 0) problem.scale = given.scale;
-  if (given.softcap != 0) problem.softcap = given.softcap;
+  read_score(given, problem);
   name(names.mask, given.mask);
   require_flag(static_cast<int>(given.dtype), GYRE_F16, "gyre_problem.dtype");
   names.dtype = to_string(static_cast<Type>(given.dtype));

@@ -33,7 +33,8 @@ Operands operands_of(const gyre_operands* given) {
           .keys = rows_of<TypedRows>(ours.keys, "keys"),
           .values = rows_of<TypedRows>(ours.values, "values"),
           .out = rows_of<TypedOutRows>(ours.out, "out"),
-          .lse = ours.lse};
+          .lse = ours.lse,
+          .sinks = ours.sinks};
 }
 
 GradientOperands operands_of(const gyre_gradient_operands* given) {
@@ -46,7 +47,9 @@ GradientOperands operands_of(const gyre_gradient_operands* given) {
           .grad_out = rows_of<TypedRows>(ours.grad_out, "grad_out"),
           .grad_queries = rows_of<TypedOutRows>(ours.grad_queries, "grad_queries"),
           .grad_keys = rows_of<TypedOutRows>(ours.grad_keys, "grad_keys"),
-          .grad_values = rows_of<TypedOutRows>(ours.grad_values, "grad_values")};
+          .grad_values = rows_of<TypedOutRows>(ours.grad_values, "grad_values"),
+          .sinks = ours.sinks,
+          .grad_sinks = ours.grad_sinks};
 }
 
 CallTime call(Attention& attention, const Operands& operands) {

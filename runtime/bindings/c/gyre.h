@@ -77,16 +77,20 @@ typedef struct gyre_problem {
   size_t size;
   int64_t query_tokens; /* 0 to 2^31 */
   int64_t key_tokens;
-  int32_t query_heads;  /* default 1 */
-  int32_t key_heads;    /* default 1; a divisor of query_heads */
-  int32_t head_dim;     /* default 64 */
-  int32_t value_dim;    /* default 64 */
-  int64_t query_offset; /* position of query 0 on the key axis; default GYRE_ENDS_MEET: the last query meets the last key */
-  double scale;         /* of scores before the softmax; default 0: 1 / sqrt(head_dim) */
-  double softcap;       /* scores become softcap tanh(score / softcap); default 0: no cap */
-  const char* mask;     /* default "full"; "causal & documents(60000,40003)", "window(4096) | sinks(4)": as gyre run --mask */
-  gyre_dtype dtype;     /* what ranks hold packed and send; default GYRE_F32 */
-  int32_t reserved;     /* zero */
+  int32_t query_heads;   /* default 1 */
+  int32_t key_heads;     /* default 1; a divisor of query_heads */
+  int32_t head_dim;      /* default 64 */
+  int32_t value_dim;     /* default 64 */
+  int64_t query_offset;  /* position of query 0 on the key axis; default GYRE_ENDS_MEET: the last query meets the last key */
+  double scale;          /* of scores before the softmax; default 0: 1 / sqrt(head_dim) */
+  double softcap;        /* scores become softcap tanh(score / softcap); default 0: no cap */
+  const char* mask;      /* default "full"; "causal & documents(60000,40003)", "window(4096) | sinks(4)": as gyre run --mask */
+  gyre_dtype dtype;      /* what ranks hold packed and send; default GYRE_F32 */
+  int32_t reserved;      /* zero */
+  int32_t alibi;         /* default 0; 1: scores with their cap lose slope * distance, a slope of each query head's own (ALiBi) */
+  int32_t sinks;         /* default 0; 1: a learned logit of each query head joins its softmax, with a value of 0: sinks of calls */
+  double dropout;        /* default 0: none; to 0.999: weights are left out with this probability, the others divided by 1 - it */
+  uint64_t dropout_seed; /* which ones: the same pairs on any number of ranks, forward and backward; zero where dropout is */
 } gyre_problem;
 
 #define GYRE_ENDS_MEET INT64_MIN
@@ -181,6 +185,7 @@ typedef struct gyre_operands {
   gyre_tensor values;  /* [this rank's key tokens, key_heads, value_dim]; read */
   gyre_tensor out;     /* [this rank's query tokens, query_heads, value_dim]; written */
   float* lse;          /* [this rank's query tokens, query_heads]; written, natural logarithm; or null */
+  const float* sinks;  /* [query_heads], the same on every rank; read where gyre_problem.sinks is 1, null otherwise */
 } gyre_operands;
 
 typedef struct gyre_gradient_operands {
@@ -190,6 +195,8 @@ typedef struct gyre_gradient_operands {
   const float* lse;                                 /* likewise */
   gyre_tensor grad_out;                             /* of the shape of out; read */
   gyre_tensor grad_queries, grad_keys, grad_values; /* of the shapes of queries, keys, values; written */
+  const float* sinks;                               /* as gyre_forward had them */
+  float* grad_sinks; /* [query_heads], of the rows of all ranks, the same on every rank; written; null without sinks */
 } gyre_gradient_operands;
 
 /* Where the seconds of a call went, on this rank. */
@@ -203,8 +210,9 @@ typedef struct gyre_call_time {
   double integrity_seconds;     /* comparing checksums of what arrived */
 } gyre_call_time;
 
-/* out = softmax(scale Q K^T, where the mask lets a pair see) V. A row that sees no key: out 0, lse minus infinity. Inputs must be
-   finite. time may be null. Collective; returns when this rank's rows are written. */
+/* out = softmax(scale Q K^T, where the mask lets a pair see) V. A row that sees no key: out 0, lse minus infinity. Sinks are in the
+   lse, and such a row's is its sink's; dropout changes out alone. Inputs must be finite. time may be null. Collective; returns when
+   this rank's rows are written. */
 gyre_status gyre_forward(gyre_attention* attention, const gyre_operands* operands, gyre_call_time* time);
 
 /* Gradients of a forward call's inputs, from the gradient of its output. Only where options.backward is not "none". Collective. */
