@@ -54,9 +54,9 @@ class PythonAttention {
   PythonAttention(std::shared_ptr<Communicator> communicator, Problem problem, Options options, const NamedChoices& names,
                   const std::optional<Chunks>& query_chunks, const std::optional<Chunks>& key_chunks);
 
-  nb::tuple forward(nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse);
+  nb::tuple forward(nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse, nb::handle sinks);
   nb::tuple backward(nb::handle grad_out, nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse, nb::handle dq,
-                     nb::handle dk, nb::handle dv);
+                     nb::handle dk, nb::handle dv, nb::handle sinks, nb::handle dsinks);
 
   Attention& attention() { return *attention_; }
   Communicator& communicator() { return *communicator_; }
@@ -70,6 +70,8 @@ class PythonAttention {
   Wanted keys(const char* name) const;
   Wanted values(const char* name) const;
   Wanted outputs(const char* name) const;
+  Statistics sinks(nb::handle given) const;
+  Statistics sink_gradients(nb::handle given, nb::handle like) const;
   template <class Prepare>
   auto prepared(Prepare&& prepare);
 
@@ -112,6 +114,17 @@ Wanted PythonAttention::outputs(const char* name) const {
   return {name, query_tokens_, problem_.query_heads, problem_.value_dim, "query tokens, query heads, value dim"};
 }
 
+Statistics PythonAttention::sinks(nb::handle given) const {
+  if (problem_.sinks == SinkLogits::learned) return read_heads(given, "sinks", problem_.query_heads);
+  if (!given.is_none()) throw std::invalid_argument("sinks are given, and the attention has none; make it with sinks=True");
+  return {};
+}
+Statistics PythonAttention::sink_gradients(nb::handle given, nb::handle like) const {
+  if (problem_.sinks == SinkLogits::learned) return written_heads(given, "dsinks", problem_.query_heads, like);
+  if (!given.is_none()) throw std::invalid_argument("dsinks is given, and the attention has no sinks; make it with sinks=True");
+  return {};
+}
+
 /// Operands made of arguments. Where this rank finds something wrong with them, it takes part in the others' call to tell them.
 template <class Prepare>
 auto PythonAttention::prepared(Prepare&& prepare) {
@@ -128,30 +141,37 @@ auto PythonAttention::prepared(Prepare&& prepare) {
   throw std::logic_error("a refusal returned");
 }
 
-nb::tuple PythonAttention::forward(nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse) {
+nb::tuple PythonAttention::forward(nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse,
+                                   nb::handle given_sinks) {
   struct Arguments {
     Input q, k, v;
     Output out;
-    Statistics lse;
+    Statistics lse, sinks;
   };
   Arguments given = prepared([&] {
-    Arguments arguments{.q = input(q, queries("q")), .k = input(k, keys("k")), .v = input(v, values("v")), .out = {}, .lse = {}};
+    Arguments arguments{
+        .q = input(q, queries("q")), .k = input(k, keys("k")), .v = input(v, values("v")), .out = {}, .lse = {}, .sinks = {}};
     arguments.out = output(out, outputs("out"), q, arguments.q.rows.type);
     arguments.lse = written_statistics(lse, "lse", query_tokens_, problem_.query_heads, q);
+    arguments.sinks = sinks(given_sinks);
     return arguments;
   });
   last_call_ = communicator_->work([&] {
-    return attention_->forward(
-        {.queries = given.q.rows, .keys = given.k.rows, .values = given.v.rows, .out = given.out.rows, .lse = given.lse.data});
+    return attention_->forward({.queries = given.q.rows,
+                                .keys = given.k.rows,
+                                .values = given.v.rows,
+                                .out = given.out.rows,
+                                .lse = given.lse.data,
+                                .sinks = given.sinks.data});
   });
   return nb::make_tuple(given.out.array, given.lse.array);
 }
 
 nb::tuple PythonAttention::backward(nb::handle grad_out, nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse,
-                                    nb::handle dq, nb::handle dk, nb::handle dv) {
+                                    nb::handle dq, nb::handle dk, nb::handle dv, nb::handle given_sinks, nb::handle dsinks) {
   struct Arguments {
     Input q, k, v, out, grad_out;
-    Statistics lse;
+    Statistics lse, sinks, dsinks;
     Output dq, dk, dv;
   };
   Arguments given = prepared([&] {
@@ -161,6 +181,8 @@ nb::tuple PythonAttention::backward(nb::handle grad_out, nb::handle q, nb::handl
                         .out = input(out, outputs("out")),
                         .grad_out = input(grad_out, outputs("grad_out")),
                         .lse = read_statistics(lse, "lse", query_tokens_, problem_.query_heads),
+                        .sinks = sinks(given_sinks),
+                        .dsinks = sink_gradients(dsinks, given_sinks),
                         .dq = {},
                         .dk = {},
                         .dv = {}};
@@ -178,9 +200,12 @@ nb::tuple PythonAttention::backward(nb::handle grad_out, nb::handle q, nb::handl
                                  .grad_out = given.grad_out.rows,
                                  .grad_queries = given.dq.rows,
                                  .grad_keys = given.dk.rows,
-                                 .grad_values = given.dv.rows});
+                                 .grad_values = given.dv.rows,
+                                 .sinks = given.sinks.data,
+                                 .grad_sinks = given.dsinks.data});
   });
-  return nb::make_tuple(given.dq.array, given.dk.array, given.dv.array);
+  if (given.dsinks.data == nullptr) return nb::make_tuple(given.dq.array, given.dk.array, given.dv.array);
+  return nb::make_tuple(given.dq.array, given.dk.array, given.dv.array, given.dsinks.array);
 }
 
 std::optional<Chunks> layout_of(nb::handle given, const char* name) {
@@ -199,18 +224,32 @@ std::string direction(nb::handle backward) {
   throw nb::type_error("backward is neither False, True, 'keys' nor 'queries'");
 }
 
+std::optional<Dropout> dropout_of(nb::handle given) {
+  if (given.is_none()) return std::nullopt;
+  std::tuple<double, std::uint64_t> probability_and_seed;
+  if (!nb::try_cast(given, probability_and_seed)) {
+    PyErr_Clear();
+    throw nb::type_error("dropout is neither None nor (probability, seed), a number below 1 and an integer from 0 to 2**64 - 1");
+  }
+  return Dropout{.probability = std::get<0>(probability_and_seed), .seed = std::get<1>(probability_and_seed)};
+}
+
 /// Arguments of gyre.Attention, in the order of kAttentionSignature.
 void construct(PythonAttention* self, nb::object comm, std::int64_t query_tokens, std::optional<std::int64_t> key_tokens,
                int query_heads, std::optional<int> key_heads, int head_dim, std::optional<int> value_dim, const std::string& mask,
                std::optional<std::int64_t> query_offset, std::optional<double> scale, std::optional<double> softcap,
                const std::string& dtype, nb::object partition, nb::object key_partition, const std::string& strategy,
                nb::object backward, std::optional<int> threads, const std::string& isa, std::int64_t unit, int prefetch,
-               double deadline_seconds, const std::string& sharing, const std::string& machine, bool integrity) {
+               double deadline_seconds, const std::string& sharing, const std::string& machine, bool integrity, bool alibi,
+               bool sinks, nb::object dropout) {
   Problem problem;
   problem.query_tokens = query_tokens, problem.key_tokens = key_tokens.value_or(query_tokens);
   problem.query_heads = query_heads, problem.key_heads = key_heads.value_or(query_heads);
   problem.head_dim = head_dim, problem.value_dim = value_dim.value_or(head_dim);
   problem.query_offset = query_offset, problem.scale = scale, problem.softcap = softcap;
+  problem.bias = alibi ? PositionBias::alibi : PositionBias::none;
+  problem.sinks = sinks ? SinkLogits::learned : SinkLogits::none;
+  problem.dropout = dropout_of(dropout);
   Options options;
   options.threads = threads.value_or(0), options.isa = isa, options.unit_tokens = unit, options.prefetch = prefetch;
   options.deadline_seconds = deadline_seconds;
@@ -248,12 +287,15 @@ void bind_attention(nb::module_& module) {
                 nb::arg("dtype") = "f32", nb::arg("partition") = "auto", nb::arg("key_partition").none() = nb::none(),
                 nb::arg("strategy") = "auto", nb::arg("backward") = false, nb::arg("threads") = nb::none(), nb::arg("isa") = "",
                 nb::arg("unit") = 0, nb::arg("prefetch") = 1, nb::arg("deadline_seconds") = Options{}.deadline_seconds,
-                nb::arg("sharing") = "auto", nb::arg("machine") = "", nb::arg("integrity") = false, nb::sig(kAttentionSignature));
+                nb::arg("sharing") = "auto", nb::arg("machine") = "", nb::arg("integrity") = false, nb::arg("alibi") = false,
+                nb::arg("sinks") = false, nb::arg("dropout").none() = nb::none(), nb::sig(kAttentionSignature));
   attention.def("forward", &PythonAttention::forward, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
-                nb::arg("out").none() = nb::none(), nb::arg("lse").none() = nb::none(), nb::sig(kForwardSignature), kForward);
+                nb::arg("out").none() = nb::none(), nb::arg("lse").none() = nb::none(), nb::arg("sinks").none() = nb::none(),
+                nb::sig(kForwardSignature), kForward);
   attention.def("backward", &PythonAttention::backward, nb::arg("grad_out").none(), nb::arg("q").none(), nb::arg("k").none(),
                 nb::arg("v").none(), nb::arg("out").none(), nb::arg("lse").none(), nb::arg("dq").none() = nb::none(),
-                nb::arg("dk").none() = nb::none(), nb::arg("dv").none() = nb::none(), nb::sig(kBackwardSignature), kBackward);
+                nb::arg("dk").none() = nb::none(), nb::arg("dv").none() = nb::none(), nb::arg("sinks").none() = nb::none(),
+                nb::arg("dsinks").none() = nb::none(), nb::sig(kBackwardSignature), kBackward);
   attention.def_prop_ro(
       "query_rows", [](PythonAttention& self) { return slices_of(self.attention().query_rows()); },
       nb::sig("def query_rows(self) -> list[slice]"),

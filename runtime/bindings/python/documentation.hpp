@@ -16,6 +16,10 @@ inline constexpr const char* kAttention =
     "query_offset    position of query 0 on the key axis; default: the last query meets the last key\n"
     "scale           of scores before the softmax; default head_dim ** -0.5\n"
     "softcap         scores become softcap * tanh(score / softcap); default: none\n"
+    "alibi           True: scores with their cap lose slope * distance, a slope of each query head's own (ALiBi)\n"
+    "sinks           True: a learned logit of each query head joins its softmax, with a value of 0: sinks of forward and "
+    "backward\n"
+    "dropout         (probability, seed): weights are left out of out, the same pairs on any number of ranks and in backward\n"
     "dtype           what ranks hold packed and send: 'f32', 'bf16', 'f16'; sums are float32 throughout\n"
     "partition       who holds which rows: 'auto', 'contiguous', 'zigzag', 'striped', 'balanced', ..., or a layout of your own:\n"
     "                [(begin, end, rank), ...], each token once. key_partition: of keys, where they do not lie as the queries\n"
@@ -37,11 +41,12 @@ inline constexpr const char* kAttentionSignature =
     "partition: str | collections.abc.Sequence[tuple[int, int, int]] = 'auto', "
     "key_partition: collections.abc.Sequence[tuple[int, int, int]] | None = None, strategy: str = 'auto', "
     "backward: bool | str = False, threads: int | None = None, isa: str = '', unit: int = 0, prefetch: int = 1, "
-    "deadline_seconds: float = 600.0, sharing: str = 'auto', machine: str = '', integrity: bool = False) -> None";
+    "deadline_seconds: float = 600.0, sharing: str = 'auto', machine: str = '', integrity: bool = False, "
+    "alibi: bool = False, sinks: bool = False, dropout: tuple[float, int] | None = None) -> None";
 
 inline constexpr const char* kForwardSignature =
-    "def forward(self, q: typing.Any, k: typing.Any, v: typing.Any, out: typing.Any = None, lse: typing.Any = None) "
-    "-> tuple[typing.Any, typing.Any]";
+    "def forward(self, q: typing.Any, k: typing.Any, v: typing.Any, out: typing.Any = None, lse: typing.Any = None, "
+    "sinks: typing.Any = None) -> tuple[typing.Any, typing.Any]";
 inline constexpr const char* kForward =
     "(out, lse) of this rank's rows. Collective; other Python threads run meanwhile.\n"
     "\n"
@@ -50,6 +55,7 @@ inline constexpr const char* kForward =
     "v    [key tokens of this rank, key heads, value dim]\n"
     "out  [query tokens of this rank, query heads, value dim]; written in place if given, else a new array of q's kind and dtype\n"
     "lse  [query tokens of this rank, query heads], float32: natural logarithm of the softmax's denominator; likewise\n"
+    "sinks  [query heads], float32, the same on every rank: logits, if and only if the attention was made with sinks=True\n"
     "\n"
     "Arrays are anything in main memory that has DLPack or a buffer; only the last axis has to be contiguous. A row that sees no "
     "key\n"
@@ -57,14 +63,18 @@ inline constexpr const char* kForward =
 
 inline constexpr const char* kBackwardSignature =
     "def backward(self, grad_out: typing.Any, q: typing.Any, k: typing.Any, v: typing.Any, out: typing.Any, lse: typing.Any, "
-    "dq: typing.Any = None, dk: typing.Any = None, dv: typing.Any = None) -> tuple[typing.Any, typing.Any, typing.Any]";
+    "dq: typing.Any = None, dk: typing.Any = None, dv: typing.Any = None, sinks: typing.Any = None, dsinks: typing.Any = None) "
+    "-> tuple[typing.Any, ...]";
 inline constexpr const char* kBackward =
-    "(dq, dk, dv): gradients of the sum of grad_out * out over all ranks by this rank's q, k and v. Collective.\n"
+    "(dq, dk, dv): gradients of the sum of grad_out * out over all ranks by this rank's q, k and v; with sinks (dq, dk, dv, "
+    "dsinks).\n"
+    "Collective.\n"
     "\n"
     "grad_out  of the shape of out\n"
-    "q, k, v, out, lse  as forward had and gave them\n"
+    "q, k, v, out, lse, sinks  as forward had and gave them\n"
     "dq, dk, dv  of the shapes of q, k, v; written in place if given, else new arrays of their kinds and dtypes. Sums are float32, "
     "rounded\n"
-    "          once.";
+    "          once.\n"
+    "dsinks  [query heads], float32: from the rows of all ranks, the same on every rank; likewise";
 
 }  // namespace gyre::python

@@ -152,6 +152,21 @@ void require_statistics(const Array& array, const char* name, std::int64_t token
   if (tokens > 1 && array.stride(0) != heads) refuse(std::string(name) + " is not contiguous; copy it to one that is");
 }
 
+template <class Array>
+void require_heads(const Array& array, const char* name, int heads) {
+  if (array.ndim() != 1 || static_cast<std::int64_t>(array.shape(0)) != heads)
+    refuse(std::string(name) + " has shape " + shape_text(array) + "; give [" + std::to_string(heads) + "]: query heads");
+  if (type_of(array.dtype(), name) != Type::f32) refuse(std::string(name) + " is " + text_of(array.dtype()) + "; give float32");
+  require_contiguous_rows(array, name);
+}
+
+Statistics made_statistics(std::size_t axes, const std::size_t* shape, nb::handle like) {
+  std::size_t bytes = sizeof(float);
+  for (std::size_t axis = 0; axis < axes; ++axis) bytes *= shape[axis];
+  const Memory memory = allocate(bytes);
+  return {made(memory, axes, shape, Type::f32, framework_of(like)), static_cast<float*>(memory.data)};
+}
+
 }  // namespace
 
 Input input(nb::handle given, const Wanted& wanted) {
@@ -188,8 +203,24 @@ Statistics written_statistics(nb::handle given, const char* name, std::int64_t t
     return {nb::borrow(given), static_cast<float*>(array.data())};
   }
   const std::size_t shape[] = {static_cast<std::size_t>(tokens), static_cast<std::size_t>(heads)};
-  const Memory memory = allocate(shape[0] * shape[1] * sizeof(float));
-  return {made(memory, 2, shape, Type::f32, framework_of(like)), static_cast<float*>(memory.data)};
+  return made_statistics(2, shape, like);
+}
+
+Statistics read_heads(nb::handle given, const char* name, int heads) {
+  const auto array = array_of<nb::ndarray<nb::ro>>(given, name, "an");
+  require_heads(array, name, heads);
+  return {nb::borrow(given), const_cast<float*>(static_cast<const float*>(array.data()))};
+}
+
+Statistics written_heads(nb::handle given, const char* name, int heads, nb::handle like) {
+  if (!given.is_none()) {
+    require_writable(given, name);
+    const auto array = array_of<nb::ndarray<>>(given, name, "a writable");
+    require_heads(array, name, heads);
+    return {nb::borrow(given), static_cast<float*>(array.data())};
+  }
+  const std::size_t shape[] = {static_cast<std::size_t>(heads)};
+  return made_statistics(1, shape, like);
 }
 
 }  // namespace gyre::python

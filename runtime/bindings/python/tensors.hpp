@@ -42,4 +42,8 @@ struct Statistics {
 Statistics read_statistics(nanobind::handle given, const char* name, std::int64_t tokens, int heads);
 Statistics written_statistics(nanobind::handle given, const char* name, std::int64_t tokens, int heads, nanobind::handle like);
 
+/// One fp32 number for each head: an argument that is read, and one that is written.
+Statistics read_heads(nanobind::handle given, const char* name, int heads);
+Statistics written_heads(nanobind::handle given, const char* name, int heads, nanobind::handle like);
+
 }  // namespace gyre::python
