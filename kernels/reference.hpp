@@ -49,6 +49,26 @@ struct ReferencePartial {
 ReferencePartial reference_partial(const float* query, std::int64_t query_position, TypedRows keys, TypedRows values, int head,
                                    std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands, int query_head = 0);
 
+/// A query row of one head whose forward pass is known, and how far what is known of it may be off.
+struct ReferenceRow {
+  std::vector<float> query, grad_out;
+  std::int64_t position = 0;
+  int head = 0;
+  double lse = 0;
+  double product = 0;        // D = grad_out . out
+  double product_error = 0;  // of D
+  double weight_error = 0;   // relative, of each weight
+};
+
+/// What a row and a key that it sees give each other: weight grad_out to the value's gradient, slope query to the key's, slope key
+/// to the query's. Errors as below.
+struct ReferencePair {
+  double weight = 0, weight_error = 0;  // what dropout leaves of p
+  double slope = 0, slope_error = 0;    // scale ds
+};
+ReferencePair reference_pair(const ReferenceRow& row, std::int64_t position, const std::vector<float>& key,
+                             const std::vector<float>& value, const ScoreRule& rule, Type rounded = Type::f32);
+
 /// A tensor [tokens, heads, dim] of gradients, and how far fp32 results may be off.
 struct ReferenceGradient {
   std::vector<double> value;

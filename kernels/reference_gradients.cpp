@@ -34,54 +34,9 @@ Product multiply(const std::vector<float>& a, const std::vector<float>& b) {
   return {sum, std::max(std::abs(sum), kDeviations * std::sqrt(squares))};
 }
 
-/// A query row of one head.
-struct Row {
-  std::vector<float> query, grad_out;
-  std::int64_t position = 0;
-  int head = 0;
-  double bias_slope = 0;
-  double lse = 0;
-  double product = 0;        // D
-  double product_error = 0;  // of D
-  double weight_error = 0;   // relative, of p
-};
-
-struct Pair {
-  double weight = 0, weight_error = 0;  // what is left of p
-  double slope = 0, slope_error = 0;    // scale ds
-};
-
 /// What the sum of its products may have lost.
 double lost(const std::vector<float>& row) {
   return kBf16Lost * static_cast<double>(row.size());
-}
-
-Pair pair_of(const Row& row, std::int64_t position, const std::vector<float>& key, const std::vector<float>& value,
-             const ScoreRule& rule, Type rounded) {
-  const Product product = multiply(row.query, key), gradient = multiply(row.grad_out, value);
-  double score = rule.scale * product.value, steepness = 1, steepness_error = 0;
-  if (rule.softcap) {
-    const double share = std::tanh(score / *rule.softcap);
-    score = *rule.softcap * share, steepness = 1 - share * share;
-    steepness_error = kErrorUnit * (2 + 2 * std::abs(rule.scale) * product.size * steepness / *rule.softcap);
-  }
-  const double bias = -row.bias_slope * static_cast<double>(std::abs(row.position - position));
-  Pair pair{.weight = std::exp(score + bias - row.lse)};
-  const double weight_error = row.weight_error + kErrorUnit * std::abs(bias);
-  const double left = rule.dropout ? dropout_factor(*rule.dropout, row.position, position, row.head) : 1;
-  const double difference = left * gradient.value - row.product;
-  const double scaled = std::abs(rule.scale) * pair.weight;
-  pair.slope = rule.scale * pair.weight * difference * steepness;
-  pair.slope_error =
-      scaled *
-      (steepness * ((weight_error + kErrorUnit) * std::abs(difference) + kErrorUnit * left * gradient.size + row.product_error) +
-       steepness_error * std::abs(difference));
-  pair.weight *= left, pair.weight_error = pair.weight * weight_error;
-  if (rounded == Type::bf16) {
-    pair.weight_error += kBf16Rounding * pair.weight + kBf16Lost;
-    pair.slope_error += kBf16Rounding * std::abs(pair.slope) + scaled * left * lost(value) + kBf16Lost;
-  }
-  return pair;
 }
 
 void add(ReferenceGradient& to, std::int64_t row, const std::vector<float>& vector, double factor, double factor_error,
@@ -103,13 +58,42 @@ ReferenceGradient zeros(TypedRows rows) {
 }
 
 /// What a row adds to the gradient of its head's sink.
-void add_to_sink(ReferenceGradient& to, int head, double sink, const Row& row, double lse_error) {
+void add_to_sink(ReferenceGradient& to, int head, double sink, const ReferenceRow& row, double lse_error) {
   const double weight = std::exp(sink - row.lse);
   to.value[head] -= weight * row.product;
   to.bound[head] += weight * (lse_error * std::abs(row.product) + row.product_error);
 }
 
 }  // namespace
+
+ReferencePair reference_pair(const ReferenceRow& row, std::int64_t position, const std::vector<float>& key,
+                             const std::vector<float>& value, const ScoreRule& rule, Type rounded) {
+  const Product product = multiply(row.query, key), gradient = multiply(row.grad_out, value);
+  double score = rule.scale * product.value, steepness = 1, steepness_error = 0;
+  if (rule.softcap) {
+    const double share = std::tanh(score / *rule.softcap);
+    score = *rule.softcap * share, steepness = 1 - share * share;
+    steepness_error = kErrorUnit * (2 + 2 * std::abs(rule.scale) * product.size * steepness / *rule.softcap);
+  }
+  const double bias_slope = rule.slopes.empty() ? 0.0 : rule.slopes[static_cast<std::size_t>(row.head)];
+  const double bias = -bias_slope * static_cast<double>(std::abs(row.position - position));
+  ReferencePair pair{.weight = std::exp(score + bias - row.lse)};
+  const double weight_error = row.weight_error + kErrorUnit * std::abs(bias);
+  const double left = rule.dropout ? dropout_factor(*rule.dropout, row.position, position, row.head) : 1;
+  const double difference = left * gradient.value - row.product;
+  const double scaled = std::abs(rule.scale) * pair.weight;
+  pair.slope = rule.scale * pair.weight * difference * steepness;
+  pair.slope_error =
+      scaled *
+      (steepness * ((weight_error + kErrorUnit) * std::abs(difference) + kErrorUnit * left * gradient.size + row.product_error) +
+       steepness_error * std::abs(difference));
+  pair.weight *= left, pair.weight_error = pair.weight * weight_error;
+  if (rounded == Type::bf16) {
+    pair.weight_error += kBf16Rounding * pair.weight + kBf16Lost;
+    pair.slope_error += kBf16Rounding * std::abs(pair.slope) + scaled * left * lost(value) + kBf16Lost;
+  }
+  return pair;
+}
 
 ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
                                        std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
@@ -120,11 +104,10 @@ ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedR
   for (std::int64_t token = 0; token < queries.tokens; ++token) {
     for (int query_head = 0; query_head < queries.heads; ++query_head) {
       const int key_head = query_head / group;
-      Row row{.query = row_of(queries, token, query_head),
-              .grad_out = row_of(grad_out, token, query_head),
-              .position = queries_begin + token,
-              .head = query_head,
-              .bias_slope = rule.slopes.empty() ? 0.0 : rule.slopes[query_head]};
+      ReferenceRow row{.query = row_of(queries, token, query_head),
+                       .grad_out = row_of(grad_out, token, query_head),
+                       .position = queries_begin + token,
+                       .head = query_head};
       ReferencePartial forward =
           reference_partial(row.query.data(), queries_begin + token, keys, values, key_head, keys_begin, rule, bands, query_head);
       if (!sinks.empty()) forward.take_sink(static_cast<double>(sinks[query_head]));
@@ -145,7 +128,7 @@ ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedR
       for (std::int64_t key = 0; key < keys.tokens; ++key) {
         if (!bands.visible(queries_begin + token, keys_begin + key, query_head)) continue;
         const std::vector<float> key_row = row_of(keys, key, key_head);
-        const Pair pair = pair_of(row, keys_begin + key, key_row, row_of(values, key, key_head), rule, rounded);
+        const ReferencePair pair = reference_pair(row, keys_begin + key, key_row, row_of(values, key, key_head), rule, rounded);
         add(gradients.query, token * queries.heads + query_head, key_row, pair.slope, pair.slope_error, rounded);
         add(gradients.key, key * keys.heads + key_head, row.query, pair.slope, pair.slope_error, rounded);
         add(gradients.value, key * keys.heads + key_head, row.grad_out, pair.weight, pair.weight_error, rounded);

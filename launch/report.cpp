@@ -179,6 +179,23 @@ nlohmann::ordered_json gradients_json(const Report& report) {
   return json;
 }
 
+nlohmann::ordered_json check_json(const GradientCheck& check) {
+  return {{"rows", check.rows},
+          {"dq_error", finite_or_text(check.query_error)},
+          {"dk_error", finite_or_text(check.key_error)},
+          {"dv_error", finite_or_text(check.value_error)},
+          {"limit", check.limit},
+          {"passed", check.failure.empty()}};
+}
+
+std::string gradient_check_text(const Report& report) {
+  if (!report.gradient_check) return "";
+  const GradientCheck& check = *report.gradient_check;
+  return format(
+      "  check      %s of gradients in float64: queries off by %.2g of the largest, keys by %.2g, values by %.2g; at most %.2g\n",
+      plural(check.rows, "row").c_str(), check.query_error, check.key_error, check.value_error, check.limit);
+}
+
 std::string gradients_text(const Report& report) {
   if (!report.gradients) return "";
   const Report::Gradients& gradients = *report.gradients;
@@ -228,7 +245,7 @@ std::string to_text(const Report& report) {
     text += format("  check      %s in float64%s: output off by %.2g of the largest, log-sum-exp by %.2g; %.1f%% of the bound\n",
                    plural(report.check->rows, "row").c_str(), inputs.c_str(), report.check->out_error, report.check->lse_error,
                    100 * report.check->share_of_bound);
-  return text;
+  return text + gradient_check_text(report);
 }
 
 std::string to_json(const Report& report) {
@@ -273,6 +290,7 @@ std::string to_json(const Report& report) {
   });
   json["per_rank"] = per_rank_json(measured);
   json["check"] = report.check ? check_json(*report.check) : nlohmann::ordered_json(nullptr);
+  json["gradient_check"] = report.gradient_check ? check_json(*report.gradient_check) : nlohmann::ordered_json(nullptr);
   json["backward"] = report.gradients ? gradients_json(report) : nlohmann::ordered_json(nullptr);
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }

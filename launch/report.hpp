@@ -6,6 +6,7 @@
 #include <string>
 
 #include "launch/check.hpp"
+#include "launch/check_gradients.hpp"
 #include "launch/measure.hpp"
 #include "runtime/attention.hpp"
 
@@ -41,6 +42,7 @@ struct Report {
     std::uint64_t arriving_bytes = 0;  // that come to all ranks in one
   };
   std::optional<Gradients> gradients;
+  std::optional<GradientCheck> gradient_check;
 
   /// 2 x visible pairs of all query heads x (head dim + value dim): a multiplication and an addition each for Q K^T and P V.
   double flops() const;

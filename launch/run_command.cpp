@@ -196,11 +196,15 @@ void measure(Transport& transport, Attention& attention, Tensors& tensors, Team&
   report.peak_flops = std::max(before, peak_beside(transport, team, attention, request, live));
 }
 
-void check(Transport& transport, const Problem& problem, const Attention& attention, const Operands& operands, Team& team,
-           const RunRequest& request, Report& report) {
+void check(Transport& transport, const Problem& problem, const Attention& attention, const Operands& operands,
+           const GradientOperands& gradients, Team& team, const RunRequest& request, Report& report) {
   if (request.check_rows == 0) return;
   report.check = check_rows(transport, team, problem, attention.query_rows(), attention.key_rows(), operands,
                             sample_tokens(problem.query_tokens, request.check_rows, request.seed));
+  if (!request.backward()) return;
+  report.gradient_check = check_gradients(transport, team, problem, attention.query_rows(), attention.key_rows(), gradients,
+                                          sample_tokens(problem.query_tokens, request.check_rows, request.seed),
+                                          sample_tokens(problem.key_tokens, request.check_rows, request.seed));
 }
 
 /// Whether every value is one that attention can have; if not, rank 0 says where. Collective; the same on every rank.
@@ -252,8 +256,10 @@ void trace(Transport& transport, const Attention& attention, const Topology& top
 int tell(const Report& report, Printed printed, Outputs& outputs) {
   outputs.write_report(to_json(report));
   print(printed == Printed::json ? to_json(report) : to_text(report));
-  if (!report.check || report.check->failure.empty()) return kSuccess;
-  std::fprintf(stderr, "gyre: check failed: %s\n", report.check->failure.c_str());
+  const std::string outputs_wrong = report.check ? report.check->failure : "";
+  const std::string& wrong = outputs_wrong.empty() && report.gradient_check ? report.gradient_check->failure : outputs_wrong;
+  if (wrong.empty()) return kSuccess;
+  std::fprintf(stderr, "gyre: check failed: %s\n", wrong.c_str());
   return kCheckFailed;
 }
 
@@ -300,7 +306,7 @@ int run_command(Transport& transport, const RunRequest& request) {
   if (!machine && !sound(transport, problem, attention, *tensors, *team, live)) return kCheckFailed;
   live.phase(request.check_rows > 0 ? "checking" : "writing");
   transport.heartbeat().set_stage({"checking"});
-  check(transport, problem, attention, operands, *team, request, report);
+  check(transport, problem, attention, operands, tensors->gradient_operands(problem), *team, request, report);
   report.peak_memory_bytes = most_resident_bytes(transport);
 
   together_alive(transport, "writing", [&] {

@@ -42,7 +42,7 @@ class Gradients(CommandTest):
 
     def compare_gradients(self, case, expected, *more, limit=4e-6, **options):
         files = {name: self.path(name + ".npy") for name in ("dq", "dk", "dv")}
-        arguments = ["run", *case.arguments, "--grad-out", self.path("grad_out.npy"), "--unit", 4]
+        arguments = ["run", *case.arguments, "--grad-out", self.path("grad_out.npy"), "--unit", 4, "--check", 5]
         for name, path in files.items():
             arguments += ["--" + name, path]
         self.succeed(*arguments, *more, **options)
