@@ -72,6 +72,50 @@ class RingAttention(TorchTest):
         ago = torch.arange(101)[:, None] - torch.arange(101)
         self.compare(reference={"attn_mask": (ago >= 0) & (ago <= 20)}, causal=True, mask="window(20,5)")
 
+    def test_alibi_and_sinks_have_the_gradients_of_the_whole_batch(self):
+        tokens, held = 61, share(61)
+        inputs = [draw(2, heads, tokens, dim, seed=seed) for seed, (heads, dim) in enumerate(((4, 8), (2, 8), (2, 6)))] + [draw(4, seed=9)]
+        grad_out = draw(2, 4, tokens, 6, seed=3)
+        distance = torch.arange(tokens)[:, None] - torch.arange(tokens)
+        for alibi in (False, True):
+            q, k, v, sinks = right = [tensor.clone().requires_grad_() for tensor in inputs]
+            slopes = 2.0 ** -torch.arange(2.0, 9, 2).double() * alibi
+            scores = (q @ k.repeat_interleave(2, 1).mT * 8**-0.5 - slopes[:, None, None] * distance).masked_fill(distance < 0, -torch.inf)
+            logits = sinks[None, :, None, None].expand(2, 4, tokens, 1)
+            out = torch.cat([scores, logits], -1).softmax(-1)[..., :-1] @ v.repeat_interleave(2, 1)
+            expected = torch.autograd.grad(out, right, grad_out)
+            mine = [tensor[:, :, held].float().clone().requires_grad_() for tensor in inputs[:3]] + [inputs[3].float().requires_grad_()]
+            got = gyre.torch.ring_attention(*mine[:3], causal=True, alibi=alibi, sinks=mine[3], **OPTIONS)
+            self.close(got.detach(), out.detach()[:, :, held], 4e-6, "out")
+            gradients = torch.autograd.grad(got, mine, grad_out[:, :, held].float())
+            for name, mine_of, whole_of in zip(("dq", "dk", "dv"), gradients, expected):
+                self.close(mine_of, whole_of[:, :, held], 4e-6, name)
+            total = gradients[3].numpy().copy()  # as that of any parameter that all ranks have
+            WORLD.Allreduce(MPI.IN_PLACE, total, MPI.SUM)
+            self.close(torch.from_numpy(total), expected[3], 4e-6, "dsinks")
+
+    def test_dropout_of_a_seed_is_that_of_one_rank_and_sequences_of_a_batch_have_their_own(self):
+        q = draw(1, 2, 50, 8).float().expand(2, 2, 50, 8).contiguous()
+        held = share(50)
+        outs = {}
+        for alibi in (False, True):
+            for seed in (3, 4, 3):
+                options = {"causal": True, "alibi": alibi, "dropout_p": 0.25, "seed": seed}
+                whole_out = gyre.torch.ring_attention(q, q, q, threads=1, **options)
+                mine = gyre.torch.ring_attention(*[q[:, :, held].clone()] * 3, **options, **OPTIONS)
+                self.close(mine, whole_out.double()[:, :, held], 4e-6, "out")
+                self.assertTrue(torch.equal(outs.setdefault((alibi, seed), whole_out), whole_out))
+            self.assertFalse(torch.equal(outs[alibi, 3], outs[alibi, 4]))
+            self.assertFalse(torch.equal(outs[alibi, 3][0], outs[alibi, 3][1]))
+
+    def test_backward_drops_what_its_forward_dropped_though_another_seed_came_between(self):
+        inputs = [draw(1, 2, 50, 8, seed=seed).float()[:, :, share(50)].clone().requires_grad_() for seed in range(3)]
+        options = {"causal": True, "dropout_p": 0.5, **OPTIONS}
+        right = torch.autograd.grad(gyre.torch.ring_attention(*inputs, seed=1, **options).sum(), inputs)
+        out = gyre.torch.ring_attention(*inputs, seed=1, **options)
+        gyre.torch.ring_attention(*inputs, seed=2, **options)
+        self.assertTrue(all(map(torch.equal, torch.autograd.grad(out.sum(), inputs), right)))
+
     def test_half_precision_goes_in_and_comes_out(self):
         self.compare(torch.bfloat16, limit=2e-2)
         self.compare(torch.float16, limit=3e-3)
@@ -106,6 +150,11 @@ class RingAttention(TorchTest):
             self.refused(lambda: gyre.torch.ring_attention(q, wrong, q, **OPTIONS), part)
         self.refused(lambda: gyre.torch.ring_attention(q, q, q, mask="windw(3)", **OPTIONS), "column")
         self.refused(lambda: gyre.torch.ring_attention(q, q, q, partition=[(0, 3, 0)], **OPTIONS), "3")
+        self.refused(lambda: gyre.torch.ring_attention(q, q, q, sinks=torch.zeros(3), **OPTIONS), "sinks is [3]", "[2]")
+        self.refused(lambda: gyre.torch.ring_attention(q, q, q, dropout_p=0.1, **OPTIONS), "dropout_p is 0.1", "seed")
+        self.refused(lambda: gyre.torch.ring_attention(q, q, q, seed=1, **OPTIONS), "seed is 1", "dropout_p")
+        self.refused(lambda: gyre.torch.ring_attention(q, q, q, dropout_p=0.1, seed=-1, **OPTIONS), "seed is -1")
+        self.refused(lambda: gyre.torch.ring_attention(q, q, q, dropout_p=1.0, seed=1, **OPTIONS), "dropout is 1", "0.999")
         if WORLD.size > 1:
             self.refused(lambda: gyre.torch.ring_attention(q, q, q, causal=WORLD.rank == 0, **OPTIONS), "ranks disagree on mask", "causal",
                          kind=gyre.Disagreement)  # fmt: skip
@@ -186,9 +235,10 @@ class DropIn(TorchTest):
         q = draw(1, 2, 5, 8).float()
         with gyre.torch.sharded_attention(**OPTIONS):
             self.refused(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=torch.ones(5, 5)), "attn_mask", "name the mask")
-            self.refused(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q, dropout_p=0.1), "dropout_p is 0.1")
+            self.refused(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q, dropout_p=0.1), "dropout_p is 0.1", "seed")
             self.refused(lambda: torch.nn.functional.scaled_dot_product_attention(q, q[:, :1], q[:, :1]), "enable_gqa")
             self.refused(lambda: from_elsewhere(q, q, q), "was imported before it was sharded")
+        self.refused(lambda: gyre.torch.sharded_attention(seed=1, **OPTIONS), "seed is of one layer's call")
 
 
 if __name__ == "__main__":

@@ -35,15 +35,16 @@ class _Ranks:
             self.communicator.agree([(name.replace("_", " "), repr(value)) for name, value in (*arguments.items(), ("partition", partition))])
         shares = self.communicator.all_gather(tokens[0] << 32 | tokens[1])
         workers = self.communicator.all_gather(threads or 0)  # may differ; where one rank's change, all make a new attention
-        key = (*shares, *workers, repr(arguments), repr(partition))
-        if key not in self.attentions:
+        dropout = arguments["dropout"]
+        key = (*shares, *workers, repr({**arguments, "dropout": dropout and dropout[0]}), repr(partition))
+        if key not in self.attentions or self.attentions[key][0] != dropout:  # one seed at a time: another comes with every step
             queries, keys = [share >> 32 for share in shares], [share & 0xFFFFFFFF for share in shares]
             layout = {"partition": partition}
             if partition is None:
                 layout = {"partition": _in_rank_order(queries), "key_partition": _in_rank_order(keys)}
             axes = {"query_tokens": sum(queries), "key_tokens": sum(keys)}
-            self.attentions[key] = Attention(self.communicator, **axes, threads=threads, **arguments, **layout)
-        return self.attentions[key]
+            self.attentions[key] = dropout, Attention(self.communicator, **axes, threads=threads, **arguments, **layout)
+        return self.attentions[key][1]
 
 
 def _in_rank_order(shares):
@@ -74,22 +75,28 @@ def _rows(tensor):
 
 class _RingAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, q, k, v, attention):
+    def forward(ctx, q, k, v, sinks, attention):
         batch, heads, tokens, _ = q.shape
         out = torch.empty((batch, heads, tokens, v.shape[3]), dtype=q.dtype)
         lse = torch.empty((tokens, batch * heads), dtype=torch.float32)
-        attention.forward(_rows(q), _rows(k), _rows(v), out=_rows(out), lse=lse)
-        ctx.save_for_backward(q, k, v, out, lse)
+        attention.forward(_rows(q), _rows(k), _rows(v), out=_rows(out), lse=lse, sinks=None if sinks is None else sinks.detach())
+        ctx.save_for_backward(q, k, v, out, lse, sinks)
         ctx.attention = attention
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
-        q, k, v, out, lse = ctx.saved_tensors
+        q, k, v, out, lse, sinks = ctx.saved_tensors
         dq, dk, dv = (torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in (q, k, v))
-        ctx.attention.backward(_rows(grad_out), _rows(q), _rows(k), _rows(v), _rows(out), lse, dq=_rows(dq), dk=_rows(dk), dv=_rows(dv))
-        return dq, dk, dv, None
+        rows = (_rows(tensor) for tensor in (grad_out, q, k, v, out))
+        written = {"dq": _rows(dq), "dk": _rows(dk), "dv": _rows(dv)}
+        if sinks is None:
+            ctx.attention.backward(*rows, lse, **written)
+            return dq, dk, dv, None, None
+        dsinks = torch.empty(sinks.shape, dtype=sinks.dtype)
+        ctx.attention.backward(*rows, lse, **written, sinks=sinks.detach(), dsinks=dsinks)
+        return dq, dk, dv, dsinks / ctx.attention.communicator.ranks, None
 
 
 def _require(q, k, v):
@@ -107,9 +114,21 @@ def _require(q, k, v):
                          "v [batch, key heads, key tokens, value dim]")  # fmt: skip
 
 
+def _require_scores(heads, sinks, dropout_p, seed):
+    if sinks is not None and not (isinstance(sinks, torch.Tensor) and sinks.shape == (heads,) and sinks.is_floating_point()):
+        given = f"{list(sinks.shape)}, {sinks.dtype}" if isinstance(sinks, torch.Tensor) else type(sinks).__name__
+        raise ValueError(f"sinks is {given}; give a tensor [{heads}] of floating point numbers: one for each query head, or None")
+    if dropout_p != 0 and seed is None:
+        raise ValueError(f"dropout_p is {dropout_p} and seed None; give a whole number, the same on every rank and another in every call")
+    if dropout_p == 0 and seed is not None:
+        raise ValueError(f"seed is {seed} and dropout_p 0; give a probability, or no seed")
+    if dropout_p != 0 and not (isinstance(seed, int) and 0 <= seed < 2**64):
+        raise ValueError(f"seed is {seed!r}; give a whole number from 0 to 2**64 - 1")
+
+
 @torch.compiler.disable
 def ring_attention(q, k, v, *, comm=None, causal=False, mask=None, scale=None, softcap=None, query_offset=None, partition=None,
-                   strategy="auto", threads=None, deadline_seconds=600.0):  # fmt: skip
+                   strategy="auto", threads=None, deadline_seconds=600.0, alibi=False, sinks=None, dropout_p=0.0, seed=None):  # fmt: skip
     """Attention of this rank's queries over the keys of all ranks, differentiable. Collective; so is its backward.
 
     q  [batch, query heads, query tokens of this rank, head dim]; result of its shape, with v's dim, in its dtype
@@ -118,19 +137,35 @@ def ring_attention(q, k, v, *, comm=None, causal=False, mask=None, scale=None, s
 
     comm: an mpi4py communicator (None: this process alone). causal, mask: 'window(4096)', ... as gyre.Attention; together, both hold.
     partition: None: the sequence is the ranks' rows one after the other, in rank order, however many each has; else a name or chunks as
-    for gyre.Attention, whose query_rows these rows then have to be. Heads that lie as [batch, tokens, heads, dim] are copied if there is
+    for gyre.Attention, whose query_rows these rows then have to be.
+
+    alibi: scores lose slope * distance (one call for each sequence of the batch). sinks: [query heads], a learned logit of each head that
+    joins its softmax, the same on every rank; each rank's gradient is an equal share of the whole one: add them up over ranks, as those of
+    other parameters that all ranks have. dropout_p: weights are left out with this probability, by seed the same ones on any number of
+    ranks; each seed makes a new attention, and a layer with its own needs one in every step.
+
+    Heads that lie as [batch, tokens, heads, dim] are copied if there is
     more than one sequence. Under torch.inference_mode() no gradients are prepared. The first call of a shape plans and allocates."""
     _require(q, k, v)
     batch, heads, _, head_dim = q.shape
+    _require_scores(heads, sinks, dropout_p, seed)
+    if alibi and batch > 1:  # whose heads side by side would have the slopes of as many heads
+        options = dict(comm=comm, causal=causal, mask=mask, scale=scale, softcap=softcap, query_offset=query_offset, partition=partition,
+                       strategy=strategy, threads=threads, deadline_seconds=deadline_seconds, alibi=True, sinks=sinks, dropout_p=dropout_p)  # fmt: skip
+        seeds = [seed if seed is None else (seed + at * 0x9E3779B97F4A7C15) % 2**64 for at in range(batch)]
+        sequences = zip(q.split(1), k.split(1), v.split(1), seeds)
+        return torch.cat([ring_attention(*tensors, **options, seed=own) for *tensors, own in sequences])
     mask = " & ".join(part for part in ("causal" if causal else "", f"({mask})" if mask else "") if part) or "full"
     arguments = {
         "query_heads": batch * heads, "key_heads": batch * k.shape[1], "head_dim": head_dim, "value_dim": v.shape[3], "mask": mask,
         "scale": scale, "softcap": softcap, "query_offset": query_offset, "dtype": _DTYPES[q.dtype], "strategy": strategy,
         "backward": not torch.is_inference_mode_enabled(), "deadline_seconds": deadline_seconds,
+        "alibi": alibi, "sinks": sinks is not None, "dropout": (float(dropout_p), seed) if dropout_p != 0 else None,
     }  # fmt: skip
     ranks = _ranks_of(comm)
     attention = ranks.attention((q.shape[2], k.shape[2]), arguments, partition, threads)
-    return _RingAttention.apply(q, k, v, attention)
+    logits = None if sinks is None else sinks.float().repeat(batch)
+    return _RingAttention.apply(q, k, v, logits, attention)
 
 
 _of_one_process = torch.nn.functional.scaled_dot_product_attention
@@ -142,10 +177,13 @@ class sharded_attention(TorchFunctionMode):  # noqa: N801: a context manager, as
 
     Keep backward() inside too: activation checkpoints compute forward again there. The name is replaced, for all threads, so that they and
     compiled models meet the same function; a model that took it before (from torch.nn.functional import ...) is refused, because a
-    function mode, which sees it, is off in backward. Tensors as masks, and dropout, are refused: what they say of this rank's rows is not enough."""
+    function mode, which sees it, is off in backward. Tensors as masks, and dropout, are refused: what they say of this rank's rows is not enough.
+    So are sinks, dropout_p and seed as options: they are of one layer's call, and all calls would have the same."""
 
     def __init__(self, comm=None, **options):
         super().__init__()
+        for name in {"sinks", "dropout_p", "seed"} & options.keys():
+            raise ValueError(f"{name} is of one layer's call, and all of the model's would have the same; call ring_attention with it")
         self.sharded, self.before = _sharded(comm, options), []
 
     def __enter__(self):
@@ -170,7 +208,8 @@ def _sharded(comm, options):
         if attn_mask is not None:
             raise ValueError("attn_mask is a tensor of this rank's part alone; name the mask: sharded_attention(comm, mask='window(4096)')")
         if dropout_p != 0:
-            raise ValueError(f"dropout_p is {dropout_p}; sharded attention has no dropout: set it to 0 (model.eval(), or the model's option)")
+            raise ValueError(f"dropout_p is {dropout_p}; sharded attention has no dropout: set it to 0 (model.eval(), or the model's option), "
+                             "or call ring_attention with dropout_p and a seed")  # fmt: skip
         if not enable_gqa and query.dim() >= 3 and query.shape[-3] != key.shape[-3]:
             raise ValueError(f"{query.shape[-3]} query heads and {key.shape[-3]} key heads; give enable_gqa=True if heads are to share keys")
         given = {"query_offset": 0} if is_causal else {}
