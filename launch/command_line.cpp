@@ -141,10 +141,12 @@ Backward backward_of(const Given& given) {
   const bool from_file = given.has("grad-out");
   if (!from_file && given.has("backward") && !given.has("synthetic"))
     refuse("--backward needs the gradient of the output; give --grad-out FILE");
-  for (const char* name : {"dq", "dk", "dv"})
+  for (const char* name : {"dq", "dk", "dv", "dsinks"})
     if (given.has(name) && !from_file && !given.has("backward"))
       refuse(std::string("--") + name + " is a gradient, and there is none of the output; give --grad-out FILE" +
              (given.has("synthetic") ? ", or --backward auto for a random one" : ""));
+  if (given.has("dsinks") && !given.has("sinks-logits"))
+    refuse("--dsinks is the gradient of sink logits, and there are none; give --sinks-logits FILE");
   if (from_file || given.has("backward")) return parse_backward(given.text("backward", "auto"));
   return Backward::none;
 }
@@ -184,7 +186,7 @@ PartitionChoice::ReadChunks noting_names(const PartitionChoice::ReadChunks& read
 
 /// Nothing is computed, so nothing that depends on it may be asked for.
 std::string replay_of(const Given& given) {
-  for (const char* name : {"out", "lse", "dq", "dk", "dv", "check"})
+  for (const char* name : {"out", "lse", "dq", "dk", "dv", "dsinks", "check"})
     if (given.has("replay") && given.has(name))
       refuse("--replay computes nothing, and --" + std::string(name) + " wants results; remove one");
   return given.text("replay");
@@ -201,7 +203,7 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.out_file = output_of(given, "out"), request.lse_file = output_of(given, "lse");
   request.grad_out_file = given.text("grad-out");
   request.grad_query_file = output_of(given, "dq"), request.grad_key_file = output_of(given, "dk");
-  request.grad_value_file = output_of(given, "dv");
+  request.grad_value_file = output_of(given, "dv"), request.grad_sinks_file = output_of(given, "dsinks");
   request.out_type = out_type_of(given);
   if (given.text("report") == kStandardOutput) request.printed = Printed::json;
   if (request.printed == Printed::page) request.report_file = given.text("report");

@@ -23,14 +23,13 @@ bool same_file(const std::string& a, const std::string& b) {
 
 void require_different_files(const RunRequest& request) {
   using Named = std::pair<const char*, const std::string&>;
-  const Named inputs[] = {{"--input", request.input_file},
-                          {"--q", request.query_file},
-                          {"--k", request.key_file},
-                          {"--v", request.value_file},
-                          {"--grad-out", request.grad_out_file}};
-  const Named outputs[] = {{"--out", request.out_file},     {"--lse", request.lse_file},       {"--dq", request.grad_query_file},
-                           {"--dk", request.grad_key_file}, {"--dv", request.grad_value_file}, {"--report", request.report_file},
-                           {"--trace", request.trace_file}};
+  const Named inputs[] = {
+      {"--input", request.input_file}, {"--q", request.query_file},           {"--k", request.key_file},
+      {"--v", request.value_file},     {"--grad-out", request.grad_out_file}, {"--sinks-logits", request.sinks_file}};
+  const Named outputs[] = {{"--out", request.out_file},       {"--lse", request.lse_file},
+                           {"--dq", request.grad_query_file}, {"--dk", request.grad_key_file},
+                           {"--dv", request.grad_value_file}, {"--dsinks", request.grad_sinks_file},
+                           {"--report", request.report_file}, {"--trace", request.trace_file}};
   std::vector<Named> taken;
   for (const Named& input : inputs)
     if (!input.second.empty()) taken.push_back(input);
@@ -49,7 +48,7 @@ void require_different_files(const RunRequest& request) {
 
 }  // namespace
 
-Outputs::Outputs(Transport& transport, const RunRequest& request, const Problem& problem) {
+Outputs::Outputs(Transport& transport, const RunRequest& request, const Problem& problem) : query_heads_(problem.query_heads) {
   const bool creator = transport.rank() == 0;
   together(transport, [&] {
     require_different_files(request);
@@ -72,6 +71,7 @@ void Outputs::open(const RunRequest& request, const Problem& problem, bool creat
   gradient(grad_query_, request.grad_query_file, "dq", {tokens, heads, problem.head_dim});
   gradient(grad_key_, request.grad_key_file, "dk", {problem.key_tokens, problem.key_heads, problem.head_dim});
   gradient(grad_value_, request.grad_value_file, "dv", {problem.key_tokens, problem.key_heads, problem.value_dim});
+  if (create) gradient(grad_sinks_, request.grad_sinks_file, "dsinks", {heads});
   if (!request.lse_file.empty()) lse_.emplace(request.lse_file, FileContent{.name = "lse", .shape = {tokens, heads}}, create);
   if (!request.report_file.empty() && create) report_.emplace(request.report_file, kReportBytes, create);
   if (!request.trace_file.empty() && create) trace_.emplace(request.trace_file, 0, create);
@@ -89,8 +89,13 @@ void Outputs::write_gradients(std::span<const Range> query_tokens, std::span<con
   if (grad_value_) grad_value_->write(key_tokens, values);
 }
 
+void Outputs::write_sink_gradients(const float* sinks) {
+  const Range heads{0, query_heads_};
+  if (grad_sinks_) grad_sinks_->write({&heads, 1}, sinks);
+}
+
 void Outputs::publish() {
-  for (auto* writer : {&out_, &lse_, &grad_query_, &grad_key_, &grad_value_})
+  for (auto* writer : {&out_, &lse_, &grad_query_, &grad_key_, &grad_value_, &grad_sinks_})
     if (*writer) (*writer)->publish();
 }
 

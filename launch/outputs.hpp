@@ -24,6 +24,8 @@ class Outputs {
   /// This rank's rows of gradients, of the shapes of queries, keys and values. Local.
   void write_gradients(std::span<const Range> query_tokens, std::span<const Range> key_tokens, const float* queries,
                        const float* keys, const float* values);
+  /// Those of sink logits, [query_heads], the same on every rank: rank 0 writes them. Local.
+  void write_sink_gradients(const float* sinks);
   /// On rank 0, after every rank has written.
   void publish();
   /// On rank 0; null on the others, and if there is to be none. Whoever writes it publishes it.
@@ -34,7 +36,8 @@ class Outputs {
  private:
   void open(const RunRequest& request, const Problem& problem, bool create);
 
-  std::optional<TensorWriter> out_, lse_, grad_query_, grad_key_, grad_value_;
+  std::optional<TensorWriter> out_, lse_, grad_query_, grad_key_, grad_value_, grad_sinks_;  // the last on rank 0
+  std::int64_t query_heads_;
   std::optional<WholeFile> report_, trace_;
 };
 

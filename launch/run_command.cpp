@@ -313,6 +313,7 @@ int run_command(Transport& transport, const RunRequest& request) {
     outputs.write(attention.query_rows(), tensors->out.data(), tensors->lse.data());
     outputs.write_gradients(attention.query_rows(), attention.key_rows(), tensors->grad_queries.data(), tensors->grad_keys.data(),
                             tensors->grad_values.data());
+    outputs.write_sink_gradients(tensors->grad_sinks.data());
   });
   live.erase();
   int status = kSuccess;

@@ -62,6 +62,7 @@ Group output() {
       .option("dq", "FILE", "gradient of the queries, float32, of their shape: .npy, or .safetensors with one tensor, dq")
       .option("dk", "FILE", "gradient of the keys, likewise")
       .option("dv", "FILE", "gradient of the values, likewise")
+      .option("dsinks", "FILE", "gradient of the logits of --sinks-logits, float32, [query heads], likewise")
       .option("report", "FILE", "what is printed at the end, as JSON; -: on standard output, instead of the page")
       .option("trace", "FILE",
               "timeline of the last repetition, for Perfetto: compute, wait, send, receive of every rank, and as predicted")

@@ -35,7 +35,7 @@ struct RunRequest {
   std::string query_file, key_file, value_file;             // .npy
   std::string grad_out_file;                                // gradient of the output; empty: none, or synthetic
   std::string out_file, lse_file, report_file, trace_file;  // empty: not wanted
-  std::string grad_query_file, grad_key_file, grad_value_file;
+  std::string grad_query_file, grad_key_file, grad_value_file, grad_sinks_file;
   Printed printed = Printed::page;    // json: of the report, which then has no file
   FileType out_type = FileType::f32;  // of out_file
 
