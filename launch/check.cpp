@@ -39,16 +39,6 @@ struct Batch {
   std::size_t row_count() const { return tokens.size() * static_cast<std::size_t>(heads); }
 };
 
-/// Where a token lies among a rank's rows; -1 if elsewhere.
-std::int64_t local_row(std::span<const Range> rows, std::int64_t token) {
-  std::int64_t before = 0;
-  for (const Range range : rows) {
-    if (range.contains(token)) return before + token - range.begin;
-    before += range.size();
-  }
-  return -1;
-}
-
 /// Owners hand their rows to everybody.
 void share(Transport& transport, std::span<const Range> query_rows, const Operands& operands, Batch& batch) {
   std::vector<std::int32_t> owners(static_cast<std::size_t>(transport.ranks()));
@@ -197,6 +187,15 @@ class Judge {
 };
 
 }  // namespace
+
+std::int64_t local_row(std::span<const Range> rows, std::int64_t token) {
+  std::int64_t before = 0;
+  for (const Range range : rows) {
+    if (range.contains(token)) return before + token - range.begin;
+    before += range.size();
+  }
+  return -1;
+}
 
 std::vector<std::int64_t> sample_tokens(std::int64_t tokens, std::int64_t rows, std::uint64_t seed) {
   std::vector<std::int64_t> all(static_cast<std::size_t>(rows >= tokens ? tokens : 0));

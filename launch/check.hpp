@@ -25,6 +25,9 @@ struct CheckResult {
 /// That many different query tokens (all, if there are not more), ascending, first and last among them. The same on every rank.
 std::vector<std::int64_t> sample_tokens(std::int64_t tokens, std::int64_t rows, std::uint64_t seed);
 
+/// Where a token lies among a rank's rows, which are those of these token ranges; -1 if elsewhere.
+std::int64_t local_row(std::span<const Range> rows, std::int64_t token);
+
 /// Compares out and lse of the sampled tokens. `query_rows`, `key_rows`: the token ranges of this rank's operands, ascending; lse
 /// is not null. Collective; every rank returns the same.
 CheckResult check_rows(Transport& transport, Team& team, const Problem& problem, std::span<const Range> query_rows,

@@ -9,6 +9,7 @@
 #include "comm/while_alive.hpp"
 #include "kernels/convert.hpp"
 #include "kernels/reference.hpp"
+#include "launch/check.hpp"
 
 namespace gyre {
 namespace {
@@ -19,16 +20,6 @@ Row row_of(const TypedRows& rows, std::int64_t token, int head) {
   Row row(static_cast<std::size_t>(rows.dim));
   convert(rows.row(token, head), rows.type, row.data(), Type::f32, rows.dim);
   return row;
-}
-
-/// Where a token lies among a rank's rows; -1 if elsewhere.
-std::int64_t local_row(std::span<const Range> rows, std::int64_t token) {
-  std::int64_t before = 0;
-  for (const Range range : rows) {
-    if (range.contains(token)) return before + token - range.begin;
-    before += range.size();
-  }
-  return -1;
 }
 
 /// visit(local row, token) of all rows of a rank.
