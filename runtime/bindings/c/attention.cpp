@@ -114,6 +114,7 @@ void read_chunks(const gyre_options& given, Options& options) {
 
 std::vector<gyre_range> in_c(const std::vector<Range>& rows) {
   std::vector<gyre_range> ranges;
+  ranges.reserve(rows.size());
   for (const Range& range : rows) ranges.push_back({range.begin, range.end});
   return ranges;
 }

@@ -71,7 +71,7 @@ class PythonAttention {
   Wanted values(const char* name) const;
   Wanted outputs(const char* name) const;
   Statistics sinks(nb::handle given) const;
-  Statistics sink_gradients(nb::handle given, nb::handle like) const;
+  Statistics sink_gradients(nb::handle dsinks, nb::handle like) const;
   template <class Prepare>
   auto prepared(Prepare&& prepare);
 
@@ -119,9 +119,9 @@ Statistics PythonAttention::sinks(nb::handle given) const {
   if (!given.is_none()) throw std::invalid_argument("sinks are given, and the attention has none; make it with sinks=True");
   return {};
 }
-Statistics PythonAttention::sink_gradients(nb::handle given, nb::handle like) const {
-  if (problem_.sinks == SinkLogits::learned) return written_heads(given, "dsinks", problem_.query_heads, like);
-  if (!given.is_none()) throw std::invalid_argument("dsinks is given, and the attention has no sinks; make it with sinks=True");
+Statistics PythonAttention::sink_gradients(nb::handle dsinks, nb::handle like) const {
+  if (problem_.sinks == SinkLogits::learned) return written_heads(dsinks, "dsinks", problem_.query_heads, like);
+  if (!dsinks.is_none()) throw std::invalid_argument("dsinks is given, and the attention has no sinks; make it with sinks=True");
   return {};
 }
 
@@ -235,13 +235,13 @@ std::optional<Dropout> dropout_of(nb::handle given) {
 }
 
 /// Arguments of gyre.Attention, in the order of kAttentionSignature.
-void construct(PythonAttention* self, nb::object comm, std::int64_t query_tokens, std::optional<std::int64_t> key_tokens,
+void construct(PythonAttention* self, nb::handle comm, std::int64_t query_tokens, std::optional<std::int64_t> key_tokens,
                int query_heads, std::optional<int> key_heads, int head_dim, std::optional<int> value_dim, const std::string& mask,
                std::optional<std::int64_t> query_offset, std::optional<double> scale, std::optional<double> softcap,
-               const std::string& dtype, nb::object partition, nb::object key_partition, const std::string& strategy,
-               nb::object backward, std::optional<int> threads, const std::string& isa, std::int64_t unit, int prefetch,
+               const std::string& dtype, nb::handle partition, nb::handle key_partition, const std::string& strategy,
+               nb::handle backward, std::optional<int> threads, const std::string& isa, std::int64_t unit, int prefetch,
                double deadline_seconds, const std::string& sharing, const std::string& machine, bool integrity, bool alibi,
-               bool sinks, nb::object dropout) {
+               bool sinks, nb::handle dropout) {
   Problem problem;
   problem.query_tokens = query_tokens, problem.key_tokens = key_tokens.value_or(query_tokens);
   problem.query_heads = query_heads, problem.key_heads = key_heads.value_or(query_heads);
