@@ -22,8 +22,8 @@ void run_random_jobs(std::uint64_t seed, int rounds) {
     const Tensors tensors = random_tensors(job.problem, random(), 1.5);
     const Errors errors =
         compare(job.problem, tensors, run_loopback_job(job, tensors, ranks, static_cast<int>(draw(random, 0, 4))), 3);
-    CHECK(errors.out < largest_normal_error(job.problem.type));
-    CHECK(errors.lse < (job.problem.bias == PositionBias::alibi ? 3e-5 : 1e-5));  // with ALiBi it is as large as distances
+    CHECK(errors.out < largest_normal_error(job.problem));
+    CHECK(errors.lse < largest_normal_lse_error(job.problem));
     CHECK(errors.share_of_bound <= 1);
   }
 }
@@ -60,7 +60,7 @@ TEST_CASE("cells of 16 bits cost what rounding the inputs costs, and bf16 no mor
     job.problem.type = type;
     const Result result = run_loopback_job(job, tensors, 3);
     if (type == Type::f16) CHECK(result == of_rounded);
-    CHECK(compare(job.problem, tensors, result).out < largest_normal_error(type));
+    CHECK(compare(job.problem, tensors, result).out < largest_normal_error(job.problem));
     Problem unrounded = job.problem;
     unrounded.type = Type::f32;
     const Errors errors = compare(unrounded, tensors, result);

@@ -22,8 +22,8 @@ TEST_CASE("random jobs over MPI agree with the float64 reference, over shared me
     const Layout layout(job.problem, job.options, transport->ranks());
     const auto rows = rows_of(layout.query_units, layout.queries, transport->rank());
     const Errors errors = compare(job.problem, tensors, prompt, rows, 3);
-    CHECK(errors.out < largest_normal_error(job.problem.type));
-    CHECK(errors.lse < 1e-5);
+    CHECK(errors.out < largest_normal_error(job.problem));
+    CHECK(errors.lse < largest_normal_lse_error(job.problem));
     CHECK(errors.share_of_bound <= 1);
     CHECK(prompt == delayed);
   }
