@@ -1,6 +1,7 @@
 #include "launch/check_gradients.hpp"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -15,6 +16,14 @@ namespace gyre {
 namespace {
 
 using Row = std::vector<float>;
+
+constexpr double kErrorUnit = 4 * 0x1p-23;  // the design's c * eps
+
+/// Of a row whose log-sum-exp and D are given: scores of weights that count are near the former.
+void allow_errors(ReferenceRow& row) {
+  row.weight_error = 2 * kErrorUnit * (1 + std::abs(row.lse));
+  row.product_error = kErrorUnit * std::abs(row.product);
+}
 
 Row row_of(const TypedRows& rows, std::int64_t token, int head) {
   Row row(static_cast<std::size_t>(rows.dim));
@@ -71,6 +80,7 @@ ReferenceRow Checker::known_row(std::int64_t row, std::int64_t token, int head) 
   const Row out = row_of(operands_.out, row, head);
   for (std::size_t c = 0; c < out.size(); ++c)
     known.product += static_cast<double>(known.grad_out[c]) * static_cast<double>(out[c]);
+  allow_errors(known);
   return known;
 }
 
@@ -94,25 +104,45 @@ std::vector<double> Checker::summed(std::vector<double> mine) {
   return mine;
 }
 
-/// Largest difference over largest expected. NaN is infinitely wrong.
-double error_of(std::span<const double> got, std::span<const double> expected, double& largest, double error) {
-  for (std::size_t at = 0; at < got.size(); ++at) {
-    largest = std::max(largest, std::abs(expected[at]));
-    const double difference = std::abs(got[at] - expected[at]);
-    error = std::max(error, std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference);
+/// Keeps the worst of a gradient that it is shown.
+struct Judge {
+  double largest = 0, error = 0, share_of_bound = 0;
+
+  /// expected: value and bound, one behind the other. NaN is infinitely wrong.
+  void compare(std::span<const double> got, std::span<const double> expected, std::span<const double> bounds) {
+    for (std::size_t at = 0; at < got.size(); ++at) {
+      const double difference = std::abs(got[at] - expected[at]);
+      const double off = std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference;
+      largest = std::max(largest, std::abs(expected[at])), error = std::max(error, off);
+      share_of_bound = std::max(share_of_bound, off / (bounds[at] + FLT_MIN));  // below it, float32 has fewer digits
+    }
   }
-  return error;
+  double share_of_largest() const { return error > 0 ? error / std::max(largest, 1e-300) : 0; }
+};
+
+/// Adds factor vector, and what rounding may make of it.
+void add(std::span<double> sums, std::span<double> bounds, double factor, double factor_error, const Row& vector) {
+  for (std::size_t c = 0; c < vector.size(); ++c) {
+    const double number = static_cast<double>(vector[c]);
+    sums[c] += factor * number;
+    bounds[c] += (factor_error + kErrorUnit * std::abs(factor)) * std::abs(number);
+  }
 }
 
-double share(double error, double largest) {
-  return error > 0 ? error / std::max(largest, 1e-300) : 0;
+/// The worst of the gradients counts.
+void note(const char* name, const Judge& judge, GradientCheck& result) {
+  if (judge.share_of_bound <= result.share_of_bound) return;
+  result.share_of_bound = judge.share_of_bound;
+  if (judge.share_of_bound <= 1) return;
+  result.failure = std::string("gradients of ") + name + " are off by up to " + std::to_string(judge.share_of_bound) +
+                   " times what rounding explains";
 }
 
 void Checker::queries(std::span<const std::int64_t> sample, GradientCheck& result) {
   const auto dim = static_cast<std::size_t>(problem_.head_dim), value_dim = static_cast<std::size_t>(problem_.value_dim);
   const auto heads = static_cast<std::size_t>(problem_.query_heads);
   const std::size_t width = 2 * dim + value_dim + 2;  // query, its gradient, that of the output, log-sum-exp, D
-  double largest = 0, error = 0;
+  Judge judge;
   for (const std::int64_t token : sample) {
     std::vector<double> numbers(heads * width);
     from_owner(query_rows_, token, numbers, [&](std::int64_t row) {
@@ -126,7 +156,7 @@ void Checker::queries(std::span<const std::int64_t> sample, GradientCheck& resul
         *to++ = known.lse, *to++ = known.product;
       }
     });
-    std::vector<double> expected(heads * dim), got;
+    std::vector<double> expected(2 * heads * dim), got;  // sums, then their bounds
     const auto one = [&](int head, int) {
       const double* const from = numbers.data() + static_cast<std::size_t>(head) * width;
       ReferenceRow known{.query = Row(from, from + dim),
@@ -135,13 +165,16 @@ void Checker::queries(std::span<const std::int64_t> sample, GradientCheck& resul
                          .head = head,
                          .lse = from[width - 2],
                          .product = from[width - 1]};
+      allow_errors(known);
+      const auto all = std::span(expected);
+      const auto sums = all.subspan(static_cast<std::size_t>(head) * dim, dim);
+      const auto bounds = all.subspan((heads + static_cast<std::size_t>(head)) * dim, dim);
       each_token(key_rows_, [&](std::int64_t row, std::int64_t key) {
         if (!bands_.visible(known.position, key, head)) return;
         const Row vector = row_of(operands_.keys, row, head / problem_.group());
-        const ReferencePair pair =
-            reference_pair(known, key, vector, row_of(operands_.values, row, head / problem_.group()), rule_);
-        for (std::size_t c = 0; c < dim; ++c)
-          expected[static_cast<std::size_t>(head) * dim + c] += pair.slope * static_cast<double>(vector[c]);
+        const Row value = row_of(operands_.values, row, head / problem_.group());
+        const ReferencePair pair = reference_pair(known, key, vector, value, rule_, problem_.type);
+        add(sums, bounds, pair.slope, pair.slope_error, vector);
       });
     };
     while_alive(transport_, [&] { team_.run(problem_.query_heads, one, [] {}); });
@@ -149,9 +182,11 @@ void Checker::queries(std::span<const std::int64_t> sample, GradientCheck& resul
       const auto gradient = numbers.begin() + static_cast<std::ptrdiff_t>(head * width + dim);
       got.insert(got.end(), gradient, gradient + static_cast<std::ptrdiff_t>(dim));
     }
-    error = error_of(got, summed(std::move(expected)), largest, error);
+    const std::vector<double> sums = summed(std::move(expected));
+    judge.compare(got, std::span(sums).first(heads * dim), std::span(sums).last(heads * dim));
   }
-  result.query_error = share(error, largest);
+  result.query_error = judge.share_of_largest();
+  note("queries", judge, result);
   result.rows += std::ssize(sample);
 }
 
@@ -159,7 +194,7 @@ void Checker::keys(std::span<const std::int64_t> sample, GradientCheck& result) 
   const auto dim = static_cast<std::size_t>(problem_.head_dim), value_dim = static_cast<std::size_t>(problem_.value_dim);
   const auto heads = static_cast<std::size_t>(problem_.key_heads);
   const std::size_t both = dim + value_dim;
-  double largest_key = 0, largest_value = 0, key_error = 0, value_error = 0;
+  Judge of_keys, of_values;
   for (const std::int64_t token : sample) {
     std::vector<double> numbers(heads * 2 * both);  // of each head: key, value, and their gradients
     from_owner(key_rows_, token, numbers, [&](std::int64_t row) {
@@ -174,18 +209,20 @@ void Checker::keys(std::span<const std::int64_t> sample, GradientCheck& result) 
         to = std::copy(grad_value, grad_value + value_dim, to);
       }
     });
-    std::vector<double> expected(heads * both);
+    std::vector<double> expected(2 * heads * both);  // sums, then their bounds
     const auto one = [&](int head, int) {
       const double* const from = numbers.data() + static_cast<std::size_t>(head) * 2 * both;
-      double* const to = expected.data() + static_cast<std::size_t>(head) * both;
+      const auto all = std::span(expected);
+      const auto sums = all.subspan(static_cast<std::size_t>(head) * both, both);
+      const auto bounds = all.subspan((heads + static_cast<std::size_t>(head)) * both, both);
       const Row key(from, from + dim), value(from + dim, from + both);
       each_token(query_rows_, [&](std::int64_t row, std::int64_t query) {
         for (int of = head * problem_.group(); of < (head + 1) * problem_.group(); ++of) {
           if (!bands_.visible(query + problem_.first_query_position(), token, of)) continue;
           const ReferenceRow known = known_row(row, query, of);
-          const ReferencePair pair = reference_pair(known, token, key, value, rule_);
-          for (std::size_t c = 0; c < dim; ++c) to[c] += pair.slope * static_cast<double>(known.query[c]);
-          for (std::size_t c = 0; c < value_dim; ++c) to[dim + c] += pair.weight * static_cast<double>(known.grad_out[c]);
+          const ReferencePair pair = reference_pair(known, token, key, value, rule_, problem_.type);
+          add(sums.first(dim), bounds.first(dim), pair.slope, pair.slope_error, known.query);
+          add(sums.last(value_dim), bounds.last(value_dim), pair.weight, pair.weight_error, known.grad_out);
         }
       });
     };
@@ -194,11 +231,13 @@ void Checker::keys(std::span<const std::int64_t> sample, GradientCheck& result) 
     for (std::size_t head = 0; head < heads; ++head) {
       const auto got = std::span<const double>(numbers).subspan(head * 2 * both + both, both);
       const auto wanted = std::span<const double>(sums).subspan(head * both, both);
-      key_error = error_of(got.first(dim), wanted.first(dim), largest_key, key_error);
-      value_error = error_of(got.last(value_dim), wanted.last(value_dim), largest_value, value_error);
+      const auto bounds = std::span<const double>(sums).subspan((heads + head) * both, both);
+      of_keys.compare(got.first(dim), wanted.first(dim), bounds.first(dim));
+      of_values.compare(got.last(value_dim), wanted.last(value_dim), bounds.last(value_dim));
     }
   }
-  result.key_error = share(key_error, largest_key), result.value_error = share(value_error, largest_value);
+  result.key_error = of_keys.share_of_largest(), result.value_error = of_values.share_of_largest();
+  note("keys", of_keys, result), note("values", of_values, result);
   result.rows += std::ssize(sample);
 }
 
@@ -208,17 +247,9 @@ GradientCheck check_gradients(Transport& transport, Team& team, const Problem& p
                               std::span<const Range> key_rows, const GradientOperands& operands,
                               std::span<const std::int64_t> query_sample, std::span<const std::int64_t> key_sample) {
   GradientCheck result;
-  result.limit = gradient_limit(problem.type);
   Checker checker(transport, team, problem, query_rows, key_rows, operands);
   checker.queries(query_sample, result);
   checker.keys(key_sample, result);
-  const std::pair<const char*, double> errors[] = {
-      {"queries", result.query_error}, {"keys", result.key_error}, {"values", result.value_error}};
-  for (const auto& [name, error] : errors) {
-    if (error <= result.limit) continue;
-    result.failure = std::string("gradients of ") + name + " are off by " + std::to_string(error) + " of the largest, at most " +
-                     std::to_string(result.limit) + " is allowed";
-  }
   return result;
 }
 

@@ -17,14 +17,9 @@ namespace gyre {
 struct GradientCheck {
   std::int64_t rows = 0;                                   // query and key tokens checked, each with all its heads
   double query_error = 0, key_error = 0, value_error = 0;  // largest, as a share of the largest of the gradient among those rows
-  double limit = 0;                                        // of each
+  double share_of_bound = 0;                               // largest error over its own bound (ReferenceRow): above 1 it fails
   std::string failure;                                     // which is over it; empty if none is
 };
-
-/// Errors that fp32 sums stay below, as a share of the largest gradient; with bf16 weights and slopes may be rounded to that.
-constexpr double gradient_limit(Type cells) {
-  return cells == Type::bf16 ? 2e-2 : 1e-5;
-}
 
 /// Samples: tokens, ascending, of queries and of keys. query_rows, key_rows: the token ranges of this rank's operands, which have
 /// been through a backward call. Collective; every rank returns the same.

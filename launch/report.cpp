@@ -184,7 +184,7 @@ nlohmann::ordered_json check_json(const GradientCheck& check) {
           {"dq_error", finite_or_text(check.query_error)},
           {"dk_error", finite_or_text(check.key_error)},
           {"dv_error", finite_or_text(check.value_error)},
-          {"limit", check.limit},
+          {"share_of_bound", finite_or_text(check.share_of_bound)},
           {"passed", check.failure.empty()}};
 }
 
@@ -192,8 +192,9 @@ std::string gradient_check_text(const Report& report) {
   if (!report.gradient_check) return "";
   const GradientCheck& check = *report.gradient_check;
   return format(
-      "  check      %s of gradients in float64: queries off by %.2g of the largest, keys by %.2g, values by %.2g; at most %.2g\n",
-      plural(check.rows, "row").c_str(), check.query_error, check.key_error, check.value_error, check.limit);
+      "  check      %s of gradients in float64: queries off by %.2g of the largest, keys by %.2g, values by %.2g; %.1f%% of the "
+      "bound\n",
+      plural(check.rows, "row").c_str(), check.query_error, check.key_error, check.value_error, 100 * check.share_of_bound);
 }
 
 std::string gradients_text(const Report& report) {
