@@ -429,7 +429,8 @@ MpiSession::~MpiSession() {
 
 std::unique_ptr<Transport> mpi_transport(int fortran_communicator, std::size_t piece_bytes, int ranks_per_node) {
   if (!mpi_stands()) {
-    throw std::invalid_argument("an MPI transport outside of MPI_Init and MPI_Finalize; call MPI_Init first, or make an MpiSession");
+    throw std::invalid_argument(
+        "an MPI transport outside of MPI_Init and MPI_Finalize; call MPI_Init first, or make an MpiSession");
   }
   const MPI_Comm communicator = MPI_Comm_f2c(fortran_communicator);
   return std::make_unique<MpiTransport>(Communicator::duplicate(communicator), Communicator::duplicate(communicator), piece_bytes,

@@ -46,7 +46,7 @@ struct Progress {
 
 /// Whether transfers take place. With `silent` they complete at once and slots keep what the call before left in them: the same
 /// work with communication switched off, between two barriers, so that no other call writes what neighbours read here. A call of
-/// the same pass with `live` has to come first; where slots serve several stages, results are wrong.
+/// the same pass with `live` has to come just before, as passes share memory; where slots serve several stages, results are wrong.
 enum class Wire : std::uint8_t { live, silent };
 
 /// How one call is run; nothing here changes the result but Wire::silent and a replay. Borrowed for the call.

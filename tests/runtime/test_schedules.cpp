@@ -301,7 +301,8 @@ TEST_CASE("all_gather brings every key cell once to each rank, straight from its
   }
 }
 
-TEST_CASE("backward, each gradient of a full ring makes as many hops as its cell, but for the first piece's, which makes one more") {
+TEST_CASE(
+    "backward, each gradient of a full ring makes as many hops as its cell, but for the first piece's, which makes one more") {
   for (const Backward backward : {Backward::keys_travel, Backward::queries_travel}) {
     constexpr int kRanks = 4;
     Options options;

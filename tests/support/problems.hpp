@@ -87,8 +87,8 @@ Errors compare(const Problem& problem, const Tensors& tensors, const Result& res
 
 /// What Errors::out stays below for tensors of size 1.5. Kernels that multiply pairs of bf16 round weights to it: half a unit in
 /// the last place is 3.9e-3 of a value, and values may be larger than any output, where each is a mean over keys of both signs (of
-/// 5,000 random jobs one has 6.0e-3, with head dim 1). With ALiBi scores are as large as distances, here up to 200, and so are their
-/// roundings: 1e-5 of a weight.
+/// 5,000 random jobs one has 6.0e-3, with head dim 1). With ALiBi scores are as large as distances, here up to 200, and so are
+/// their roundings: 1e-5 of a weight.
 inline double largest_normal_error(const Problem& problem) {
   if (problem.type == Type::bf16) return 7e-3;
   return problem.bias == PositionBias::alibi ? 1e-5 : 2e-6;
