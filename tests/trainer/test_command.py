@@ -1,15 +1,13 @@
 """gyre_bench_trainer under mpirun. usage: test_command.py TRAINER MPIEXEC"""
 
 import json
-import pathlib
-import random
 import subprocess
 import sys
-import tempfile
 import unittest
 
+from book import MODEL, folder_with_book
+
 TRAINER, MPIEXEC = sys.argv[1:3]
-MODEL = "--layers 2 --width 16 --heads 4 --kv-heads 2 --head-dim 8 --hidden 24 --tokens 300".split()
 
 
 def run(ranks, *arguments):
@@ -19,13 +17,7 @@ def run(ranks, *arguments):
 
 class Training(unittest.TestCase):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.folder = pathlib.Path(scratch.name)
-        random.seed(1)
-        words = ["and", "the", "earth", "was", "without", "form"]
-        documents = ["".join(" ".join(random.choices(words, k=6)) + "\n" for _ in range(random.randint(1, 6))) for _ in range(30)]
-        (self.folder / "text").write_text("\n".join(documents))
+        self.folder = folder_with_book(self)
 
     def train(self, ranks, *arguments):
         done = run(ranks, "--text", self.folder / "text", "--steps", 2, "--json", self.folder / "json", *arguments)

@@ -3,11 +3,11 @@
 import json
 import os
 import pathlib
-import random
 import subprocess
 import sys
-import tempfile
 import unittest
+
+from book import MODEL, folder_with_book
 
 try:
     import torch  # noqa: F401
@@ -17,18 +17,11 @@ except ImportError:
 
 GYRE, TRAINER = sys.argv[1:3]
 COMMAND = pathlib.Path(__file__).resolve().parents[2] / "bench" / "train_torch"
-MODEL = "--layers 2 --width 16 --heads 4 --kv-heads 2 --head-dim 8 --hidden 24 --tokens 300".split()
 
 
 class TrainTorch(unittest.TestCase):
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.folder = pathlib.Path(scratch.name)
-        random.seed(1)
-        words = ["and", "the", "earth", "was", "without", "form"]
-        documents = ["".join(" ".join(random.choices(words, k=6)) + "\n" for _ in range(random.randint(1, 6))) for _ in range(30)]
-        (self.folder / "text").write_text("\n".join(documents))
+        self.folder = folder_with_book(self)
         trained = [TRAINER, *MODEL, "--text", self.folder / "text", "--steps", "2", "--checkpoints", self.folder, "--checkpoint-steps", "2"]
         subprocess.run(trained, check=True, stdout=subprocess.DEVNULL, timeout=100)
         self.checkpoint = self.folder / "step2.safetensors"
