@@ -39,6 +39,12 @@ void each_token(std::span<const Range> rows, Visit&& visit) {
     for (std::int64_t token = range.begin; token < range.end; ++token) visit(row++, token);
 }
 
+/// Numbers that one head of a sampled token has: what its owner knows of it, and the gradient that it was given.
+struct Widths {
+  std::size_t heads, known, gradient;
+  std::size_t both() const { return known + gradient; }
+};
+
 class Checker {
  public:
   Checker(Transport& transport, Team& team, const Problem& problem, std::span<const Range> query_rows,
@@ -60,6 +66,9 @@ class Checker {
   void from_owner(std::span<const Range> rows, std::int64_t token, std::span<double> numbers,
                   const std::function<void(std::int64_t row)>& fill);
   std::vector<double> summed(std::vector<double> mine);
+  template <class Tell, class Add, class Compare>
+  void each_token_and_head(std::span<const std::int64_t> sample, std::span<const Range> rows, const Widths& widths, Tell&& tell,
+                           Add&& add, Compare&& compare);
 
   Transport& transport_;
   Team& team_;
@@ -138,53 +147,79 @@ void note(const char* name, const Judge& judge, GradientCheck& result) {
                    " times what rounding explains";
 }
 
-void Checker::queries(std::span<const std::int64_t> sample, GradientCheck& result) {
-  const auto dim = static_cast<std::size_t>(problem_.head_dim), value_dim = static_cast<std::size_t>(problem_.value_dim);
-  const auto heads = static_cast<std::size_t>(problem_.query_heads);
-  const std::size_t width = 2 * dim + value_dim + 2;  // query, its gradient, that of the output, log-sum-exp, D
-  Judge judge;
+/// For each head of a sampled token: its owner tells its numbers (tell(row, token, head) -> known, then gradient), every rank adds
+/// what its own rows bring (add(token, head, known, sums, bounds)), and their sums over ranks are compared with what the owner got
+/// (compare(gradient, sums, bounds)). Collective.
+template <class Tell, class Add, class Compare>
+void Checker::each_token_and_head(std::span<const std::int64_t> sample, std::span<const Range> rows, const Widths& widths,
+                                  Tell&& tell, Add&& add, Compare&& compare) {
+  const auto part = [](std::span<double> all, std::size_t index, std::size_t size) { return all.subspan(index * size, size); };
   for (const std::int64_t token : sample) {
-    std::vector<double> numbers(heads * width);
-    from_owner(query_rows_, token, numbers, [&](std::int64_t row) {
-      auto to = numbers.begin();
-      for (int head = 0; head < problem_.query_heads; ++head) {
-        const ReferenceRow known = known_row(row, token, head);
-        const float* const gradient = reinterpret_cast<const float*>(operands_.grad_queries.row(row, head));
-        to = std::copy(known.query.begin(), known.query.end(), to);
-        to = std::copy(gradient, gradient + dim, to);
-        to = std::copy(known.grad_out.begin(), known.grad_out.end(), to);
-        *to++ = known.lse, *to++ = known.product;
+    std::vector<double> numbers(widths.heads * widths.both());
+    const auto of_head = [&](std::size_t head) { return part(numbers, head, widths.both()); };
+    from_owner(rows, token, numbers, [&](std::int64_t row) {
+      for (std::size_t head = 0; head < widths.heads; ++head) {
+        const std::vector<double> told = tell(row, token, static_cast<int>(head));
+        std::copy(told.begin(), told.end(), of_head(head).begin());
       }
     });
-    std::vector<double> expected(2 * heads * dim), got;  // sums, then their bounds
+    std::vector<double> expected(2 * widths.heads * widths.gradient);  // sums, then their bounds
     const auto one = [&](int head, int) {
-      const double* const from = numbers.data() + static_cast<std::size_t>(head) * width;
-      ReferenceRow known{.query = Row(from, from + dim),
-                         .grad_out = Row(from + 2 * dim, from + 2 * dim + value_dim),
-                         .position = token + problem_.first_query_position(),
-                         .head = head,
-                         .lse = from[width - 2],
-                         .product = from[width - 1]};
-      allow_errors(known);
-      const auto all = std::span(expected);
-      const auto sums = all.subspan(static_cast<std::size_t>(head) * dim, dim);
-      const auto bounds = all.subspan((heads + static_cast<std::size_t>(head)) * dim, dim);
-      each_token(key_rows_, [&](std::int64_t row, std::int64_t key) {
-        if (!bands_.visible(known.position, key, head)) return;
-        const Row vector = row_of(operands_.keys, row, head / problem_.group());
-        const Row value = row_of(operands_.values, row, head / problem_.group());
-        const ReferencePair pair = reference_pair(known, key, vector, value, rule_, problem_.type);
-        add(sums, bounds, pair.slope, pair.slope_error, vector);
-      });
+      const auto at = static_cast<std::size_t>(head);
+      add(token, head, of_head(at).first(widths.known), part(expected, at, widths.gradient),
+          part(expected, widths.heads + at, widths.gradient));
     };
-    while_alive(transport_, [&] { team_.run(problem_.query_heads, one, [] {}); });
-    for (std::size_t head = 0; head < heads; ++head) {
-      const auto gradient = numbers.begin() + static_cast<std::ptrdiff_t>(head * width + dim);
-      got.insert(got.end(), gradient, gradient + static_cast<std::ptrdiff_t>(dim));
+    while_alive(transport_, [&] { team_.run(static_cast<int>(widths.heads), one, [] {}); });
+    expected = summed(std::move(expected));
+    for (std::size_t head = 0; head < widths.heads; ++head) {
+      compare(of_head(head).last(widths.gradient), part(expected, head, widths.gradient),
+              part(expected, widths.heads + head, widths.gradient));
     }
-    const std::vector<double> sums = summed(std::move(expected));
-    judge.compare(got, std::span(sums).first(heads * dim), std::span(sums).last(heads * dim));
   }
+}
+
+void append(std::vector<double>& numbers, std::span<const float> more) {
+  numbers.insert(numbers.end(), more.begin(), more.end());
+}
+
+std::span<const float> gradient_row(const TypedOutRows& rows, std::int64_t row, int head) {
+  return {reinterpret_cast<const float*>(rows.row(row, head)), static_cast<std::size_t>(rows.dim)};
+}
+
+void Checker::queries(std::span<const std::int64_t> sample, GradientCheck& result) {
+  const auto dim = static_cast<std::size_t>(problem_.head_dim), value_dim = static_cast<std::size_t>(problem_.value_dim);
+  const Widths widths{.heads = static_cast<std::size_t>(problem_.query_heads), .known = dim + value_dim + 2, .gradient = dim};
+  Judge judge;
+  const auto tell = [&](std::int64_t row, std::int64_t token, int head) {
+    const ReferenceRow known = known_row(row, token, head);
+    std::vector<double> numbers;
+    append(numbers, known.query), append(numbers, known.grad_out);
+    numbers.push_back(known.lse), numbers.push_back(known.product);
+    append(numbers, gradient_row(operands_.grad_queries, row, head));
+    return numbers;
+  };
+  const auto add_keys = [&](std::int64_t token, int head, std::span<const double> told, std::span<double> sums,
+                            std::span<double> bounds) {
+    const auto query = told.first(dim), grad_out = told.subspan(dim, value_dim);
+    ReferenceRow known{.query = Row(query.begin(), query.end()),
+                       .grad_out = Row(grad_out.begin(), grad_out.end()),
+                       .position = token + problem_.first_query_position(),
+                       .head = head,
+                       .lse = told[dim + value_dim],
+                       .product = told[dim + value_dim + 1]};
+    allow_errors(known);
+    each_token(key_rows_, [&](std::int64_t row, std::int64_t key) {
+      if (!bands_.visible(known.position, key, head)) return;
+      const Row vector = row_of(operands_.keys, row, head / problem_.group());
+      const Row value = row_of(operands_.values, row, head / problem_.group());
+      const ReferencePair pair = reference_pair(known, key, vector, value, rule_, problem_.type);
+      add(sums, bounds, pair.slope, pair.slope_error, vector);
+    });
+  };
+  const auto compare = [&](std::span<const double> got, std::span<const double> sums, std::span<const double> bounds) {
+    judge.compare(got, sums, bounds);
+  };
+  each_token_and_head(sample, query_rows_, widths, tell, add_keys, compare);
   result.query_error = judge.share_of_largest();
   note("queries", judge, result);
   result.rows += std::ssize(sample);
@@ -192,50 +227,33 @@ void Checker::queries(std::span<const std::int64_t> sample, GradientCheck& resul
 
 void Checker::keys(std::span<const std::int64_t> sample, GradientCheck& result) {
   const auto dim = static_cast<std::size_t>(problem_.head_dim), value_dim = static_cast<std::size_t>(problem_.value_dim);
-  const auto heads = static_cast<std::size_t>(problem_.key_heads);
-  const std::size_t both = dim + value_dim;
+  const Widths widths{.heads = static_cast<std::size_t>(problem_.key_heads), .known = dim + value_dim, .gradient = dim + value_dim};
   Judge of_keys, of_values;
-  for (const std::int64_t token : sample) {
-    std::vector<double> numbers(heads * 2 * both);  // of each head: key, value, and their gradients
-    from_owner(key_rows_, token, numbers, [&](std::int64_t row) {
-      auto to = numbers.begin();
-      for (int head = 0; head < problem_.key_heads; ++head) {
-        const Row key = row_of(operands_.keys, row, head), value = row_of(operands_.values, row, head);
-        const float* const grad_key = reinterpret_cast<const float*>(operands_.grad_keys.row(row, head));
-        const float* const grad_value = reinterpret_cast<const float*>(operands_.grad_values.row(row, head));
-        to = std::copy(key.begin(), key.end(), to);
-        to = std::copy(value.begin(), value.end(), to);
-        to = std::copy(grad_key, grad_key + dim, to);
-        to = std::copy(grad_value, grad_value + value_dim, to);
+  const auto tell = [&](std::int64_t row, std::int64_t, int head) {
+    std::vector<double> numbers;
+    append(numbers, row_of(operands_.keys, row, head)), append(numbers, row_of(operands_.values, row, head));
+    append(numbers, gradient_row(operands_.grad_keys, row, head)), append(numbers, gradient_row(operands_.grad_values, row, head));
+    return numbers;
+  };
+  const auto add_queries = [&](std::int64_t token, int head, std::span<const double> told, std::span<double> sums,
+                               std::span<double> bounds) {
+    const Row key(told.begin(), told.begin() + static_cast<std::ptrdiff_t>(dim));
+    const Row value(told.begin() + static_cast<std::ptrdiff_t>(dim), told.end());
+    each_token(query_rows_, [&](std::int64_t row, std::int64_t query) {
+      for (int of = head * problem_.group(); of < (head + 1) * problem_.group(); ++of) {
+        if (!bands_.visible(query + problem_.first_query_position(), token, of)) continue;
+        const ReferenceRow known = known_row(row, query, of);
+        const ReferencePair pair = reference_pair(known, token, key, value, rule_, problem_.type);
+        add(sums.first(dim), bounds.first(dim), pair.slope, pair.slope_error, known.query);
+        add(sums.last(value_dim), bounds.last(value_dim), pair.weight, pair.weight_error, known.grad_out);
       }
     });
-    std::vector<double> expected(2 * heads * both);  // sums, then their bounds
-    const auto one = [&](int head, int) {
-      const double* const from = numbers.data() + static_cast<std::size_t>(head) * 2 * both;
-      const auto all = std::span(expected);
-      const auto sums = all.subspan(static_cast<std::size_t>(head) * both, both);
-      const auto bounds = all.subspan((heads + static_cast<std::size_t>(head)) * both, both);
-      const Row key(from, from + dim), value(from + dim, from + both);
-      each_token(query_rows_, [&](std::int64_t row, std::int64_t query) {
-        for (int of = head * problem_.group(); of < (head + 1) * problem_.group(); ++of) {
-          if (!bands_.visible(query + problem_.first_query_position(), token, of)) continue;
-          const ReferenceRow known = known_row(row, query, of);
-          const ReferencePair pair = reference_pair(known, token, key, value, rule_, problem_.type);
-          add(sums.first(dim), bounds.first(dim), pair.slope, pair.slope_error, known.query);
-          add(sums.last(value_dim), bounds.last(value_dim), pair.weight, pair.weight_error, known.grad_out);
-        }
-      });
-    };
-    while_alive(transport_, [&] { team_.run(problem_.key_heads, one, [] {}); });
-    const std::vector<double> sums = summed(std::move(expected));
-    for (std::size_t head = 0; head < heads; ++head) {
-      const auto got = std::span<const double>(numbers).subspan(head * 2 * both + both, both);
-      const auto wanted = std::span<const double>(sums).subspan(head * both, both);
-      const auto bounds = std::span<const double>(sums).subspan((heads + head) * both, both);
-      of_keys.compare(got.first(dim), wanted.first(dim), bounds.first(dim));
-      of_values.compare(got.last(value_dim), wanted.last(value_dim), bounds.last(value_dim));
-    }
-  }
+  };
+  const auto compare = [&](std::span<const double> got, std::span<const double> sums, std::span<const double> bounds) {
+    of_keys.compare(got.first(dim), sums.first(dim), bounds.first(dim));
+    of_values.compare(got.last(value_dim), sums.last(value_dim), bounds.last(value_dim));
+  };
+  each_token_and_head(sample, key_rows_, widths, tell, add_queries, compare);
   result.key_error = of_keys.share_of_largest(), result.value_error = of_values.share_of_largest();
   note("keys", of_keys, result), note("values", of_values, result);
   result.rows += std::ssize(sample);
