@@ -7,7 +7,7 @@
 #include <stdexcept>
 
 #include "bench/trainer/command_line.hpp"
-#include "bench/trainer/linear.hpp"
+#include "bench/transformer/linear.hpp"
 #include "comm/mpi_transport.hpp"
 
 namespace gyre::trainer {
@@ -91,7 +91,7 @@ int run(int argc, char** argv) {
       if (transport->rank() == 0) std::printf("%s", command.help.c_str());
       return 0;
     }
-    use_blas_threads(command.settings.attention.threads);
+    transformer::use_blas_threads(command.settings.attention.threads);
     return command.compared_files.empty() ? train(command, *transport) : compare(command, *transport);
   } catch (const std::exception& error) {  // of one rank, maybe: the others would wait for it
     transport->abort(2, std::string("gyre_bench_trainer: ") + error.what());

@@ -3,11 +3,13 @@
 #include <algorithm>
 
 #include "bench/trainer/cross_entropy.hpp"
-#include "bench/trainer/linear.hpp"
-#include "bench/trainer/rms_norm.hpp"
-#include "bench/trainer/swiglu.hpp"
+#include "bench/transformer/linear.hpp"
+#include "bench/transformer/rms_norm.hpp"
+#include "bench/transformer/swiglu.hpp"
 
 namespace gyre::trainer {
+
+using namespace transformer;
 
 template <class Real>
 Model<Real>::Model(const ModelShape& shape) : shape_(shape), layout_((shape.validate(), shape)), saved_(shape.layers) {}

@@ -4,7 +4,7 @@
 #include <chrono>
 
 #include "bench/trainer/gyre_attention.hpp"
-#include "bench/trainer/reduction.hpp"
+#include "bench/transformer/reduction.hpp"
 
 namespace gyre::trainer {
 namespace {
@@ -37,7 +37,7 @@ StepResult Trainer::compute_gradients(const PackedSequence& sequence) {
 
   const auto before_reducing = Clock::now();
   result.loss = sum_over_ranks(transport_, loss) * batch.gradient_scale;
-  add_over_ranks(transport_, gradients_);
+  transformer::add_over_ranks(transport_, gradients_);
   result.seconds.reducing = seconds_since(before_reducing);
   result.seconds.forward = attention.forward_seconds();
   result.seconds.backward = attention.backward_seconds();

@@ -3,14 +3,15 @@
 #include <vector>
 
 #include "bench/trainer/cross_entropy.hpp"
-#include "bench/trainer/linear.hpp"
+#include "bench/transformer/linear.hpp"
 #include "bench/trainer/random.hpp"
-#include "bench/trainer/rms_norm.hpp"
+#include "bench/transformer/rms_norm.hpp"
 #include "bench/trainer/rotary.hpp"
-#include "bench/trainer/swiglu.hpp"
+#include "bench/transformer/swiglu.hpp"
 #include "support/catch.hpp"
 
 using namespace gyre::trainer;
+using namespace gyre::transformer;
 
 namespace {
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "bench/trainer/linear.hpp"
-#include "bench/trainer/reduction.hpp"
+#include "bench/transformer/linear.hpp"
+#include "bench/transformer/reduction.hpp"
 #include "comm/loopback_transport.hpp"
 #include "launch/folder.hpp"
 #include "support/catch.hpp"
@@ -37,7 +37,7 @@ struct Step {
 std::vector<std::vector<Step>> two_steps(int ranks, const char* strategy, const std::vector<Step>* from = nullptr) {
   const Text text = Text::parse(small_text(40), 1);
   std::vector<std::vector<Step>> found(ranks);
-  use_blas_threads(1);
+  gyre::transformer::use_blas_threads(1);
   run_loopback(ranks, [&](Transport& transport) {
     const Settings settings = small_settings(strategy);
     Trainer trainer(transport, settings);
@@ -119,7 +119,7 @@ TEST_CASE("sums over ranks are those of every rank's values, also of more than o
     std::vector<float> values(kValues);
     for (std::size_t element = 0; element < kValues; ++element)
       values[element] = static_cast<float>(element % 1000 * (transport.rank() + 1));
-    add_over_ranks(transport, values);
+    gyre::transformer::add_over_ranks(transport, values);
     sums[transport.rank()] = values;
   });
   CHECK(sums[0][kValues - 1] == static_cast<float>((kValues - 1) % 1000 * 6));

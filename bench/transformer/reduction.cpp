@@ -1,9 +1,9 @@
-#include "bench/trainer/reduction.hpp"
+#include "bench/transformer/reduction.hpp"
 
 #include <algorithm>
 #include <vector>
 
-namespace gyre::trainer {
+namespace gyre::transformer {
 
 void add_over_ranks(Transport& transport, std::span<float> values) {
   constexpr std::size_t kPiece = 1 << 16;  // bounds the memory for what others have
@@ -20,4 +20,4 @@ void add_over_ranks(Transport& transport, std::span<float> values) {
   }
 }
 
-}  // namespace gyre::trainer
+}  // namespace gyre::transformer

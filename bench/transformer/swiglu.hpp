@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace gyre::trainer {
+namespace gyre::transformer {
 
 template <class Real>
 void swiglu(std::int64_t elements, const Real* gate, const Real* up, Real* y);
@@ -12,4 +12,4 @@ void swiglu(std::int64_t elements, const Real* gate, const Real* up, Real* y);
 template <class Real>
 void swiglu_backward(std::int64_t elements, const Real* gate, const Real* up, const Real* grad_y, Real* grad_gate, Real* grad_up);
 
-}  // namespace gyre::trainer
+}  // namespace gyre::transformer

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace gyre::trainer {
+namespace gyre::transformer {
 
 struct NormShape {
   std::int64_t rows = 0;
@@ -20,4 +20,4 @@ void rms_norm(const NormShape& shape, const Real* x, const Real* gain, Real* y);
 template <class Real>
 void rms_norm_backward(const NormShape& shape, const Real* x, const Real* gain, const Real* grad_y, Real* grad_x, Real* grad_gain);
 
-}  // namespace gyre::trainer
+}  // namespace gyre::transformer

@@ -1,8 +1,8 @@
-#include "bench/trainer/swiglu.hpp"
+#include "bench/transformer/swiglu.hpp"
 
 #include <cmath>
 
-namespace gyre::trainer {
+namespace gyre::transformer {
 
 template <class Real>
 void swiglu(std::int64_t elements, const Real* gate, const Real* up, Real* y) {
@@ -24,4 +24,4 @@ template void swiglu(std::int64_t, const double*, const double*, double*);
 template void swiglu_backward(std::int64_t, const float*, const float*, const float*, float*, float*);
 template void swiglu_backward(std::int64_t, const double*, const double*, const double*, double*, double*);
 
-}  // namespace gyre::trainer
+}  // namespace gyre::transformer

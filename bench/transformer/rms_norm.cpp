@@ -1,9 +1,9 @@
-#include "bench/trainer/rms_norm.hpp"
+#include "bench/transformer/rms_norm.hpp"
 
 #include <cmath>
 #include <vector>
 
-namespace gyre::trainer {
+namespace gyre::transformer {
 namespace {
 
 template <class Real>
@@ -50,4 +50,4 @@ template void rms_norm(const NormShape&, const double*, const double*, double*);
 template void rms_norm_backward(const NormShape&, const float*, const float*, const float*, float*, float*);
 template void rms_norm_backward(const NormShape&, const double*, const double*, const double*, double*, double*);
 
-}  // namespace gyre::trainer
+}  // namespace gyre::transformer

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace gyre::trainer {
+namespace gyre::transformer {
 
 /// Threads of this process that products may use, where the BLAS lets us say so (OpenBLAS). Its default is all cores: too many
 /// where every rank takes them.
@@ -26,4 +26,4 @@ template <class Real>
 void linear_backward(const LinearShape& shape, const Real* x, const Real* weight, const Real* grad_y, Real* grad_x, Into into,
                      Real* grad_weight);
 
-}  // namespace gyre::trainer
+}  // namespace gyre::transformer

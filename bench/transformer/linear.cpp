@@ -1,8 +1,8 @@
-#include "bench/trainer/linear.hpp"
+#include "bench/transformer/linear.hpp"
 
 #include <cblas.h>
 
-namespace gyre::trainer {
+namespace gyre::transformer {
 namespace {
 
 /// c (+)= a b, [m, n] of [m, k] and [k, n], where a and b may be stored the other way round.
@@ -27,7 +27,7 @@ void multiply(const Product& product, const Real* a, const Real* b, Real* c) {
 }  // namespace
 
 void use_blas_threads([[maybe_unused]] int threads) {
-#ifdef GYRE_TRAINER_OPENBLAS
+#ifdef GYRE_OPENBLAS_THREADS
   openblas_set_num_threads(threads);
 #endif
 }
@@ -49,4 +49,4 @@ template void linear(const LinearShape&, const double*, const double*, double*, 
 template void linear_backward(const LinearShape&, const float*, const float*, const float*, float*, Into, float*);
 template void linear_backward(const LinearShape&, const double*, const double*, const double*, double*, Into, double*);
 
-}  // namespace gyre::trainer
+}  // namespace gyre::transformer
