@@ -1,0 +1,30 @@
+// The options of gyre_bench_longbook.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/problem.hpp"
+
+namespace gyre::longbook {
+
+struct Command {
+  std::string model_file, text_file;
+  std::string json_file, encode_file;  // empty: none
+  std::int64_t tokens = 2048;
+  std::vector<StrategyChoice> strategies;  // each with each of
+  std::vector<PartitionChoice> partitions;
+  Options attention;  // but for these two
+  Type type = Type::f32;
+  std::string mask = "causal";
+  int repeat = 1;
+  std::int64_t bin_tokens = 256;
+  double tolerance = 0;
+  std::string help;  // asked for
+};
+
+/// Throws std::invalid_argument, or what Boost.Program_options throws.
+Command parse_command_line(int argc, char** argv);
+
+}  // namespace gyre::longbook

@@ -1,0 +1,31 @@
+// Where the time of a forward pass goes, on one rank.
+#pragma once
+
+#include <chrono>
+#include <utility>
+
+namespace gyre::longbook {
+
+struct ForwardSeconds {
+  double embedding = 0, norms = 0, projections = 0, rotary = 0;
+  double attending = 0, packing = 0, waiting = 0;  // attention: computing, cells from rows and back, nothing to compute
+  double feed_forward = 0, logits = 0;
+  double total = 0;
+
+  double parts() const { return embedding + norms + projections + rotary + attending + packing + waiting + feed_forward + logits; }
+};
+
+/// The time since the last lap, or since this was made.
+class Stopwatch {
+ public:
+  double lap() {
+    const Clock::time_point now = Clock::now();
+    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last_ = Clock::now();
+};
+
+}  // namespace gyre::longbook
