@@ -168,9 +168,19 @@ MaskFiles noting_names(const MaskFiles& files, std::vector<std::string>& names) 
       return files.lengths(path);
     };
   if (files.blocks)
-    noting.blocks = [&](const std::string& path, std::int64_t block_tokens) {
+    noting.blocks = [&](const std::string& path, std::int64_t query_tokens, std::int64_t key_tokens) {
       names.push_back(path);
-      return files.blocks(path, block_tokens);
+      return files.blocks(path, query_tokens, key_tokens);
+    };
+  if (files.rows)
+    noting.rows = [&](const std::string& path, std::int64_t key_tokens) {
+      names.push_back(path);
+      return files.rows(path, key_tokens);
+    };
+  if (files.slices)
+    noting.slices = [&](const std::string& path) {
+      names.push_back(path);
+      return files.slices(path);
     };
   return noting;
 }

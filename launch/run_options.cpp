@@ -74,8 +74,9 @@ Group attention() {
   return Group("Attention")
       .option("mask", "EXPR",
               "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), "
-              "dilated(L,D), strided(S), blocks(FILE,B), joined by & and | and parentheses; a FILE whose name begins with a "
-              "digit or '-', or has a comma, stands in quotation marks: 'documents(\"2024.npy\")'")
+              "dilated(L,D), strided(S), blocks(FILE,B[,BK]), columns(FILE), diagonals(FILE,C), slices(FILE), joined by & and | and "
+              "parentheses; a FILE whose name begins with a digit or '-', or has a comma, stands in quotation marks: "
+              "'documents(\"2024.npy\")'")
       .option("query-offset", "N",
               "position of query 0 on the key axis, " + limits_text(-kMostTokens, kMostTokens) + " (key tokens minus query tokens)")
       .option("scale", "X", "of scores, before the softmax, " + limits_text(-kLargestScale, kLargestScale) + " (1/sqrt(head dim))")

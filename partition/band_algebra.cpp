@@ -55,7 +55,7 @@ bool wider_first(const Band& a, const Band& b) {
   };
   const auto strip = [](const Band& band) {
     const Diagonals seen = diagonals_of(band);
-    return std::tuple(seen.first, -seen.last, band.modulus, band.blocks != nullptr);
+    return std::tuple(seen.first, -seen.last, band.modulus, (band.blocks != nullptr) + (band.diagonals != nullptr));
   };
   const auto a_rectangle = rectangle(a), b_rectangle = rectangle(b);
   return a_rectangle != b_rectangle ? a_rectangle < b_rectangle : strip(a) < strip(b);
@@ -81,6 +81,7 @@ Range Band::keys_of(std::int64_t query) const {
 Band operator&(const Band& a, const Band& b) {
   Band both{a.queries & b.queries, a.keys & b.keys, std::max(a.lower, b.lower), std::min(a.upper, b.upper)};
   both.blocks = a.blocks != nullptr ? a.blocks : b.blocks;
+  both.diagonals = a.diagonals != nullptr ? a.diagonals : b.diagonals;
   if (a.modulus == 1 || b.modulus == 1) {
     both.modulus = std::max(a.modulus, b.modulus);
     both.residue = std::max(a.residue, b.residue);
@@ -106,6 +107,7 @@ Band clipped(Band band, Range queries, Range keys) {
 
 bool contains(const Band& outer, const Band& inner, const Diagonals& seen) {
   if (outer.blocks != nullptr && outer.blocks != inner.blocks) return false;
+  if (outer.diagonals != nullptr && outer.diagonals != inner.diagonals) return false;
   if (!outer.queries.contains(inner.queries) || !outer.keys.contains(inner.keys)) return false;
   if (seen.first < outer.lower || outer.upper < seen.last) return false;
   const bool same_step = seen.first == seen.last || inner.modulus % outer.modulus == 0;

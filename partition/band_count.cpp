@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <map>
 
 #include "partition/band_algebra.hpp"
+#include "partition/band_tile.hpp"
 
 namespace gyre {
 namespace {
@@ -133,7 +135,6 @@ Cutting best_cutting(const std::vector<Band>& bands, const Rectangle& rectangle)
 // are many, the rectangle is cut at the borders of theirs until few are left or all span it, and then their diagonals are counted.
 std::int64_t count_overlapping(std::vector<Band> bands) {
   constexpr std::size_t kFewBands = 4;
-  for (Band& band : bands) band.blocks = nullptr;
   if (bands.size() <= kFewBands) return count_union(without_contained(std::move(bands)));
   const Rectangle rectangle = hull_of(bands);
   const Cutting cutting = best_cutting(bands, rectangle);
@@ -149,38 +150,36 @@ std::int64_t count_overlapping(std::vector<Band> bands) {
   return count_within({-kUnbounded, cutting.at}) + count_within({cutting.at, kUnbounded});
 }
 
-std::vector<Band> parts_of(const std::vector<Band>& bands, Range queries, Range keys) {
-  std::vector<Band> parts;
-  for (const Band& band : bands) {
-    const Band part = clipped(band, queries, keys);
-    if (!part.empty()) parts.push_back(part);
-  }
-  return parts;
-}
-
-/// A band in one row of blocks: where it reaches, and where every query sees every key (but for the table).
+/// A band in a piece of queries that lies in one row of its table: where it reaches, and where every query sees every key (but for
+/// tables).
 struct Part {
   Band band;
-  std::int64_t row = 0;  // of its table
+  std::int64_t row = 0;  // of its table of blocks
   Range reached, filled;
+
+  bool tables() const { return band.blocks != nullptr || band.diagonals != nullptr; }
+  bool shown(int head, std::int64_t key) const {
+    return band.blocks == nullptr || band.blocks->visible(head, row, floor_divide(key, band.blocks->shape().key_tokens));
+  }
 };
 
 Part part_of(const Band& band, Range queries, std::int64_t first_query) {
   Part part{.band = band, .row = 0, .reached = reach(band), .filled = {}};
-  if (band.blocks != nullptr) part.row = floor_divide(queries.begin - first_query, band.blocks->shape().block_tokens);
-  if (band.modulus == 1 && band.queries == queries) part.filled = band.keys_of(queries.begin) & band.keys_of(queries.end - 1);
+  if (band.modulus == 1) part.filled = band.keys_of(queries.begin) & band.keys_of(queries.end - 1);
+  if (band.blocks != nullptr) {
+    const BlockShape& shape = band.blocks->shape();
+    part.row = floor_divide(queries.begin - first_query, shape.query_tokens);
+    const bool longer = shape.columns > kUnbounded / shape.key_tokens;  // than any axis
+    const Range inside{0, longer ? kUnbounded : shape.columns * shape.key_tokens};
+    part.reached = part.reached & inside, part.filled = part.filled & inside;
+  }
   return part;
 }
 
-bool shows(const Part& part, int head, std::int64_t key) {
-  return part.band.blocks == nullptr ||
-         part.band.blocks->visible(head, part.row, floor_divide(key, part.band.blocks->shape().block_tokens));
-}
-
-/// Keys of an interval that one row of a table shows.
+/// Keys of an interval that one row of a table of blocks shows.
 std::int64_t count_keys(const Part& part, int head, Range keys) {
   const BlockTable& table = *part.band.blocks;
-  const std::int64_t block = table.shape().block_tokens;
+  const std::int64_t block = table.shape().key_tokens;
   const Range columns{floor_divide(keys.begin, block), floor_divide(keys.end - 1, block) + 1};
   std::int64_t count = table.count(head, part.row, columns) * block;
   if (table.visible(head, part.row, columns.begin)) count -= keys.begin - columns.begin * block;
@@ -188,41 +187,140 @@ std::int64_t count_keys(const Part& part, int head, Range keys) {
   return count;
 }
 
-/// Pairs of one head in an interval of keys on which each part either sees everything or is cut by its band: cut further into runs
-/// on which no table changes.
-std::int64_t count_runs(const std::vector<Part>& parts, Range queries, int head, Range keys) {
+/// Diagonals i - j of a rectangle, a bit each, with what is before every word: how many, and the sum of their places. So the pairs
+/// on them of all queries and a run of keys take four looks, however long the run: with rank(x) the diagonals before x,
+///
+///   sum over keys j of rank(b - j) - rank(a - j),      sum over y < x of rank(y) = sum over diagonals s < x of x - 1 - s
+class RankedDiagonals {
+ public:
+  RankedDiagonals(Range queries, Range keys)
+      : queries_(queries), first_(queries.begin - (keys.end - 1)), words_((queries.size() + keys.size() + 62) / 64) {}
+
+  /// Those of a part, as its bands and its table of diagonals have them.
+  void mark(const Band& band, int head) {
+    const Range all{first_, first_ + std::ssize(words_) * 64};
+    const Range strip = Range{-band.upper, -band.lower + 1} & all;
+    if (strip.empty()) return;
+    const auto take = [&](Range diagonals) {
+      if (band.modulus == 1) return set({diagonals.begin - first_, diagonals.end - first_});
+      // i - j = -residue modulo the modulus
+      const std::int64_t skipped = (-band.residue - diagonals.begin) % band.modulus;
+      for (std::int64_t at = diagonals.begin + skipped + (skipped < 0 ? band.modulus : 0); at < diagonals.end; at += band.modulus)
+        set({at - first_, at - first_ + 1});
+    };
+    if (band.diagonals == nullptr) return take(strip);
+    each_run(*band.diagonals, head, 0, Range{-strip.end + 1, -strip.begin + 1}, [&](Range run) {
+      if (!run.empty()) take({-run.end + 1, -run.begin + 1});
+    });
+  }
+
+  void rank() {
+    before_.resize(words_.size() + 1);
+    for (std::size_t word = 0; word < words_.size(); ++word) before_[word + 1] = with(word, words_[word]);
+  }
+
+  std::int64_t count(Range keys) const {
+    const auto ranks_below = [&](std::int64_t x) {
+      const Before before = below(x);
+      return (x - 1) * before.diagonals - before.places;
+    };
+    const std::int64_t last = queries_.end - first_ + 1, first = queries_.begin - first_ + 1;
+    return ranks_below(last - keys.begin) - ranks_below(last - keys.end) - ranks_below(first - keys.begin) +
+           ranks_below(first - keys.end);
+  }
+
+ private:
+  struct Before {
+    std::int64_t diagonals = 0, places = 0;
+  };
+
+  void set(Range places) {
+    for (std::int64_t begin = places.begin; begin < places.end;) {
+      const std::int64_t end = std::min(places.end, begin / 64 * 64 + 64);
+      words_[begin / 64] |= ~std::uint64_t{0} >> (64 - (end - begin)) << begin % 64;
+      begin = end;
+    }
+  }
+
+  Before with(std::size_t word, std::uint64_t bits) const {
+    constexpr std::uint64_t kPlaces[] = {0xaaaaaaaaaaaaaaaa, 0xcccccccccccccccc, 0xf0f0f0f0f0f0f0f0,
+                                         0xff00ff00ff00ff00, 0xffff0000ffff0000, 0xffffffff00000000};
+    Before sum = before_[word];
+    const std::int64_t count = std::popcount(bits);
+    sum.diagonals += count, sum.places += count * static_cast<std::int64_t>(word) * 64;
+    for (int bit = 0; bit < 6; ++bit) sum.places += std::int64_t{std::popcount(bits & kPlaces[bit])} << bit;
+    return sum;
+  }
+
+  Before below(std::int64_t x) const {
+    const auto word = static_cast<std::size_t>(x) / 64;
+    return word >= words_.size() ? before_.back() : with(word, words_[word] & ((std::uint64_t{1} << x % 64) - 1));
+  }
+
+  Range queries_;
+  std::int64_t first_;
+  std::vector<std::uint64_t> words_;
+  std::vector<Before> before_;
+};
+
+/// The key from which on one of the tables of blocks shows something else than at this one, or may.
+std::int64_t next_change(const std::vector<Part>& parts, int head, std::int64_t key) {
+  std::int64_t next = kUnbounded;
+  for (const Part& part : parts) {
+    if (part.band.blocks == nullptr) continue;
+    const std::int64_t block = part.band.blocks->shape().key_tokens, column = floor_divide(key, block);
+    const std::uint64_t word = part.band.blocks->word(head, part.row, column);
+    next = std::min(next, (column + ((word & 1) != 0 ? std::countr_one(word) : std::countr_zero(word))) * block);
+  }
+  return next;
+}
+
+/// Pairs of one head in an interval of keys that each part reaches, run by run of keys that the same tables of blocks show: what is
+/// seen there are diagonals.
+std::int64_t count_shown(const std::vector<Part>& parts, Range queries, int head, Range keys) {
+  std::map<std::vector<bool>, RankedDiagonals> of_shown;
+  std::vector<bool> shown(parts.size());
   std::int64_t pairs = 0;
   for (std::int64_t begin = keys.begin, end = 0; begin < keys.end; begin = end) {
-    end = keys.end;
-    std::vector<Band> active;
-    for (const Part& part : parts) {
-      if (part.band.blocks != nullptr) {
-        const std::int64_t block = part.band.blocks->shape().block_tokens;
-        end = std::min(end, (floor_divide(begin, block) + 1) * block);
+    end = std::min(keys.end, next_change(parts, head, begin));
+    for (std::size_t part = 0; part < parts.size(); ++part) shown[part] = parts[part].shown(head, begin);
+    const auto [found, is_new] = of_shown.try_emplace(shown, queries, keys);
+    if (is_new) {
+      for (std::size_t part = 0; part < parts.size(); ++part) {
+        if (shown[part]) found->second.mark(parts[part].band, head);
       }
-      if (shows(part, head, begin)) active.push_back(part.band);
+      found->second.rank();
     }
-    if (!active.empty()) pairs += count_strips(parts_of(active, queries, {begin, end}));
+    pairs += found->second.count({begin, end});
   }
   return pairs;
 }
 
 std::int64_t count_interval(const std::vector<Part>& all, Range queries, Range keys, int heads) {
   std::vector<Part> parts;
-  bool tables = false, cut = false;
+  std::vector<Band> bands;
+  bool tables = false;
   for (const Part& part : all) {
     if (!part.reached.contains(keys)) continue;
     const bool filled = part.filled.contains(keys);
-    if (filled && part.band.blocks == nullptr) return queries.size() * keys.size() * heads;
+    if (filled && !part.tables()) return queries.size() * keys.size() * heads;
     parts.push_back(part);
-    tables = tables || part.band.blocks != nullptr;
-    cut = cut || !filled;
+    bands.push_back(clipped(part.band, queries, keys));
+    tables = tables || part.tables();
   }
   if (parts.empty()) return 0;
-  if (!tables) return count_runs(parts, queries, 0, keys) * heads;
+  if (!tables) return count_strips(bands) * heads;
+  const bool by_bits = parts.size() == 1 && parts[0].band.diagonals == nullptr && parts[0].filled.contains(keys);
+  constexpr std::int64_t kMostTogether = std::int64_t{1} << 20;  // keys; their diagonals are bits in memory
   std::int64_t pairs = 0;
   for (int head = 0; head < heads; ++head) {
-    pairs += parts.size() == 1 && !cut ? count_keys(parts[0], head, keys) * queries.size() : count_runs(parts, queries, head, keys);
+    if (by_bits) {
+      pairs += count_keys(parts[0], head, keys) * queries.size();
+      continue;
+    }
+    for (std::int64_t begin = keys.begin; begin < keys.end; begin += kMostTogether) {
+      pairs += count_shown(parts, queries, head, {begin, std::min(begin + kMostTogether, keys.end)});
+    }
   }
   return pairs;
 }
@@ -242,17 +340,14 @@ std::int64_t count_strips(std::span<const Band> bands) {
 
 // Between two borders where a band begins or ends to reach, or to see everything, nothing changes but the tables.
 std::int64_t count_row_of_blocks(const std::vector<Band>& bands, Range queries, std::int64_t first_query, int heads) {
-  if (std::none_of(bands.begin(), bands.end(), [](const Band& band) { return band.blocks != nullptr; })) {
+  if (std::none_of(bands.begin(), bands.end(),
+                   [](const Band& band) { return band.blocks != nullptr || band.diagonals != nullptr; })) {
     return count_strips(bands) * heads;
   }
   std::vector<Part> parts;
   std::vector<std::int64_t> borders;
   for (const Band& band : bands) {
-    Part part = part_of(band, queries, first_query);
-    if (band.blocks != nullptr) {
-      const Range inside{0, band.blocks->shape().columns * band.blocks->shape().block_tokens};
-      part.band.keys = part.band.keys & inside, part.reached = part.reached & inside, part.filled = part.filled & inside;
-    }
+    const Part part = part_of(band, queries, first_query);
     if (part.reached.empty()) continue;
     borders.insert(borders.end(), {part.reached.begin, part.reached.end});
     if (!part.filled.empty()) borders.insert(borders.end(), {part.filled.begin, part.filled.end});

@@ -46,17 +46,20 @@ int common_heads(const Bands::Tables& tables) {
   return heads;
 }
 
-/// Those of `tables` that bands point to.
-Bands::Tables tables_used(const std::vector<Band>& bands, const Bands::Tables& tables) {
+/// Those of `tables` that are wanted.
+template <class Wanted>
+Bands::Tables tables_of(const std::vector<Band>& bands, const Bands::Tables& tables, Wanted&& wanted) {
   Bands::Tables used;
-  const auto points_to = [](const auto& table) { return [&table](const Band& band) { return band.blocks == table.get(); }; };
   for (const auto& table : tables) {
-    if (std::any_of(bands.begin(), bands.end(), points_to(table))) used.push_back(table);
+    if (std::any_of(bands.begin(), bands.end(), [&](const Band& band) { return wanted(band, table.get()); })) used.push_back(table);
   }
   return used;
 }
 
 }  // namespace
+
+/// Queries that are counted at once where there are tables: their diagonals are bits in memory.
+constexpr std::int64_t kMostCountedTogether = std::int64_t{1} << 20;
 
 const std::shared_ptr<const Bands::Contents>& Bands::nothing() {
   static const auto contents = std::make_shared<const Contents>();
@@ -67,7 +70,11 @@ Bands::Bands(std::vector<Band> given, const Tables& tables) {
   for (const Band& band : given) require_well_formed(band);
   auto contents = std::make_shared<Contents>();
   contents->bands = without_contained(std::move(given));
-  contents->tables = tables_used(contents->bands, tables);
+  contents->tables = tables_of(contents->bands, tables, [](const Band& band, const BlockTable* table) {
+    return band.blocks == table || band.diagonals == table;
+  });
+  contents->block_tables =
+      tables_of(contents->bands, tables, [](const Band& band, const BlockTable* table) { return band.blocks == table; });
   contents->heads = common_heads(contents->tables);
   const std::vector<Band>& bands = contents->bands;
   require_few(bands.size());
@@ -89,7 +96,7 @@ Bands Bands::at(std::int64_t first_query_position) const {
 }
 
 std::int64_t Bands::common_position(const Bands& a, const Bands& b) {
-  if (a.tables().empty() || b.tables().empty()) return a.tables().empty() ? b.first_query_ : a.first_query_;
+  if (a.block_tables().empty() || b.block_tables().empty()) return a.block_tables().empty() ? b.first_query_ : a.first_query_;
   if (a.first_query_ == b.first_query_) return a.first_query_;
   throw std::invalid_argument("block tables whose first queries are at positions " + std::to_string(a.first_query_) + " and " +
                               std::to_string(b.first_query_) + " are combined: bind them to one position, or afterwards");
@@ -99,7 +106,7 @@ std::int64_t Bands::common_position(const Bands& a, const Bands& b) {
 // child and over to its sibling. The first leaf that begins too late ends the search, since bands ascend in queries.begin.
 template <class Visit>
 void Bands::each_touching(Range queries, Visit&& visit) const {
-  const auto& [bands, latest_end, tables, heads] = *contents_;
+  const auto& [bands, latest_end, tables, block_tables, heads] = *contents_;
   if (bands.empty() || queries.empty()) return;
   const std::size_t leaves = latest_end.size() / 2;
   for (std::size_t node = 1; node != 0;) {
@@ -119,8 +126,7 @@ void Bands::each_touching(Range queries, Visit&& visit) const {
 bool Bands::visible(std::int64_t query, std::int64_t key, int head) const {
   bool seen = false;
   each_touching({query, query + 1}, [&](const Band& band) {
-    seen = band.visible(query, key);
-    if (seen && band.blocks != nullptr) seen = TableAt{*band.blocks, first_query_}.visible(head, query, key);
+    seen = band.visible(query, key) && shown_by_tables(band, first_query_, head, query, key);
     return !seen;
   });
   return seen;
@@ -129,8 +135,9 @@ bool Bands::visible(std::int64_t query, std::int64_t key, int head) const {
 Cover Bands::cover(Range queries, Range keys, Range heads) const {
   if (queries.empty() || keys.empty()) return Cover::empty;
   Cover cover = Cover::empty;
+  heads = this->heads() == 1 ? Range{0, 1} : heads & Range{0, this->heads()};
   each_touching(queries, [&](const Band& band) {
-    cover = std::max(cover, cover_of(band, queries, keys, heads & Range{0, this->heads()}, first_query_));
+    cover = std::max(cover, cover_of(band, queries, keys, heads, first_query_));
     return cover != Cover::full;
   });
   return cover;
@@ -148,7 +155,7 @@ std::vector<Band> Bands::parts_in(Range queries, Range keys) const {
 
 std::int64_t Bands::row_border_after(std::int64_t query) const {
   std::int64_t border = kUnbounded;
-  for (const auto& table : tables()) {
+  for (const auto& table : block_tables()) {
     const TableAt at{*table, first_query_};
     const std::int64_t row = std::max<std::int64_t>(at.row_of(query), -1);
     if (row < table->shape().rows) border = std::min(border, at.queries_of(row).end);
@@ -156,12 +163,22 @@ std::int64_t Bands::row_border_after(std::int64_t query) const {
   return border;
 }
 
+// With tables, queries are taken in pieces within which no band begins or ends: there each is nothing but diagonals of its keys.
 std::int64_t Bands::count(Range queries, Range keys) const {
   if (tables().empty()) return count_strips(parts_in(queries, keys));
+  const std::vector<Band> parts = parts_in(queries, keys);
+  std::vector<std::int64_t> borders;
+  for (const Band& band : parts) {
+    const Range seen = normal_form(band).queries;
+    borders.insert(borders.end(), {seen.begin, seen.end});
+  }
+  std::sort(borders.begin(), borders.end());
   std::int64_t pairs = 0;
-  for (std::int64_t begin = queries.begin, end = 0; begin < queries.end; begin = end) {
-    end = std::min(queries.end, row_border_after(begin));
-    pairs += count_row_of_blocks(parts_in({begin, end}, keys), {begin, end}, first_query_, heads());
+  for (std::size_t border = 1; border < borders.size(); ++border) {
+    for (std::int64_t begin = borders[border - 1], end = 0; begin < borders[border]; begin = end) {
+      end = std::min({borders[border], begin + kMostCountedTogether, row_border_after(begin)});
+      pairs += count_row_of_blocks(parts_in({begin, end}, keys), {begin, end}, first_query_, heads());
+    }
   }
   return pairs;
 }
@@ -185,17 +202,52 @@ void Bands::keys_touched(Range queries, Range keys, std::vector<Range>& out) con
   out.resize(merged);
 }
 
+namespace {
+
+bool has_columns(const BlockTable& table, std::int64_t longest) {
+  return table.shape().query_tokens == kEveryQuery && table.shape().key_tokens <= longest;
+}
+
+}  // namespace
+
+std::optional<Bands::Split> Bands::split_columns(std::int64_t longest, int heads_together) const {
+  std::vector<Band> columns, others;
+  const BlockTable* table = nullptr;
+  for (Band band : all()) {
+    if (band.blocks == nullptr || !has_columns(*band.blocks, longest)) {
+      others.push_back(band);
+      continue;
+    }
+    if (band.diagonals != nullptr || (table != nullptr && band.blocks != table)) return std::nullopt;
+    table = std::exchange(band.blocks, nullptr);
+    columns.push_back(band);
+  }
+  if (table == nullptr || (table->shape().heads != 1 && heads_together != 1)) return std::nullopt;
+  return Split{.columns = Bands(std::move(columns)), .others = Bands(std::move(others), tables()).at(first_query_)};
+}
+
+void Bands::columns(Range keys, std::int64_t longest, Range heads, std::vector<std::int64_t>& out) const {
+  out.clear();
+  for (const auto& table : block_tables()) {
+    if (!has_columns(*table, longest)) continue;
+    const Range planes = heads & Range{0, table->shape().heads};
+    for (std::int64_t head = planes.begin; head < planes.end; ++head) {
+      each_run({*table, first_query_}, static_cast<int>(head), 0, keys, [&](Range run) {
+        for (std::int64_t key = run.begin; key < run.end; ++key) out.push_back(key);
+      });
+    }
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+}
+
 void Bands::mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range keys,
                  std::span<std::uint64_t> out) const {
   if (lanes.size() > 64) throw std::invalid_argument("a tile has " + std::to_string(lanes.size()) + " lanes: at most 64 fit");
   std::fill_n(out.begin(), keys.size(), std::uint64_t{0});
-  Range queries{kNoPosition, -kNoPosition};
-  for (const std::int64_t lane : lanes) {
-    if (lane == kNoPosition) continue;
-    queries = {std::min(queries.begin, lane), std::max(queries.end, lane + 1)};
-  }
-  each_touching(queries, [&](const Band& band) {
-    mark_band(band, lanes, queries, heads, first_query_, keys, out);
+  const LaneSet set(lanes, heads);
+  each_touching(set.queries, [&](const Band& band) {
+    mark_band(band, set, first_query_, keys, out);
     return true;
   });
 }
@@ -245,7 +297,8 @@ Bands operator&(const Bands& a, const Bands& b) {
     b.each_touching(left.queries, [&](const Band& right) {
       Band both = left & right;
       if (both.empty()) return true;
-      if (right.blocks != nullptr) both.blocks = tables.both(left.blocks, adopted.at(right.blocks));
+      both.blocks = tables.both(left.blocks, adopted.at(right.blocks));
+      both.diagonals = tables.both(left.diagonals, adopted.at(right.diagonals));
       result.push_back(both);
       require_few(result.size());
       return true;
@@ -259,7 +312,9 @@ Bands operator|(const Bands& a, const Bands& b) {
   const auto adopted = adopt_all(tables, b.tables());
   std::vector<Band> result(a.all().begin(), a.all().end());
   result.insert(result.end(), b.all().begin(), b.all().end());
-  for (auto band = result.begin() + std::ssize(a.all()); band != result.end(); ++band) band->blocks = adopted.at(band->blocks);
+  for (auto band = result.begin() + std::ssize(a.all()); band != result.end(); ++band) {
+    band->blocks = adopted.at(band->blocks), band->diagonals = adopted.at(band->diagonals);
+  }
   return Bands(std::move(result), tables.list()).at(Bands::common_position(a, b));
 }
 

@@ -4,7 +4,8 @@
 //
 //   visible(i, j)  <=>  i in queries, j in keys, lower <= j - i <= upper, (j - i) mod modulus == residue
 //
-// A band may also carry a table of blocks, which then has to show the pair as well. Nothing but a table tells query heads apart.
+// A band may also carry a table of blocks, which then has to show the pair as well, and one of diagonals, which has to show the bin
+// (i - j) div C that the pair lies in. Nothing but a table tells query heads apart.
 //
 // A mask is an OR of bands. Bands are closed under AND (the residues by the Chinese remainder theorem), so masks compose:
 //
@@ -13,13 +14,14 @@
 //   documents(a, b)   queries [0,a) x keys [0,a)  OR  queries [a,a+b) x keys [a,a+b)
 //   dilated(L, D)     j - i in [-(L-1)D, 0], modulus D, residue 0
 //
-// Positions are those of the key axis; the query's own offset has been added by the caller. Tables alone count queries from the
-// first one, so bands that have some are bound to its position: at().
+// Positions are those of the key axis; the query's own offset has been added by the caller. Tables of blocks alone count queries
+// from the first one, so bands that have some are bound to its position: at().
 #pragma once
 
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -36,11 +38,13 @@ inline constexpr std::int64_t kNoPosition = std::int64_t{1} << 61;
 struct Band {
   Range queries{-kUnbounded, kUnbounded};
   Range keys{-kUnbounded, kUnbounded};
-  std::int64_t lower = -kUnbounded;    // of j - i, inclusive
-  std::int64_t upper = kUnbounded;     // of j - i, inclusive
-  std::int64_t modulus = 1;            // at least 1
-  std::int64_t residue = 0;            // of j - i, in [0, modulus)
-  const BlockTable* blocks = nullptr;  // owned by the Bands that it is in; what a band says of itself leaves it out
+  std::int64_t lower = -kUnbounded;  // of j - i, inclusive
+  std::int64_t upper = kUnbounded;   // of j - i, inclusive
+  std::int64_t modulus = 1;          // at least 1
+  std::int64_t residue = 0;          // of j - i, in [0, modulus)
+  // Owned by the Bands that it is in; what a band says of itself leaves them out.
+  const BlockTable* blocks = nullptr;
+  const BlockTable* diagonals = nullptr;  // one row; upper is at most 0
 
   bool visible(std::int64_t query, std::int64_t key) const;
   bool empty() const;
@@ -49,7 +53,7 @@ struct Band {
   bool operator==(const Band&) const = default;
 };
 
-/// The pairs visible in both. May be empty(). Keeps the table of one of them: at most one has one, or both the same.
+/// The pairs visible in both. May be empty(). Keeps the tables of one of them: of each kind at most one has one, or both the same.
 Band operator&(const Band& a, const Band& b);
 
 /// How much of a tile is visible. A tile that is full only as a union of several bands may be called partial.
@@ -66,15 +70,15 @@ class Bands {
 
   Bands() = default;  // sees nothing
   /// Every band is put in its tightest rectangle, without limits that do not cut; empty bands and bands inside another are dropped.
-  /// `tables`: those that bands point to. Throws std::invalid_argument on a malformed band, on more than kMostBands and on tables
-  /// whose numbers of heads differ (1 goes with any).
+  /// `tables`: those that bands point to, of both kinds. Throws std::invalid_argument on a malformed band, on more than kMostBands
+  /// and on tables whose numbers of heads differ (1 goes with any).
   explicit Bands(std::vector<Band> bands, const Tables& tables = {});
 
   std::span<const Band> all() const { return contents_->bands; }  // ascending in queries.begin
   const Tables& tables() const { return contents_->tables; }
   /// 1 if every query head sees the same, else the number of query heads that the tables were made for.
   int heads() const { return contents_->heads; }
-  /// The same bands with row 0 of their tables at this position. Until then it is at 0.
+  /// The same bands with row 0 of their tables of blocks at this position. Until then it is at 0.
   Bands at(std::int64_t first_query_position) const;
 
   /// head: of queries; any where heads() is 1.
@@ -85,13 +89,22 @@ class Bands {
 
   /// Exact number of visible pairs in the rectangle (bounded queries or keys), summed over heads(): in closed form while few bands
   /// overlap, whatever the number of rows; else by intervals per query row; never pair by pair. Tables add a step for each row of
-  /// blocks, and for each block that a band cuts.
+  /// blocks and, where several bands overlap or a band cuts blocks, for each run of keys that they show alike, and for each word of
+  /// 64 diagonals.
   std::int64_t count(Range queries, Range keys) const;
 
   /// Intervals, ascending, disjoint and within `keys`, outside of which no query of the range sees a key: a superset of what is
   /// seen, so that loops touch what is visible and not everything; tables are left to cover(). `out` is overwritten; allocates only
   /// to grow it.
   void keys_touched(Range queries, Range keys, std::vector<Range>& out) const;
+
+  /// The keys of the range that a table shows, to one of these heads, in blocks of every query and at most `longest` keys,
+  /// ascending, whatever bands cut off. `out` is overwritten.
+  void columns(Range keys, std::int64_t longest, Range heads, std::vector<std::int64_t>& out) const;
+  /// The same bands in two sets: those that carry such a table, without it, and the others. So a key that it shows is visible where
+  /// one of the two says so. Nothing unless there is one such table, and it is the same for so many heads together.
+  struct Split;
+  std::optional<Split> split_columns(std::int64_t longest, int heads_together) const;
 
   /// The tile interface of kernels: for up to 64 lanes at the given query positions and every key of the range, bit `lane` of
   /// out[key - keys.begin] tells whether the lane sees the key. Costs O(lanes + keys) per band that touches the tile (a modulus
@@ -112,18 +125,25 @@ class Bands {
     std::vector<Band> bands;
     std::vector<std::int64_t> latest_end;  // a binary heap's layout: greatest queries.end below each node, bands at the leaves
     Tables tables;
+    Tables block_tables;  // of these, those of blocks: they have rows
     int heads = 1;
   };
   static const std::shared_ptr<const Contents>& nothing();
+  const Tables& block_tables() const { return contents_->block_tables; }
 
   template <class Visit>
   void each_touching(Range queries, Visit&& visit) const;  // visit(const Band&) -> bool: false stops
   static std::int64_t common_position(const Bands& a, const Bands& b);
   std::vector<Band> parts_in(Range queries, Range keys) const;
-  std::int64_t row_border_after(std::int64_t query) const;  // of all tables the next
+  std::int64_t row_border_after(std::int64_t query) const;  // of all tables of blocks the next
 
   std::shared_ptr<const Contents> contents_ = nothing();
   std::int64_t first_query_ = 0;  // the position of the tables' row 0
+};
+
+struct Bands::Split {
+  Bands columns;
+  Bands others;
 };
 
 }  // namespace gyre

@@ -10,16 +10,17 @@ namespace gyre {
 namespace {
 
 constexpr std::int64_t kWordBits = 64;
-constexpr std::int64_t kLongestBlock = std::int64_t{1} << 40;  // so that positions of blocks fit in 64 bits
 
 std::string to_string(const BlockShape& shape) {
+  const std::string queries = shape.query_tokens == kEveryQuery ? "all" : std::to_string(shape.query_tokens);
   return '[' + std::to_string(shape.heads) + ", " + std::to_string(shape.rows) + ", " + std::to_string(shape.columns) +
-         "] of blocks of " + std::to_string(shape.block_tokens) + " tokens";
+         "] of blocks of " + queries + " x " + std::to_string(shape.key_tokens) + " tokens";
 }
 
 void require_shape(const BlockShape& shape) {
-  if (shape.block_tokens < 1 || shape.block_tokens > kLongestBlock) {
-    throw std::invalid_argument("a block has " + std::to_string(shape.block_tokens) + " tokens: it must have 1 to 2^40");
+  for (const std::int64_t tokens : {shape.query_tokens, shape.key_tokens}) {  // positions of blocks are to fit in 64 bits
+    if (tokens < 1 || tokens > kEveryQuery)
+      throw std::invalid_argument("a block has " + std::to_string(tokens) + " tokens: it must have 1 to 2^40");
   }
   if (shape.heads < 1 || shape.rows < 0 || shape.columns < 0) {
     throw std::invalid_argument("a block table is " + to_string(shape) +
@@ -152,15 +153,26 @@ BlockTable operator&(const BlockTable& a, const BlockTable& b) {
     throw std::invalid_argument("block tables of " + std::to_string(left.heads) + " and of " + std::to_string(right.heads) +
                                 " heads are combined: give both one head, or the same number");
   }
-  const std::int64_t block = std::gcd(left.block_tokens, right.block_tokens);
-  const std::int64_t left_step = left.block_tokens / block, right_step = right.block_tokens / block;
+  const auto shared = [](std::int64_t a_tokens, std::int64_t b_tokens) {
+    if (a_tokens == kEveryQuery || b_tokens == kEveryQuery) return std::min(a_tokens, b_tokens);
+    return std::gcd(a_tokens, b_tokens);
+  };
+  // Blocks of the result in one of an operand; of one that holds every query: all.
+  const auto steps = [](std::int64_t tokens, std::int64_t block) {
+    return tokens == kEveryQuery && block != kEveryQuery ? BlockTable::kMostBits + 1 : tokens / block;
+  };
+  const std::int64_t query_block = shared(left.query_tokens, right.query_tokens),
+                     key_block = shared(left.key_tokens, right.key_tokens);
+  const std::int64_t left_rows = steps(left.query_tokens, query_block), right_rows = steps(right.query_tokens, query_block);
+  const std::int64_t left_step = steps(left.key_tokens, key_block), right_step = steps(right.key_tokens, key_block);
   const auto extent = [](std::int64_t a_blocks, std::int64_t a_step, std::int64_t b_blocks, std::int64_t b_step) {
     const __int128 most = std::min(static_cast<__int128>(a_blocks) * a_step, static_cast<__int128>(b_blocks) * b_step);
     return static_cast<std::int64_t>(std::min<__int128>(most, BlockTable::kMostBits + 1));
   };
-  BlockTable both({.block_tokens = block,
+  BlockTable both({.query_tokens = query_block,
+                   .key_tokens = key_block,
                    .heads = std::max(left.heads, right.heads),
-                   .rows = extent(left.rows, left_step, right.rows, right_step),
+                   .rows = extent(left.rows, left_rows, right.rows, right_rows),
                    .columns = extent(left.columns, left_step, right.columns, right_step)});
   if (left == right) {
     both.words_ = a.words_;
@@ -173,7 +185,7 @@ BlockTable operator&(const BlockTable& a, const BlockTable& b) {
     for (std::int64_t row = 0; row < both.shape().rows; ++row) {
       for (std::int64_t column = 0; column < both.shape().columns; ++column) {
         cells[column] =
-            a.visible(head, row / left_step, column / left_step) && b.visible(head, row / right_step, column / right_step);
+            a.visible(head, row / left_rows, column / left_step) && b.visible(head, row / right_rows, column / right_step);
       }
       both.show(head, row, cells);
     }

@@ -1,11 +1,15 @@
 // Block tables: which blocks of queries see which blocks of keys, for each query head or for all.
 //
-//   B = 2, rows = 2, columns = 3        columns  0     1     2
-//     1 0 1                     rows 0   x x   . .   x x      query rows 0 and 1 see keys 0, 1, 4 and 5
-//     0 1 0                          1   . .   x x   . .      query rows 2 and 3 see keys 2 and 3
+//   blocks of 2 x 2 tokens, rows = 2, columns = 3
+//                         columns  0     1     2
+//     1 0 1          rows 0   x x   . .   x x      query rows 0 and 1 see keys 0, 1, 4 and 5
+//     0 1 0               1   . .   x x   . .      query rows 2 and 3 see keys 2 and 3
 //
-// A row is one of query tokens, counted from the first query and not from the first key: query token t lies in row t / B. What lies
-// outside of the table is invisible.
+// A row is one of query tokens, counted from the first query and not from the first key: query token t lies in row t /
+// query_tokens. Blocks need not be square: of one query each (what tokens select for themselves), or of every query, by keys
+// ("columns"). What lies outside of the table is invisible.
+//
+// A table of one row also tells diagonals: its columns are then bins of i - j, and i >= j where one is visible (bands.hpp).
 #pragma once
 
 #include <cstdint>
@@ -16,11 +20,15 @@
 
 namespace gyre {
 
+/// As many tokens as a block may have: one such block holds every query there can be.
+inline constexpr std::int64_t kEveryQuery = std::int64_t{1} << 40;
+
 struct BlockShape {
-  std::int64_t block_tokens = 1;  // B, of queries and of keys; at most 2^40
+  std::int64_t query_tokens = 1;  // of a block
+  std::int64_t key_tokens = 1;    // of a block; of diagonals: of a bin
   int heads = 1;                  // 1: the same for every query head
-  std::int64_t rows = 0;          // ceil(query tokens / B)
-  std::int64_t columns = 0;       // ceil(key tokens / B)
+  std::int64_t rows = 0;          // ceil(all query tokens / query_tokens)
+  std::int64_t columns = 0;       // ceil(all key tokens / key_tokens)
   bool operator==(const BlockShape&) const = default;
 };
 
@@ -50,8 +58,9 @@ class BlockTable {
   std::span<const std::uint64_t> words() const { return words_; }       // all that it says, beside its shape
 
   bool operator==(const BlockTable&) const = default;
-  /// The blocks visible in both, at the greatest common divisor of both block lengths. A table of one head serves every head of the
-  /// other. Throws std::invalid_argument on heads that differ otherwise, and where the result would pass kMostBits.
+  /// The blocks visible in both, at the greatest common divisors of their lengths (a block of every query is divided by any). A
+  /// table of one head serves every head of the other. Throws std::invalid_argument on heads that differ otherwise, and where the
+  /// result would pass kMostBits.
   friend BlockTable operator&(const BlockTable& a, const BlockTable& b);
 
  private:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <stdexcept>
+#include <utility>
 
 namespace gyre {
 namespace {
@@ -12,6 +13,40 @@ void require_argument(const char* primitive, const char* argument, std::int64_t 
   if (value >= least && value < kUnbounded) return;
   throw std::invalid_argument(std::string(primitive) + ": " + argument + " is " + std::to_string(value) + ": it must be at least " +
                               std::to_string(least) + " and below 2^60");
+}
+
+void require_one_row(const BlockShape& shape, const char* primitive) {
+  if (shape.rows == 1 && shape.query_tokens == kEveryQuery) return;
+  throw std::invalid_argument(std::string(primitive) + ": the table has " + std::to_string(shape.rows) + " rows of " +
+                              std::to_string(shape.query_tokens) + " queries: it must have one of kEveryQuery");
+}
+
+void require_slice(const Slice& slice) {
+  for (const auto& [what, range] : {std::pair("queries", slice.queries), std::pair("keys", slice.keys)}) {
+    if (range.begin >= 0 && range.begin <= range.end && range.end < kUnbounded) continue;
+    throw std::invalid_argument("slices(FILE): a slice has " + std::string(what) + " from " + std::to_string(range.begin) + " to " +
+                                std::to_string(range.end) + ": they must begin at 0 or later, and not end before that");
+  }
+  if (slice.kind > SliceKind::both) {
+    throw std::invalid_argument("slices(FILE): a slice is of type " + std::to_string(static_cast<int>(slice.kind)) +
+                                ": it must be 0 (full), 1 (causal), 2 (inverse causal) or 3 (both)");
+  }
+}
+
+/// Bands that count queries by rows, with row 0 at a position.
+Bands moved(const Bands& rows, std::int64_t first_query) {
+  std::vector<Band> bands(rows.all().begin(), rows.all().end());
+  for (Band& band : bands) {
+    band.queries = band.queries + first_query;
+    if (band.lower != -kUnbounded) band.lower -= first_query;
+    if (band.upper != kUnbounded) band.upper -= first_query;
+  }
+  return Bands(std::move(bands));
+}
+
+std::string tokens_of_block(const BlockShape& shape) {
+  const std::string keys = std::to_string(shape.key_tokens) + " tokens";
+  return shape.query_tokens == shape.key_tokens ? keys : std::to_string(shape.query_tokens) + " x " + keys;
 }
 
 std::string call(const char* primitive, std::int64_t argument) {
@@ -113,10 +148,78 @@ Mask Mask::documents(std::span<const std::int64_t> lengths, const std::string& f
 
 Mask Mask::blocks(BlockTable table, const std::string& file) {
   const auto shared = std::make_shared<const BlockTable>(std::move(table));
+  const BlockShape& shape = shared->shape();
+  const std::string keys = shape.key_tokens == shape.query_tokens ? "" : ',' + std::to_string(shape.key_tokens);
   Mask mask{Bands({Band{.blocks = shared.get()}}, {shared}),
-            "blocks(" + file_name(file) + ',' + std::to_string(shared->shape().block_tokens) + ')'};
-  mask.tables_.push_back({file, shared->shape()});
+            "blocks(" + file_name(file) + ',' + std::to_string(shape.query_tokens) + keys + ')'};
+  mask.tables_.push_back({file, Counts::blocks, shape});
   return mask;
+}
+
+Mask Mask::columns(BlockTable table, const std::string& file) {
+  const auto shared = std::make_shared<const BlockTable>(std::move(table));
+  const BlockShape& shape = shared->shape();
+  require_one_row(shape, "columns(FILE)");
+  if (shape.key_tokens != 1) {
+    throw std::invalid_argument("columns(FILE): a column has " + std::to_string(shape.key_tokens) +
+                                " keys: it must have 1; for more use blocks(FILE,BQ,BK)");
+  }
+  Mask mask{Bands({Band{.keys = {0, shape.columns}, .blocks = shared.get()}}, {shared}), "columns(" + file_name(file) + ')'};
+  mask.tables_.push_back({file, Counts::columns, shape});
+  return mask;
+}
+
+Mask Mask::diagonals(BlockTable table, const std::string& file) {
+  const auto shared = std::make_shared<const BlockTable>(std::move(table));
+  const BlockShape& shape = shared->shape();
+  require_one_row(shape, "diagonals(FILE,C)");
+  const bool bounded = shape.columns < kUnbounded / shape.key_tokens;
+  const std::int64_t lower = bounded ? 1 - shape.columns * shape.key_tokens : -kUnbounded;
+  Mask mask{Bands({Band{.lower = lower, .upper = 0, .diagonals = shared.get()}}, {shared}),
+            "diagonals(" + file_name(file) + ',' + std::to_string(shape.key_tokens) + ')'};
+  mask.tables_.push_back({file, Counts::diagonals, shape});
+  return mask;
+}
+
+/// What a mask with slices was made of. Both: an intersection; else a union, or a mask without operands.
+struct Mask::Parts {
+  Bands bands;
+  bool slices = false;  // that are counted by rows, all of the bands
+  bool both = false;
+  std::shared_ptr<const Parts> left{}, right{};
+
+  static std::shared_ptr<const Parts> of(const Mask& mask) {
+    return mask.with_slices_ != nullptr ? mask.with_slices_ : std::make_shared<const Parts>(Parts{.bands = mask.bands_});
+  }
+  Bands at(std::int64_t first_query) const {
+    if (left != nullptr)
+      return both ? left->at(first_query) & right->at(first_query) : left->at(first_query) | right->at(first_query);
+    return slices ? moved(bands, first_query) : bands.at(first_query);
+  }
+};
+
+Mask Mask::slices(std::span<const Slice> slices, const std::string& file) {
+  std::vector<Band> bands;
+  BlockShape reach;
+  for (const Slice& slice : slices) {
+    require_slice(slice);
+    Band band{.queries = slice.queries, .keys = slice.keys};
+    const bool causal = slice.kind == SliceKind::causal || slice.kind == SliceKind::both;
+    const bool inverse = slice.kind == SliceKind::inverse_causal || slice.kind == SliceKind::both;
+    if (causal) band.upper = slice.keys.end - slice.queries.end;
+    if (inverse) band.lower = slice.keys.begin - slice.queries.begin;
+    bands.push_back(band);
+    reach.rows = std::max(reach.rows, slice.queries.end), reach.columns = std::max(reach.columns, slice.keys.end);
+  }
+  Mask mask{Bands(std::move(bands)), "slices(" + file_name(file) + ')'};
+  mask.tables_.push_back({file, Counts::slices, reach});
+  mask.with_slices_ = std::make_shared<const Parts>(Parts{.bands = mask.bands_, .slices = true});
+  return mask;
+}
+
+Bands Mask::bands_at(std::int64_t first_query_position) const {
+  return with_slices_ != nullptr && first_query_position != 0 ? with_slices_->at(first_query_position)
+                                                              : bands_.at(first_query_position);
 }
 
 Mask Mask::dilated(std::int64_t count, std::int64_t step) {
@@ -132,25 +235,29 @@ Mask Mask::strided(std::int64_t step) {
   return {Bands({Band{.modulus = step}}), call("strided", step)};
 }
 
-Mask operator&(const Mask& a, const Mask& b) {
+Mask Mask::combined(const Mask& a, const Mask& b, bool both) {
+  const Outermost looser = both ? Outermost::primitive : Outermost::both;  // what needs no parentheses on the right
+  const std::string left = parenthesised(a.text_, both && a.outermost_ == Outermost::either);
+  const std::string right = parenthesised(b.text_, b.outermost_ > looser);
   const std::optional<std::int64_t> key_tokens = agreed(a.key_tokens_, b.key_tokens_);
-  Mask mask{a.bands_ & b.bands_, parenthesised(a.text_, a.outermost_ == Mask::Outermost::either) + " & " +
-                                     parenthesised(b.text_, b.outermost_ != Mask::Outermost::primitive)};
+  Mask mask{both ? a.bands_ & b.bands_ : a.bands_ | b.bands_, left + (both ? " & " : " | ") + right};
   mask.borders_ = merged(a.borders_, b.borders_);
   mask.key_tokens_ = key_tokens;
   mask.tables_ = joined(a.tables_, b.tables_);
-  mask.outermost_ = Mask::Outermost::both;
+  mask.outermost_ = both ? Outermost::both : Outermost::either;
+  if (a.with_slices_ != nullptr || b.with_slices_ != nullptr) {
+    mask.with_slices_ = std::make_shared<const Parts>(
+        Parts{.bands = {}, .slices = false, .both = both, .left = Parts::of(a), .right = Parts::of(b)});
+  }
   return mask;
 }
 
+Mask operator&(const Mask& a, const Mask& b) {
+  return Mask::combined(a, b, true);
+}
+
 Mask operator|(const Mask& a, const Mask& b) {
-  const std::optional<std::int64_t> key_tokens = agreed(a.key_tokens_, b.key_tokens_);
-  Mask mask{a.bands_ | b.bands_, a.text_ + " | " + parenthesised(b.text_, b.outermost_ == Mask::Outermost::either)};
-  mask.borders_ = merged(a.borders_, b.borders_);
-  mask.key_tokens_ = key_tokens;
-  mask.tables_ = joined(a.tables_, b.tables_);
-  mask.outermost_ = Mask::Outermost::either;
-  return mask;
+  return Mask::combined(a, b, false);
 }
 
 void Mask::require_key_tokens(std::int64_t key_tokens) const {
@@ -161,19 +268,35 @@ void Mask::require_key_tokens(std::int64_t key_tokens) const {
 }
 
 void Mask::require_tables(std::int64_t query_tokens, std::int64_t key_tokens, int query_heads) const {
-  for (const auto& [file, shape] : tables_) {
-    const std::int64_t block = shape.block_tokens;
-    const auto blocks = [&](std::int64_t tokens) { return tokens / block + (tokens % block != 0); };
+  const auto tokens = [&] {
+    return "for " + std::to_string(query_tokens) + " queries and " + std::to_string(key_tokens) + " keys ";
+  };
+  const auto blocks = [](std::int64_t all, std::int64_t block) { return all / block + (all % block != 0); };
+  for (const auto& [file, counts, shape] : tables_) {
     if (shape.heads != 1 && shape.heads != query_heads) {
-      throw std::invalid_argument(file + " has blocks of " + std::to_string(shape.heads) + " heads, but there " +
+      const char* const what = counts == Counts::columns ? "columns" : counts == Counts::diagonals ? "diagonals" : "blocks";
+      throw std::invalid_argument(file + " has " + what + " of " + std::to_string(shape.heads) + " heads, but there " +
                                   (query_heads == 1 ? "is 1 query head" : "are " + std::to_string(query_heads) + " query heads") +
-                                  ": give blocks for each, or one table for all");
+                                  ": give " + what + " for each, or one table for all");
     }
-    if (shape.rows != blocks(query_tokens) || shape.columns != blocks(key_tokens)) {
-      throw std::invalid_argument(file + " is [" + std::to_string(shape.rows) + ", " + std::to_string(shape.columns) +
-                                  "] blocks of " + std::to_string(block) + " tokens: for " + std::to_string(query_tokens) +
-                                  " queries and " + std::to_string(key_tokens) + " keys it must be [" +
-                                  std::to_string(blocks(query_tokens)) + ", " + std::to_string(blocks(key_tokens)) + "]");
+    const std::int64_t rows = blocks(query_tokens, shape.query_tokens), columns = blocks(key_tokens, shape.key_tokens);
+    switch (counts) {
+      case Counts::blocks:
+        if (shape.rows == rows && shape.columns == columns) break;
+        throw std::invalid_argument(file + " is [" + std::to_string(shape.rows) + ", " + std::to_string(shape.columns) +
+                                    "] blocks of " + tokens_of_block(shape) + ": " + tokens() + "it must be [" +
+                                    std::to_string(rows) + ", " + std::to_string(columns) + "]");
+      case Counts::columns:
+      case Counts::diagonals:
+        if (shape.columns == columns) break;
+        throw std::invalid_argument(file + " has " + std::to_string(shape.columns) +
+                                    (counts == Counts::columns ? " columns: " : " bins of diagonals: ") + tokens() +
+                                    "it must have " + std::to_string(columns));
+      case Counts::slices:
+        if (shape.rows <= query_tokens && shape.columns <= key_tokens) break;
+        throw std::invalid_argument(file + " has slices up to query row " + std::to_string(shape.rows) + " and key " +
+                                    std::to_string(shape.columns) + ", both excluded: " + tokens() +
+                                    "they must end there; rows are counted from the first query");
     }
   }
 }

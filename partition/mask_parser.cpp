@@ -2,8 +2,10 @@
 //
 //   union        = intersection { "|" intersection }
 //   intersection = factor { "&" factor }
-//   factor       = "(" union ")" | "documents" "(" file ")" | "blocks" "(" file "," number ")" | name [ "(" number { "," number }
-//   ")" ] file         = anything up to "," or ")", or in quotation marks; one of documents begins with neither digit nor "-"
+//   factor       = "(" union ")" | name [ "(" number { "," number } ")" ] | "documents" "(" file ")"
+//                | "blocks" "(" file "," number [ "," number ] ")" | "columns" "(" file ")" | "diagonals" "(" file "," number ")"
+//                | "slices" "(" file ")"
+//   file         = anything up to "," or ")", or in quotation marks; one of documents begins with neither digit nor "-"
 #include <array>
 #include <charconv>
 #include <stdexcept>
@@ -35,7 +37,30 @@ constexpr std::array kPrimitives{
     Primitive{"strided", 1, 1, 1, [](Arguments a) { return Mask::strided(a[0]); }},
 };
 
-constexpr Primitive kBlocks{"blocks", 2, 2, 1, nullptr};  // read by hand: its first argument is a file
+/// Those whose first argument is a file, and the numbers behind it.
+struct FilePrimitive {
+  std::string_view name;
+  std::string_view form;
+  std::size_t fewest, most;  // numbers, each at least 1
+  bool (*readable)(const MaskFiles&);
+  Mask (*make)(const MaskFiles&, const std::string& file, Arguments);
+};
+
+constexpr std::array kFilePrimitives{
+    FilePrimitive{"blocks", "blocks(FILE,B)", 1, 2, [](const MaskFiles& files) { return files.blocks != nullptr; },
+                  [](const MaskFiles& files, const std::string& file, Arguments a) {
+                    return Mask::blocks(files.blocks(file, a[0], a[a.size() - 1]), file);
+                  }},
+    FilePrimitive{
+        "columns", "columns(FILE)", 0, 0, [](const MaskFiles& files) { return files.rows != nullptr; },
+        [](const MaskFiles& files, const std::string& file, Arguments) { return Mask::columns(files.rows(file, 1), file); }},
+    FilePrimitive{
+        "diagonals", "diagonals(FILE,C)", 1, 1, [](const MaskFiles& files) { return files.rows != nullptr; },
+        [](const MaskFiles& files, const std::string& file, Arguments a) { return Mask::diagonals(files.rows(file, a[0]), file); }},
+    FilePrimitive{
+        "slices", "slices(FILE)", 0, 0, [](const MaskFiles& files) { return files.slices != nullptr; },
+        [](const MaskFiles& files, const std::string& file, Arguments) { return Mask::slices(files.slices(file), file); }},
+};
 
 /// Behind an error in what may have been meant as the name of a file.
 constexpr const char* kQuoting =
@@ -43,7 +68,7 @@ constexpr const char* kQuoting =
 
 constexpr std::string_view kUsage =
     "full, causal, window(L), window(L,R), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), dilated(L,D), strided(S), "
-    "blocks(FILE,B) or '('";
+    "blocks(FILE,B), blocks(FILE,BQ,BK), columns(FILE), diagonals(FILE,C), slices(FILE) or '('";
 
 bool is_letter(char c) {
   return ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '_';
@@ -104,7 +129,9 @@ class Parser {
     const std::size_t begin = at_;
     const std::string_view name = word();
     if (name.empty()) fail(begin, "expected " + std::string(kUsage));
-    if (name == kBlocks.name) return parse_blocks(begin);
+    for (const FilePrimitive& primitive : kFilePrimitives) {
+      if (primitive.name == name) return parse_file_primitive(primitive, begin);
+    }
     for (const Primitive& primitive : kPrimitives) {
       if (primitive.name != name) continue;
       if (name == "documents" && names_file()) return parse_documents_file();
@@ -119,27 +146,27 @@ class Parser {
     if (primitive.most == 0) return arguments;
     if (!accept('(')) fail(at_, "expected '(' after " + std::string(primitive.name));
     do {
-      arguments.push_back(parse_number(primitive));
+      arguments.push_back(parse_number(primitive.name, primitive.least, primitive.name == "documents"));
     } while (arguments.size() < primitive.most && accept(','));
     const bool comma = arguments.size() < primitive.most, close = arguments.size() >= primitive.fewest;
     if (!close || !accept(')')) fail(at_, comma && close ? "expected ',' or ')'" : comma ? "expected ','" : "expected ')'");
     return arguments;
   }
 
-  std::int64_t parse_number(const Primitive& primitive) {
+  /// may_be_file: what stands there instead of a number may have been meant as one.
+  std::int64_t parse_number(std::string_view primitive, std::int64_t least, bool may_be_file) {
     const std::size_t begin = at_;
     std::size_t end = begin + (begin < text_.size() && text_[begin] == '-');
     while (end < text_.size() && is_digit(text_[end])) ++end;
     std::int64_t value = 0;
     const auto [stop, error] = std::from_chars(text_.data() + begin, text_.data() + end, value);
-    const bool name =
-        (primitive.name == "documents" || primitive.name == kBlocks.name) && end < text_.size() && is_of_a_name(text_[end]);
+    const bool name = may_be_file && end < text_.size() && is_of_a_name(text_[end]);
     const std::string hint = name ? kQuoting : "";
     if (error == std::errc::invalid_argument) fail(at_, "expected a number" + hint);
     if (name) fail(end, "expected ',' or ')'" + hint);
-    const std::string limits = "at least " + std::to_string(primitive.least) + " and below 2^60";
-    if (error != std::errc{} || value < primitive.least || value >= kUnbounded) {
-      fail(begin, excerpt(text_.substr(begin, end - begin)) + " is no argument of " + std::string(primitive.name) +
+    const std::string limits = "at least " + std::to_string(least) + " and below 2^60";
+    if (error != std::errc{} || value < least || value >= kUnbounded) {
+      fail(begin, excerpt(text_.substr(begin, end - begin)) + " is no argument of " + std::string(primitive) +
                       ": expected a number of " + limits);
     }
     at_ = end;
@@ -166,17 +193,24 @@ class Parser {
     return at_column(begin, [&] { return Mask::documents(files_.lengths(file), file); });
   }
 
-  Mask parse_blocks(std::size_t name) {
-    if (!accept('(')) fail(at_, "expected '(' after blocks");
+  Mask parse_file_primitive(const FilePrimitive& primitive, std::size_t name) {
+    if (!accept('(')) fail(at_, "expected '(' after " + std::string(primitive.name));
     const std::size_t begin = at_;
     const std::string file = parse_file();
-    if (!accept(',')) fail(at_, "expected ','");
-    const std::int64_t block_tokens = parse_number(kBlocks);
-    if (!accept(')')) fail(at_, "expected ')'");
-    if (!files_.blocks) {
-      fail(name, "blocks(FILE,B) reads a file, which cannot be done here: use documents, windows, dilated or strided");
+    std::vector<std::int64_t> numbers;
+    while (numbers.size() < primitive.most) {
+      if (!accept(',')) {
+        if (numbers.size() >= primitive.fewest) break;
+        fail(at_, "expected ','");
+      }
+      numbers.push_back(parse_number(primitive.name, 1, true));
     }
-    return at_column(begin, [&] { return Mask::blocks(files_.blocks(file, block_tokens), file); });
+    if (!accept(')')) fail(at_, numbers.size() < primitive.most ? "expected ',' or ')'" : "expected ')'");
+    if (!primitive.readable(files_)) {
+      fail(name,
+           std::string(primitive.form) + " reads a file, which cannot be done here: use documents, windows, dilated or strided");
+    }
+    return at_column(begin, [&] { return primitive.make(files_, file, numbers); });
   }
 
   std::string parse_file() {

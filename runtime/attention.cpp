@@ -37,12 +37,15 @@ std::uint64_t hash_of(const Mask& mask) {
     const std::int64_t numbers[] = {band.queries.begin, band.queries.end, band.keys.begin, band.keys.end,
                                     band.lower,         band.upper,       band.modulus,    band.residue};
     add(numbers, sizeof numbers);
-    for (std::int64_t table = 0; table < std::ssize(bands.tables()); ++table)
-      if (bands.tables()[table].get() == band.blocks) add(&table, sizeof table);
+    for (std::int64_t table = 0; table < std::ssize(bands.tables()); ++table) {
+      const BlockTable* const at = bands.tables()[table].get();
+      const std::int64_t carried[] = {table, at == band.blocks, at == band.diagonals};
+      if (carried[1] != 0 || carried[2] != 0) add(carried, sizeof carried);
+    }
   }
   for (const auto& table : bands.tables()) {
-    const auto [block_tokens, heads, rows, columns] = table->shape();
-    const std::int64_t numbers[] = {block_tokens, heads, rows, columns};
+    const auto [query_tokens, key_tokens, heads, rows, columns] = table->shape();
+    const std::int64_t numbers[] = {query_tokens, key_tokens, heads, rows, columns};
     add(numbers, sizeof numbers);
     add(table->words().data(), table->words().size_bytes());
   }

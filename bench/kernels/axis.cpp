@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "bench/kernels/drawn.hpp"
 #include "partition/cuts.hpp"
 
 namespace gyre::bench {
@@ -21,11 +22,12 @@ Units units_of(const Shape& shape, const Mask& mask, std::int64_t first) {
 }  // namespace
 
 Axis::Axis(const Shape& shape)
-    : mask(Mask::parse(shape.mask)),
+    : mask(Mask::parse(shape.mask, drawn_files(shape))),
       bands(mask.bands_at(shape.first_query())),
       key_units(units_of(shape, mask, 0)),
       query_units(units_of(shape, mask, shape.first_query())) {
   mask.require_key_tokens(shape.keys);
+  mask.require_tables(shape.query_tokens(), shape.keys, shape.query_heads());
 }
 
 double Axis::pairs(const Shape& shape) const {

@@ -24,6 +24,7 @@ struct Choices {
   Lists lists;
   std::string pass, clock;
   bool tiny = false;
+  bool over_dense = false;
 };
 
 po::options_description of_all(Choices& to) {
@@ -44,7 +45,8 @@ po::options_description of_one(Choices& to) {
   auto add = options.add_options();
   add("pass", po::value(&to.pass)->default_value("forward"), "forward, backward, or decode: its bound is reading");
   add("dtype", po::value(&to.lists.types)->multitoken()->default_value({"f32"}, "f32"), "types of cells: f32, bf16, f16");
-  add("mask", po::value(&to.lists.masks)->multitoken()->default_value({"full"}, "full"), "mask expressions");
+  add("mask", po::value(&to.lists.masks)->multitoken()->default_value({"full"}, "full"),
+      "mask expressions; blocks(0.05,64), columns(1000), diagonals(40,64) and slices(64) are drawn");
   add("head-dim", po::value(&to.lists.head_dims)->multitoken()->default_value({64}, "64"), "head dims");
   add("value-dim", po::value(&to.shape.value_dim)->default_value(0), "value dim; 0: the head dim");
   add("keys", po::value(&to.shape.keys)->default_value(4096), "key tokens");
@@ -55,6 +57,7 @@ po::options_description of_one(Choices& to) {
   add("alibi", po::bool_switch(&to.shape.alibi), "scores lose slope x distance");
   add("dropout", po::value(&to.shape.dropout)->default_value(0), "probability with which weights are dropped; 0: none");
   add("unit", po::value(&to.shape.unit_tokens)->default_value(0), "tokens of a unit; 0: the default rule");
+  add("over-dense", po::bool_switch(&to.over_dense), "each in turns with dense attention of its kind, of at most 8,192 tokens");
   add("strips", po::value(&to.shape.strips)->default_value(0), "strips per block; 0: the kernel's own");
   return options;
 }
@@ -70,7 +73,7 @@ std::vector<Case> own_cases(const Choices& choices) {
         shape.mask = mask, shape.head_dim = dim;
         if (shape.pass == Pass::decode && shape.queries == 0) shape.queries = 1;
         require_valid(shape);
-        cases.push_back(case_of(shape));
+        cases.push_back(choices.over_dense ? case_over_dense(shape) : case_of(shape));
       }
     }
   }

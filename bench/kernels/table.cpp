@@ -1,8 +1,10 @@
 #include "bench/kernels/table.hpp"
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "bench/kernels/opponents.hpp"
 #include "kernels/dispatch.hpp"
@@ -14,22 +16,25 @@ constexpr Type kTypes[] = {Type::f32, Type::bf16, Type::f16};
 constexpr Type kFloatAndPairs[] = {Type::f32, Type::bf16};
 const char* const kFullAndCausal[] = {"full", "causal"};
 
+Case case_over(const std::string& label, const Shape& shape, const Shape& other) {
+  Case with_other = case_of(shape);
+  with_other.beside =
+      Beside{.label = label, .make = [other](Team& team) { return make_subject(other, team); }, .threads = other.threads};
+  return with_other;
+}
+
 /// Cases as they come, with what is usual filled in.
 class Table {
  public:
   explicit Table(const Usual& usual) : usual_(usual) {}
 
   void add(const Shape& shape) { insert(case_of(filled(shape))); }
-  void add_over_dense(const Shape& shape) {
-    Shape dense = shape;
-    dense.mask = "full";
-    add_over("dense", filled(shape), filled(dense));
-  }
+  void add_over_dense(const Shape& shape) { insert(case_over_dense(filled(shape))); }
   void add_over_one_thread(Shape shape) {
     if (shape.isa.empty()) shape.isa = usual_.isa;
     Shape one = shape;
     one.threads = 1;
-    add_over("1 thread", shape, one);
+    insert(case_over("1 thread", shape, one));
   }
   void add_opponents(std::int64_t tokens) {
     for (Case& opponent : opponent_cases(tokens, usual_.isa)) insert(std::move(opponent));
@@ -41,12 +46,6 @@ class Table {
     if (shape.isa.empty()) shape.isa = usual_.isa;
     if (shape.threads == 1) shape.threads = usual_.threads;
     return shape;
-  }
-  void add_over(const std::string& label, const Shape& shape, const Shape& other) {
-    Case with_other = case_of(shape);
-    with_other.beside =
-        Beside{.label = label, .make = [other](Team& team) { return make_subject(other, team); }, .threads = other.threads};
-    insert(std::move(with_other));
   }
   void insert(Case added) {
     if (names_.insert(added.name).second) cases_.push_back(std::move(added));
@@ -96,16 +95,35 @@ std::string packed(std::int64_t tokens) {
   return "documents(" + lengths + ") & causal";
 }
 
+/// Masks that leave out most of what full attention sees.
+std::vector<std::pair<std::string, std::string>> sparse_masks(const Sizes& sizes) {  // expression, name
+  std::vector<std::pair<std::string, std::string>> masks;
+  for (const int times : {1, 2, 4, 8}) {
+    const std::int64_t window = times * sizes.window;
+    masks.emplace_back("window(" + std::to_string(window - 1) + ")", "window=" + std::to_string(window));
+  }
+  masks.emplace_back("window(" + std::to_string(sizes.window - 1) + ") | sinks(4)", "window,sinks");
+  masks.emplace_back(packed(sizes.sparse), "packed");
+  for (const int block : {64, 128, 256}) {
+    masks.emplace_back("blocks(0.05," + std::to_string(block) + ") & causal", "blocks=" + std::to_string(block));
+  }
+  masks.emplace_back("(columns(1000) | diagonals(40,64)) & causal", "columns=1000,diagonals=40");
+  masks.emplace_back("(columns(30) | diagonals(100,64)) & causal", "columns=30,diagonals=100");
+  masks.emplace_back("columns(1000) & causal", "columns=1000");
+  masks.emplace_back("diagonals(40,64)", "diagonals=40");
+  masks.emplace_back("slices(64)", "slices");
+  masks.emplace_back("dilated(1024,8)", "dilated=1024,8");
+  masks.emplace_back("strided(8) & causal", "strided=8");
+  masks.emplace_back("strided(64) & causal", "strided=64");
+  return masks;
+}
+
 void add_sparse(Table& table, const Sizes& sizes) {
-  for (const Type type : kFloatAndPairs) {
-    for (const int dim : {64, 128}) {
-      table.add_over_dense({.type = type,
-                            .mask = "window(" + std::to_string(sizes.window - 1) + ")",
-                            .mask_name = "window=" + std::to_string(sizes.window),
-                            .keys = sizes.longer,
-                            .head_dim = dim});
-      table.add_over_dense(
-          {.type = type, .mask = packed(sizes.longer), .mask_name = "packed", .keys = sizes.longer, .head_dim = dim});
+  for (const auto& [mask, name] : sparse_masks(sizes)) {
+    for (const Type type : kFloatAndPairs) {
+      for (const int dim : {64, 128}) {
+        table.add_over_dense({.type = type, .mask = mask, .mask_name = name, .keys = sizes.sparse, .head_dim = dim});
+      }
     }
   }
 }
@@ -167,6 +185,13 @@ void add_two_threads(Table& table, const Sizes& sizes) {
 
 Case case_of(const Shape& shape) {
   return {.name = name_of(shape), .shape = shape};
+}
+
+Case case_over_dense(const Shape& shape) {
+  Shape dense = shape;
+  dense.mask = "full", dense.mask_name.clear();
+  dense.keys = std::min<std::int64_t>(dense.keys, 8192), dense.queries = std::min(dense.queries, dense.keys);
+  return case_over("dense", shape, dense);
 }
 
 std::vector<Case> standard_cases(const Sizes& sizes, const Usual& usual) {

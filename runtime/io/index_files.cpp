@@ -37,6 +37,7 @@ struct Meaning {
 };
 constexpr Meaning kLengths{"the length of a document", "lengths of documents", 1};
 constexpr Meaning kChunks{"a border of tokens or a rank", "chunks of a layout", 0};
+constexpr Meaning kSlices{"a border of tokens or a type", "slices", 0};
 
 template <class Integer>
 void widen(const std::vector<std::byte>& bytes, const RegularFile& file, const Meaning& meaning,
@@ -142,21 +143,60 @@ std::vector<Chunk> chunks_of(const RegularFile& file) {
   return chunks;
 }
 
-BlockTable table_of(const RegularFile& file, std::int64_t block_tokens) {
+std::vector<Slice> slices_of(const RegularFile& file) {
   const StoredTensor tensor = locate_npy(file);
-  if (tensor.type != FileType::u8 && tensor.type != FileType::boolean)
-    refuse(file, "has elements of type " + type_text(tensor) + "; blocks are uint8 or bool: save x.astype('uint8')");
   const auto& extents = tensor.shape;
-  if (extents.size() != 2 && extents.size() != 3)
+  require_integers(file, tensor, kSlices);
+  if (extents.size() != 2 || extents[1] != 5 || extents[0] > static_cast<std::int64_t>(Bands::kMostBands))
+    refuse(file, "has shape " + shape_text(extents) +
+                     "; slices are [n, 5], begin and end of queries, begin and end of keys, type of " + "each, of at most " +
+                     std::to_string(Bands::kMostBands) + " slices: save it so");
+  const std::vector<std::int64_t> numbers = integers_of(file, tensor, extents[0] * 5, kSlices);
+  std::vector<Slice> slices;
+  for (std::size_t at = 0; at < numbers.size(); at += 5) {
+    const std::int64_t kind = numbers[at + 4];
+    if (kind > static_cast<std::int64_t>(SliceKind::both))
+      refuse(file, "slice " + std::to_string(at / 5) + " is of type " + std::to_string(kind) +
+                       "; types are 0 (full), 1 (causal), 2 (inverse causal) and 3 (both)");
+    slices.push_back({{numbers[at], numbers[at + 1]}, {numbers[at + 2], numbers[at + 3]}, static_cast<SliceKind>(kind)});
+    for (const Range range : {slices.back().queries, slices.back().keys})
+      if (range.end < range.begin)
+        refuse(file, "slice " + std::to_string(at / 5) + " goes from " + std::to_string(range.begin) + " to " +
+                         std::to_string(range.end) + "; it must not end before it begins");
+  }
+  return slices;
+}
+
+/// One of bits. Extents of one plane: two of blocks, one of columns and diagonals.
+struct PlaneMeaning {
+  const char* elements;
+  const char* shapes;
+  std::size_t extents;
+};
+constexpr PlaneMeaning kBlockPlane{"blocks", "[rows, columns] of blocks is read, or [query heads, rows, columns]", 2};
+constexpr PlaneMeaning kRowPlane{"columns and diagonals", "[columns], or [diagonals div C], is read, or [query heads, of these]",
+                                 1};
+
+void require_plane(const RegularFile& file, const StoredTensor& tensor, const PlaneMeaning& meaning) {
+  const auto& extents = tensor.shape;
+  if (tensor.type != FileType::u8 && tensor.type != FileType::boolean)
     refuse(file,
-           "has shape " + shape_text(extents) + "; [rows, columns] of blocks is read, or [query heads, rows, columns]: reshape it");
+           "has elements of type " + type_text(tensor) + "; " + meaning.elements + " are uint8 or bool: save x.astype('uint8')");
+  if (extents.size() != meaning.extents && extents.size() != meaning.extents + 1)
+    refuse(file, "has shape " + shape_text(extents) + "; " + meaning.shapes + ": reshape it");
   for (const std::int64_t extent : extents)
     if (extent >= kUnbounded) refuse(file, "has shape " + shape_text(extents) + "; rows and columns must be below 2^60");
-  if (extents.size() == 3 && (extents[0] < 1 || extents[0] > std::numeric_limits<int>::max()))
+  if (extents.size() > meaning.extents && (extents[0] < 1 || extents[0] > std::numeric_limits<int>::max()))
     refuse(file, "has shape " + shape_text(extents) + "; its heads must be at least 1 and below 2^31");
-  BlockShape shape{.block_tokens = block_tokens};
-  shape.heads = extents.size() == 3 ? static_cast<int>(extents[0]) : 1;
-  shape.rows = extents[extents.size() - 2], shape.columns = extents.back();
+}
+
+BlockTable table_of(const RegularFile& file, const PlaneMeaning& meaning, std::int64_t query_tokens, std::int64_t key_tokens) {
+  const StoredTensor tensor = locate_npy(file);
+  require_plane(file, tensor, meaning);
+  const auto& extents = tensor.shape;
+  BlockShape shape{.query_tokens = query_tokens, .key_tokens = key_tokens};
+  shape.heads = extents.size() > meaning.extents ? static_cast<int>(extents[0]) : 1;
+  shape.rows = meaning.extents == 1 ? 1 : extents[extents.size() - 2], shape.columns = extents.back();
   try {
     BlockTable table(shape);
     fill(file, tensor.begin, table);
@@ -172,8 +212,16 @@ std::vector<std::int64_t> read_document_lengths(const std::string& path) {
   return all_refused([&] { return lengths_of(RegularFile(path)); });
 }
 
-BlockTable read_blocks(const std::string& path, std::int64_t block_tokens) {
-  return all_refused([&] { return table_of(RegularFile(path), block_tokens); });
+BlockTable read_blocks(const std::string& path, std::int64_t query_tokens, std::int64_t key_tokens) {
+  return all_refused([&] { return table_of(RegularFile(path), kBlockPlane, query_tokens, key_tokens); });
+}
+
+BlockTable read_row(const std::string& path, std::int64_t key_tokens) {
+  return all_refused([&] { return table_of(RegularFile(path), kRowPlane, kEveryQuery, key_tokens); });
+}
+
+std::vector<Slice> read_slices(const std::string& path) {
+  return all_refused([&] { return slices_of(RegularFile(path)); });
 }
 
 std::vector<Chunk> read_chunks(const std::string& path) {
@@ -181,7 +229,7 @@ std::vector<Chunk> read_chunks(const std::string& path) {
 }
 
 MaskFiles mask_files() {
-  return {.lengths = read_document_lengths, .blocks = read_blocks};
+  return {.lengths = read_document_lengths, .blocks = read_blocks, .rows = read_row, .slices = read_slices};
 }
 
 }  // namespace gyre

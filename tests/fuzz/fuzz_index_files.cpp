@@ -20,10 +20,9 @@ void read_lengths(const std::string& path) {
   mask.require_key_tokens(sum);
 }
 
-void read_table(const std::string& path, std::int64_t block_tokens) {
-  const BlockTable table = read_blocks(path, block_tokens);
+void check_table(const BlockTable& table, std::int64_t key_tokens) {
   const BlockShape& shape = table.shape();
-  require(shape.block_tokens == block_tokens);
+  require(shape.key_tokens == key_tokens);
   for (int head = 0; head < std::min(shape.heads, 4); ++head)
     for (std::int64_t row = 0; row < std::min<std::int64_t>(shape.rows, 16); ++row) {
       std::int64_t visible = 0;
@@ -31,6 +30,12 @@ void read_table(const std::string& path, std::int64_t block_tokens) {
       require(table.count(head, row, {0, shape.columns}) == visible);
       require((table.first_visible({head, head + 1}, row, {0, shape.columns}) < shape.columns) == (visible > 0));
     }
+}
+
+/// Slices that are read are a mask.
+void read_slice_mask(const std::string& path) {
+  const std::vector<Slice> slices = read_slices(path);
+  if (slices.size() <= 100) Mask::slices(slices, "s").require_tables(kUnbounded, kUnbounded, 1);
 }
 
 /// Chunks that are accepted by a placement hold every token once, on ranks that there are.
@@ -50,7 +55,7 @@ void read_layout(const std::string& path) {
       require(placement.owner(units.unit_of(token)) == chunk.rank);
 }
 
-/// What is refused may be so by any of the three alone.
+/// What is refused may be so by any of them alone.
 template <class Read>
 void refuse_or(Read&& read) {
   try {
@@ -65,7 +70,10 @@ void refuse_or(Read&& read) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const gyre::MemoryFile file({data, size});
   gyre::refuse_or([&] { gyre::read_lengths(file.path()); });
-  gyre::refuse_or([&] { gyre::read_table(file.path(), 1 + static_cast<std::int64_t>(size % 7)); });
+  const auto tokens = 1 + static_cast<std::int64_t>(size % 7);
+  gyre::refuse_or([&] { gyre::check_table(gyre::read_blocks(file.path(), 3, tokens), tokens); });
+  gyre::refuse_or([&] { gyre::check_table(gyre::read_row(file.path(), tokens), tokens); });
+  gyre::refuse_or([&] { gyre::read_slice_mask(file.path()); });
   gyre::refuse_or([&] { gyre::read_layout(file.path()); });
   return 0;
 }

@@ -11,6 +11,18 @@ namespace {
 
 constexpr std::size_t kMostBandsChecked = 64;
 
+BlockTable invented_table(const std::string& path, std::int64_t rows, std::int64_t query_tokens, std::int64_t key_tokens) {
+  const int heads = path[0] <= 'Z' ? 3 : 1;
+  BlockTable table({.query_tokens = query_tokens, .key_tokens = key_tokens, .heads = heads, .rows = rows, .columns = 8});
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (int head = 0; head < heads; ++head) {
+      std::uint8_t cells[8];
+      for (int bit = 0; bit < 8; ++bit) cells[bit] = (path[static_cast<std::size_t>(row)] + head) >> bit & 1;
+      table.show(head, row, cells);
+    }
+  return table;
+}
+
 /// Files that are always there: their bits come from their names.
 MaskFiles invented_files() {
   return {.lengths =
@@ -21,17 +33,20 @@ MaskFiles invented_files() {
                 return lengths;
               },
           .blocks =
-              [](const std::string& path, std::int64_t block_tokens) {
-                const auto rows = static_cast<std::int64_t>(path.size() % 9);
-                const int heads = path[0] <= 'Z' ? 3 : 1;
-                BlockTable table({.block_tokens = block_tokens, .heads = heads, .rows = rows, .columns = 8});
-                for (std::int64_t row = 0; row < rows; ++row)
-                  for (int head = 0; head < heads; ++head) {
-                    std::uint8_t cells[8];
-                    for (int bit = 0; bit < 8; ++bit) cells[bit] = (path[static_cast<std::size_t>(row)] + head) >> bit & 1;
-                    table.show(head, row, cells);
-                  }
-                return table;
+              [](const std::string& path, std::int64_t query_tokens, std::int64_t key_tokens) {
+                return invented_table(path, static_cast<std::int64_t>(path.size() % 9), query_tokens, key_tokens);
+              },
+          .rows = [](const std::string& path, std::int64_t key_tokens) { return invented_table(path, 1, kEveryQuery, key_tokens); },
+          .slices =
+              [](const std::string& path) {
+                std::vector<Slice> slices;
+                for (std::size_t at = 0; at + 5 <= path.size(); at += 5) {
+                  const auto number = [&](std::size_t place) { return static_cast<std::int64_t>(path[at + place] & 15); };
+                  slices.push_back({{number(0), number(0) + number(1)},
+                                    {number(2), number(2) + number(3)},
+                                    static_cast<SliceKind>(path[at + 4] & 3)});
+                }
+                return slices;
               }};
 }
 

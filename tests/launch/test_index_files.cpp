@@ -18,7 +18,7 @@ std::string of_lengths(const std::string& path) {
   return refusal_of([&] { read_document_lengths(path); });
 }
 std::string of_blocks(const std::string& path) {
-  return refusal_of([&] { read_blocks(path, 4); });
+  return refusal_of([&] { read_blocks(path, 4, 4); });
 }
 
 }  // namespace
@@ -84,8 +84,8 @@ TEST_CASE("a table of blocks says what its file says, for one head or several, a
     for (std::uint8_t& cell : cells) cell = random() % 3 == 0 ? static_cast<std::uint8_t>(random() % 256) : 0;
     const std::string plane = std::to_string(c.rows) + ", " + std::to_string(c.columns) + ")";
     save_npy(path, "|u1", "(" + (c.heads > 1 ? std::to_string(c.heads) + ", " : "") + plane, cells);
-    const BlockTable table = read_blocks(path, 16);
-    CHECK(table.shape() == BlockShape{.block_tokens = 16, .heads = c.heads, .rows = c.rows, .columns = c.columns});
+    const BlockTable table = read_blocks(path, 16, 8);
+    CHECK(table.shape() == BlockShape{.query_tokens = 16, .key_tokens = 8, .heads = c.heads, .rows = c.rows, .columns = c.columns});
     for (int draw = 0; draw < 2000 && !cells.empty(); ++draw) {
       const std::size_t at = random() % cells.size();
       const auto row = static_cast<std::int64_t>(at) / c.columns, column = static_cast<std::int64_t>(at) % c.columns;
@@ -93,8 +93,8 @@ TEST_CASE("a table of blocks says what its file says, for one head or several, a
     }
   }
   save_npy(path, "|b1", "(1, 2)", std::vector<char>{0, 1});
-  CHECK(read_blocks(path, 1).visible(0, 0, 1));
-  CHECK_FALSE(read_blocks(path, 1).visible(0, 0, 0));
+  CHECK(read_blocks(path, 1, 1).visible(0, 0, 1));
+  CHECK_FALSE(read_blocks(path, 1, 1).visible(0, 0, 0));
 }
 
 TEST_CASE("what is no table of blocks is refused with a remedy") {
@@ -113,6 +113,42 @@ TEST_CASE("what is no table of blocks is refused with a remedy") {
     CHECK(says(of_blocks(path), "below 2^60"));
   }
   CHECK(says(of_blocks(folder.path.string()), "not a regular file"));
+}
+
+TEST_CASE("columns and diagonals are one row for all query heads or for each, of blocks that hold every query") {
+  Folder folder;
+  const std::string path = folder / "x.npy";
+  save_npy(path, "|b1", "(3,)", std::vector<char>{0, 1, 1});
+  const BlockTable one = gyre::read_row(path, 7);
+  CHECK(one.shape() == BlockShape{.query_tokens = gyre::kEveryQuery, .key_tokens = 7, .heads = 1, .rows = 1, .columns = 3});
+  CHECK((!one.visible(0, 0, 0) && one.visible(0, 0, 1) && one.visible(0, 0, 2)));
+  save_npy(path, "|u1", "(2, 3)", std::vector<std::uint8_t>{0, 9, 0, 1, 0, 255});
+  const BlockTable each = gyre::read_row(path, 1);
+  CHECK((each.shape().heads == 2 && each.visible(0, 0, 1) && !each.visible(1, 0, 1) && each.visible(1, 0, 2)));
+  save_npy(path, "|u1", "(1, 1, 3)", std::vector<std::uint8_t>{0, 9, 0});
+  const auto refusal = [&] { return refusal_of([&] { gyre::read_row(path, 1); }); };
+  CHECK(says(refusal(), "has shape [1, 1, 3]; [columns], or [diagonals div C], is read, or [query heads, of these]: reshape it"));
+  save_npy(path, "<i8", "(3,)", Lengths{0, 1, 0});
+  CHECK(says(refusal(), "columns and diagonals are uint8 or bool: save x.astype('uint8')"));
+}
+
+TEST_CASE("slices are read from rows of five, and anything else is refused") {
+  Folder folder;
+  const std::string path = folder / "x.npy";
+  const auto refusal = [&] { return refusal_of([&] { gyre::read_slices(path); }); };
+  save_npy(path, "<i4", "(2, 5)", std::vector<std::int32_t>{0, 4, 2, 9, 1, 3, 3, 0, 1, 3});
+  CHECK(gyre::read_slices(path) ==
+        std::vector<gyre::Slice>{{{0, 4}, {2, 9}, gyre::SliceKind::causal}, {{3, 3}, {0, 1}, gyre::SliceKind::both}});
+  save_npy(path, "<i4", "(1, 5)", std::vector<std::int32_t>{0, 4, 2, 9, 4});
+  CHECK(says(refusal(), "slice 0 is of type 4; types are 0 (full), 1 (causal), 2 (inverse causal) and 3 (both)"));
+  save_npy(path, "<i4", "(1, 5)", std::vector<std::int32_t>{0, 4, 9, 2, 0});
+  CHECK(says(refusal(), "slice 0 goes from 9 to 2; it must not end before it begins"));
+  save_npy(path, "<i4", "(1, 5)", std::vector<std::int32_t>{0, 4, -1, 2, 0});
+  CHECK(says(refusal(), "element 2 is -1; a border of tokens or a type must be at least 0"));
+  save_npy(path, "<i4", "(5, 1)", std::vector<std::int32_t>{0, 4, 1, 2, 0});
+  CHECK(says(refusal(), "has shape [5, 1]; slices are [n, 5]"));
+  save_npy(path, "<f4", "(1, 5)", std::vector<float>{0, 4, 1, 2, 0});
+  CHECK(says(refusal(), "'<f4'; slices are integers"));
 }
 
 TEST_CASE("a layout is read from rows of begin, end and rank, and anything else is refused") {

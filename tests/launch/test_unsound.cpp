@@ -89,7 +89,7 @@ TEST_CASE("a log-sum-exp is neither NaN nor plus infinity, and minus infinity on
 
 TEST_CASE("heads that see nothing by a table of their own are told from those that should have seen a key") {
   Result result;
-  BlockTable table({.block_tokens = 5000, .heads = kHeads, .rows = 1, .columns = 1});
+  BlockTable table({.query_tokens = 5000, .key_tokens = 5000, .heads = kHeads, .rows = 1, .columns = 1});
   const std::uint8_t shown = 1, hidden = 0;
   table.show(0, 0, std::span(&shown, 1)), table.show(1, 0, std::span(&hidden, 1)), table.show(2, 0, std::span(&shown, 1));
   result.problem.mask = Mask::causal() & Mask::blocks(std::move(table), "b.npy");

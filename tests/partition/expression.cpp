@@ -18,13 +18,26 @@ bool same_document(const std::vector<std::int64_t>& lengths, std::int64_t query,
 }
 
 const char* name_of(Expression::Kind kind) {
-  static constexpr const char* kNames[] = {"full",    "causal",  "window", "sinks", "prefix", "documents",
-                                           "dilated", "strided", "blocks", "&",     "|"};
+  static constexpr const char* kNames[] = {"full",    "causal", "window",  "sinks",     "prefix", "documents", "dilated",
+                                           "strided", "blocks", "columns", "diagonals", "slices", "&",         "|"};
   return kNames[static_cast<int>(kind)];
 }
 
 DrawnBlocks drawn_from(const std::vector<std::int64_t>& numbers) {
-  return {static_cast<std::uint64_t>(numbers[1]), static_cast<int>(numbers[2]), numbers[3], numbers[4]};
+  return {static_cast<std::uint64_t>(numbers[2]), static_cast<int>(numbers[3]), numbers[4], numbers[5]};
+}
+DrawnSlices slices_from(const std::vector<std::int64_t>& numbers) {
+  return {static_cast<std::uint64_t>(numbers[0]), numbers[1], numbers[2], numbers[3]};
+}
+
+/// As MagiAttention defines it, by places a and b within the slice.
+bool shows(const Slice& slice, std::int64_t row, std::int64_t key) {
+  const std::int64_t a = row - slice.queries.begin, b = key - slice.keys.begin;
+  const std::int64_t height = slice.queries.end - slice.queries.begin, width = slice.keys.end - slice.keys.begin;
+  if (a < 0 || a >= height || b < 0 || b >= width) return false;
+  const bool causal = b <= a + width - height, inverse = b >= a;
+  return slice.kind == SliceKind::full || (slice.kind == SliceKind::causal && causal) ||
+         (slice.kind == SliceKind::inverse_causal && inverse) || (slice.kind == SliceKind::both && causal && inverse);
 }
 
 std::int64_t block_of(std::int64_t token, std::int64_t block_tokens) {
@@ -72,7 +85,16 @@ bool Expression::visible(std::int64_t query, std::int64_t key, int head, std::in
     case Kind::strided:
       return behind % number(0) == 0;
     case Kind::blocks:
-      return drawn_from(numbers).visible(head, block_of(query - first_query, number(0)), block_of(key, number(0)));
+      return drawn_from(numbers).visible(head, block_of(query - first_query, number(0)), block_of(key, number(1)));
+    case Kind::columns:
+      return query >= first_query && drawn_from(numbers).visible(head, 0, key);
+    case Kind::diagonals:
+      return behind >= 0 && drawn_from(numbers).visible(head, 0, block_of(behind, number(1)));
+    case Kind::slices:
+      for (const Slice& slice : slices_from(numbers).all()) {
+        if (shows(slice, query - first_query, key)) return true;
+      }
+      return false;
     case Kind::both:
       return operands[0].visible(query, key, head, first_query) && operands[1].visible(query, key, head, first_query);
     case Kind::either:
@@ -100,7 +122,13 @@ Mask Expression::mask() const {
     case Kind::strided:
       return Mask::strided(numbers[0]);
     case Kind::blocks:
-      return Mask::blocks(drawn_table(drawn_from(numbers).name(), numbers[0]), drawn_from(numbers).name());
+      return Mask::blocks(drawn_table(drawn_from(numbers).name(), numbers[0], numbers[1]), drawn_from(numbers).name());
+    case Kind::columns:
+      return Mask::columns(drawn_table(drawn_from(numbers).name(), numbers[0], numbers[1]), drawn_from(numbers).name());
+    case Kind::diagonals:
+      return Mask::diagonals(drawn_table(drawn_from(numbers).name(), numbers[0], numbers[1]), drawn_from(numbers).name());
+    case Kind::slices:
+      return Mask::slices(slices_from(numbers).all(), slices_from(numbers).name());
     case Kind::both:
       return operands[0].mask() & operands[1].mask();
     case Kind::either:
@@ -111,10 +139,31 @@ Mask Expression::mask() const {
 
 std::string Expression::text() const {
   if (!operands.empty()) return "(" + operands[0].text() + " " + name_of(kind) + " " + operands[1].text() + ")";
-  if (kind == Kind::blocks) return "blocks( " + drawn_from(numbers).name() + " , " + std::to_string(numbers[0]) + " )";
+  const auto of_file = [&](const std::string& file, const std::string& more) {
+    return name_of(kind) + ("( " + file) + more + " )";
+  };
+  const auto tokens = [&](std::size_t k) { return " , " + std::to_string(numbers[k]); };
+  if (kind == Kind::blocks) return of_file(drawn_from(numbers).name(), tokens(0) + tokens(1));
+  if (kind == Kind::columns) return of_file(drawn_from(numbers).name(), "");
+  if (kind == Kind::diagonals) return of_file(drawn_from(numbers).name(), tokens(1));
+  if (kind == Kind::slices) return of_file(slices_from(numbers).name(), "");
   std::string text = name_of(kind);
   for (std::size_t k = 0; k < numbers.size(); ++k) text += (k == 0 ? "( " : " ,") + std::to_string(numbers[k]);
   return numbers.empty() ? text : text + " )";
+}
+
+static Expression random_table(std::mt19937_64& random, Expression::Kind kind, int heads) {
+  using Kind = Expression::Kind;
+  const auto block = [&] { return draw(random, 0, 2) == 0 ? 4 : draw(random, 1, 12); };
+  const std::int64_t seed = draw(random, 0, 1'000'000), own_heads = draw(random, 0, 1) == 0 ? 1 : heads;
+  if (kind == Kind::columns) return {kind, {kEveryQuery, 1, seed, own_heads, 1, draw(random, 0, 41)}, {}};
+  if (kind == Kind::diagonals) {
+    const std::int64_t bin = block();
+    return {kind, {kEveryQuery, bin, seed, own_heads, 1, draw(random, 0, 50 / bin + 1)}, {}};
+  }
+  if (kind == Kind::slices) return {kind, {seed, draw(random, 0, 5), draw(random, 0, 40), draw(random, 0, 40)}, {}};
+  const std::int64_t queries = block(), keys = draw(random, 0, 1) == 0 ? queries : block();
+  return {Kind::blocks, {queries, keys, seed, own_heads, draw(random, 0, 40 / queries + 1), draw(random, 0, 40 / keys + 1)}, {}};
 }
 
 Expression random_expression(std::mt19937_64& random, int primitives, std::int64_t key_tokens, int heads) {
@@ -127,14 +176,8 @@ Expression random_expression(std::mt19937_64& random, int primitives, std::int64
     return expression;
   }
   // Full swallows what it meets, so it is the rare one.
-  const auto kind = draw(random, 0, 19) == 0 ? Kind::full : static_cast<Kind>(draw(random, 1, heads == 0 ? 7 : 9));
-  if (kind >= Kind::blocks) {  // twice as often as the others
-    const std::int64_t block = draw(random, 0, 2) == 0 ? 4 : draw(random, 1, 12);
-    return {Kind::blocks,
-            {block, draw(random, 0, 1'000'000), draw(random, 0, 1) == 0 ? 1 : heads, draw(random, 0, 40 / block + 1),
-             draw(random, 0, 40 / block + 1)},
-            {}};
-  }
+  const auto kind = draw(random, 0, 19) == 0 ? Kind::full : static_cast<Kind>(draw(random, 1, heads == 0 ? 7 : 12));
+  if (kind >= Kind::blocks) return random_table(random, kind, heads);
   const auto number = [&](std::int64_t least) { return draw(random, least, key_tokens / 2 + 2); };
   switch (kind) {
     case Kind::window:

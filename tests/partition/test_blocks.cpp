@@ -78,7 +78,7 @@ TEST_CASE("marks of blocks agree with visible for lanes of any head and position
       const std::int64_t block = draw(random, 1, 9);
       expression = {Expression::Kind::both,
                     {},
-                    {Expression{Expression::Kind::blocks, {block, round, kHeads, 40 / block, 650 / block}, {}},
+                    {Expression{Expression::Kind::blocks, {block, block, round, kHeads, 40 / block, 650 / block}, {}},
                      draw(random, 0, 1) == 0 ? expression : Expression{Expression::Kind::window, {600, 500}, {}}}};
     }
     INFO(expression.text());
@@ -107,7 +107,8 @@ TEST_CASE("marks of blocks agree with visible for lanes of any head and position
 
 TEST_CASE("a full block is a full tile, for its own head only") {
   const std::vector<std::uint8_t> cells{1, 1, 0, 1, /* head 1 */ 0, 1, 0, 0};
-  const Bands bands = Mask::blocks(BlockTable({.block_tokens = 8, .heads = 2, .rows = 2, .columns = 2}, cells), "t").bands_at(100);
+  const Bands bands =
+      Mask::blocks(BlockTable({.query_tokens = 8, .key_tokens = 8, .heads = 2, .rows = 2, .columns = 2}, cells), "t").bands_at(100);
   CHECK(bands.heads() == 2);
   CHECK(bands.cover({100, 108}, {0, 16}, {0, 1}) == Cover::full);
   CHECK(bands.cover({100, 108}, {0, 16}, {0, 2}) == Cover::partial);
@@ -123,10 +124,10 @@ TEST_CASE("tables of one block length stay at it, others meet at the greatest co
   const auto blocks = [](const char* name, std::int64_t block) { return Mask::blocks(gyre::test::drawn_table(name, block), name); };
   const Bands same = (blocks("drawn 1 1 9 9", 6) & blocks("drawn 2 3 9 9", 6)).bands();
   REQUIRE(same.tables().size() == 1);
-  CHECK(same.tables()[0]->shape() == gyre::BlockShape{.block_tokens = 6, .heads = 3, .rows = 9, .columns = 9});
+  CHECK(same.tables()[0]->shape() == gyre::BlockShape{.query_tokens = 6, .key_tokens = 6, .heads = 3, .rows = 9, .columns = 9});
   const Bands finer = (blocks("drawn 1 1 9 9", 6) & blocks("drawn 2 1 5 9", 9)).bands();
   REQUIRE(finer.tables().size() == 1);
-  CHECK(finer.tables()[0]->shape() == gyre::BlockShape{.block_tokens = 3, .heads = 1, .rows = 15, .columns = 18});
+  CHECK(finer.tables()[0]->shape() == gyre::BlockShape{.query_tokens = 3, .key_tokens = 3, .heads = 1, .rows = 15, .columns = 18});
   const Mask twice = blocks("drawn 1 1 9 9", 6) & Mask::causal() | blocks("drawn 1 1 9 9", 6) & Mask::window(3, 3);
   CHECK(twice.bands().tables().size() == 1);
   CHECK((blocks("drawn 1 1 9 9", 6) | Mask::full()).bands().tables().empty());
@@ -138,7 +139,7 @@ TEST_CASE("many documents share one table, and counting them stays exact") {
   const Expression tree{
       Expression::Kind::both,
       {},
-      {Expression{Expression::Kind::documents, lengths, {}}, Expression{Expression::Kind::blocks, {64, 7, 1, 47, 47}, {}}}};
+      {Expression{Expression::Kind::documents, lengths, {}}, Expression{Expression::Kind::blocks, {64, 64, 7, 1, 47, 47}, {}}}};
   const Bands bands = tree.mask().bands();
   CHECK(bands.tables().size() == 1);
   std::int64_t pairs = 0;
@@ -165,6 +166,100 @@ TEST_CASE("a hundred thousand tokens of blocks are counted by their bits") {
   CHECK(mask.bands().count({0, n}, {0, n}) == pairs);
 }
 
+namespace {
+
+/// One row of bits, of which about one in `one_in` is set; in runs of `run`.
+std::vector<std::uint8_t> drawn_row(std::mt19937_64& random, std::int64_t count, std::int64_t one_in, std::int64_t run) {
+  std::vector<std::uint8_t> cells(static_cast<std::size_t>(count));
+  for (std::int64_t at = 0; at < count; ++at) {
+    const bool set = at % run == 0 ? draw(random, 1, one_in) == 1 : cells[static_cast<std::size_t>(at - 1)] != 0;
+    cells[static_cast<std::size_t>(at)] = set ? 1 : 0;
+  }
+  return cells;
+}
+
+BlockTable table_of_row(std::int64_t key_tokens, int heads, const std::vector<std::uint8_t>& cells) {
+  return BlockTable({.query_tokens = gyre::kEveryQuery,
+                     .key_tokens = key_tokens,
+                     .heads = heads,
+                     .rows = 1,
+                     .columns = std::ssize(cells) / heads},
+                    cells);
+}
+
+}  // namespace
+
+TEST_CASE("columns, diagonals and blocks over each other are counted once, over thousands of tokens and words of bins") {
+  std::mt19937_64 random(54);
+  const std::int64_t n = 2500;
+  for (const std::int64_t bin : {1, 7, 64}) {
+    const std::int64_t bins = (n + bin - 1) / bin;
+    const std::vector<std::uint8_t> columns = drawn_row(random, 2 * n, 25, 3), diagonals = drawn_row(random, 2 * bins, 5, 4),
+                                    blocks = drawn_row(random, 40 * 40, 6, 1);
+    const Mask mask = (Mask::columns(table_of_row(1, 2, columns), "c") | Mask::diagonals(table_of_row(bin, 2, diagonals), "d") |
+                       Mask::blocks(BlockTable({.query_tokens = 64, .key_tokens = 64, .rows = 40, .columns = 40}, blocks), "b") |
+                       Mask::strided(301)) &
+                      Mask::causal();
+    for (const auto& [queries, keys] : {std::pair{Range{0, n}, Range{0, n}}, std::pair{Range{1100, 1612}, Range{0, n}},
+                                        std::pair{Range{777, 2222}, Range{313, 1888}}}) {
+      std::int64_t pairs = 0;
+      for (int head = 0; head < 2; ++head) {
+        for (std::int64_t i = queries.begin; i < queries.end; ++i) {
+          for (std::int64_t j = keys.begin; j < std::min(keys.end, i + 1); ++j) {
+            pairs += columns[head * n + j] != 0 || diagonals[head * bins + (i - j) / bin] != 0 || (i - j) % 301 == 0 ||
+                     blocks[i / 64 * 40 + j / 64] != 0;
+          }
+        }
+      }
+      INFO("bins of " << bin);
+      CHECK(mask.bands().count(queries, keys) == pairs);
+    }
+  }
+}
+
+TEST_CASE("slices mean what MagiAttention says of their corners") {
+  const auto seen = [](const gyre::Slice& slice) {
+    const Bands bands = Mask::slices(std::span(&slice, 1), "s").bands();
+    std::string rows;
+    for (std::int64_t i = slice.queries.begin; i < slice.queries.end; ++i) {
+      for (std::int64_t j = slice.keys.begin; j < slice.keys.end; ++j) rows += bands.visible(i, j) ? '1' : '0';
+      rows += ' ';
+    }
+    CHECK(bands.count({-9, 99}, {0, 99}) == std::count(rows.begin(), rows.end(), '1'));
+    return rows;
+  };
+  using enum gyre::SliceKind;
+  CHECK(seen({{3, 5}, {7, 12}, full}) == "11111 11111 ");
+  CHECK(seen({{3, 5}, {7, 12}, causal}) == "11110 11111 ");
+  CHECK(seen({{3, 5}, {7, 12}, inverse_causal}) == "11111 01111 ");
+  CHECK(seen({{3, 5}, {7, 12}, both}) == "11110 01111 ");
+  CHECK(seen({{0, 5}, {4, 6}, both}) == "00 00 00 00 00 ");
+  CHECK(seen({{0, 5}, {4, 6}, causal}) == "00 00 00 10 11 ");
+  const gyre::Slice overlapping[] = {{{0, 4}, {0, 4}, full}, {{2, 6}, {2, 6}, causal}};
+  CHECK(Mask::slices(overlapping, "s").bands().count({0, 9}, {0, 9}) == 16 + 10 - 3);
+}
+
+TEST_CASE("slices count rows from the first query, as blocks do, within any expression") {
+  const gyre::Slice slice{{1, 3}, {0, 6}, gyre::SliceKind::causal};
+  const Mask mask = Mask::slices(std::span(&slice, 1), "s") & Mask::window(4) | Mask::sinks(1);
+  const Bands bands = mask.bands_at(10);  // rows 1 and 2 are at 11 and 12, and see keys up to 4 and 5
+  CHECK(bands.count({0, 10}, {0, 40}) == 10);
+  CHECK(!bands.visible(11, 4));
+  CHECK(Mask::slices(std::span(&slice, 1), "s").bands_at(10).visible(11, 4));
+  CHECK(!Mask::slices(std::span(&slice, 1), "s").bands_at(10).visible(11, 5));
+  CHECK(Mask::slices(std::span(&slice, 1), "s").bands_at(10).visible(12, 5));
+  CHECK((Mask::slices(std::span(&slice, 1), "s") & Mask::window(8)).bands_at(10).count({0, 40}, {0, 40}) == 2 + 2);
+}
+
+TEST_CASE("blocks that hold every query are divided by any others, whatever their length") {
+  std::mt19937_64 random(55);
+  const Mask both = Mask::columns(table_of_row(1, 1, drawn_row(random, 40, 2, 1)), "c") &
+                    Mask::blocks(gyre::test::drawn_table("drawn 1 1 7 9", 7, 5), "b");
+  REQUIRE(both.bands().tables().size() == 1);
+  CHECK(both.bands().tables()[0]->shape() ==
+        gyre::BlockShape{.query_tokens = 7, .key_tokens = 1, .heads = 1, .rows = 7, .columns = 40});
+}
+
 TEST_CASE("tables must fit tokens and heads, by name") {
   const auto refusal = [](const Mask& mask, std::int64_t queries, std::int64_t keys, int heads) -> std::string {
     try {
@@ -181,24 +276,50 @@ TEST_CASE("tables must fit tokens and heads, by name") {
   CHECK_THAT(refusal(mask, 17, 32, 4), Catch::Contains("must be [3, 4]"));
   CHECK_THAT(refusal(mask, 17, 40, 8), Catch::Contains("blocks of 4 heads, but there are 8 query heads"));
   CHECK(refusal(Mask::parse("blocks(drawn 1 1 3 5,8)", drawn_files()), 17, 40, 8) == "no error");
+  CHECK_THAT(refusal(Mask::parse("blocks(drawn 1 1 3 5,8,4)", drawn_files()), 24, 25, 1),
+             Catch::Contains("is [3, 5] blocks of 8 x 4 tokens: for 24 queries and 25 keys it must be [3, 7]"));
+  CHECK(refusal(Mask::parse("columns(drawn 1 4 1 5)", drawn_files()), 17, 5, 4) == "no error");
+  CHECK_THAT(refusal(Mask::parse("columns(drawn 1 4 1 5)", drawn_files()), 17, 6, 4),
+             Catch::Contains("has 5 columns: for 17 queries and 6 keys it must have 6"));
+  CHECK_THAT(refusal(Mask::parse("columns(drawn 1 4 1 5)", drawn_files()), 17, 5, 1),
+             Catch::Contains("columns of 4 heads, but there is 1"));
+  CHECK(refusal(Mask::parse("diagonals(drawn 1 1 1 5,8)", drawn_files()), 17, 33, 4) == "no error");
+  CHECK_THAT(refusal(Mask::parse("diagonals(drawn 1 1 1 5,8)", drawn_files()), 17, 41, 4),
+             Catch::Contains("has 5 bins of diagonals: for 17 queries and 41 keys it must have 6"));
+  CHECK_THAT(refusal(Mask::parse("slices(slices 1 50 30 20)", drawn_files()), 12, 20, 1),
+             Catch::Contains("has slices up to query row 30 and key 20, both excluded: for 12 queries and 20 keys"));
+  CHECK(refusal(Mask::parse("slices(slices 1 50 30 20)", drawn_files()), 30, 20, 1) == "no error");
   CHECK_THROWS_WITH(Mask::parse("blocks(drawn 1 2 3 5,8) | blocks(drawn 1 3 3 5,8)", drawn_files()),
                     Catch::Contains("2 and one of 3 heads"));
   CHECK_THROWS_WITH(Mask::parse("blocks(drawn 1 2 3 5,8) & blocks(drawn 1 3 3 5,8)", drawn_files()),
                     Catch::Contains("of 2 and of 3 heads"));
 }
 
+TEST_CASE("columns and diagonals of more than one row are refused, and slices that end before they begin") {
+  CHECK_THROWS_WITH(Mask::columns(BlockTable({.query_tokens = 4, .rows = 2, .columns = 5}), "c"),
+                    Catch::Contains("2 rows of 4 queries"));
+  CHECK_THROWS_WITH(Mask::columns(BlockTable({.query_tokens = gyre::kEveryQuery, .key_tokens = 2, .rows = 1, .columns = 5}), "c"),
+                    Catch::Contains("a column has 2 keys"));
+  CHECK_THROWS_WITH(Mask::diagonals(BlockTable({.rows = 0, .columns = 5}), "d"), Catch::Contains("0 rows of 1 queries"));
+  const gyre::Slice backwards{{4, 3}, {0, 1}};
+  CHECK_THROWS_WITH(Mask::slices(std::span(&backwards, 1), "s"), Catch::Contains("queries from 4 to 3"));
+}
+
 TEST_CASE("tables without blocks, of a wrong size or too large are refused") {
   const auto table = [](gyre::BlockShape shape, std::size_t cells) { return BlockTable(shape, std::vector<std::uint8_t>(cells)); };
-  CHECK_NOTHROW(table({.block_tokens = 3}, 0));
-  CHECK_THROWS_WITH(table({.block_tokens = 0, .rows = 1, .columns = 1}, 1), Catch::Contains("0 tokens"));
-  CHECK_THROWS_WITH(table({.block_tokens = 1, .heads = 0, .rows = 1, .columns = 1}, 1), Catch::Contains("at least 1 head"));
-  CHECK_THROWS_WITH(table({.block_tokens = 1, .rows = -1, .columns = 1}, 1), Catch::Contains("[1, -1, 1]"));
-  CHECK_THROWS_WITH(table({.block_tokens = 1, .rows = 2, .columns = 3}, 5), Catch::Contains("5 cells"));
-  CHECK_THROWS_WITH(BlockTable({.block_tokens = 1, .rows = 1 << 18, .columns = 1 << 18}), Catch::Contains("more than 2^34 bits"));
-  const BlockTable a({.block_tokens = 1 << 20, .rows = 1 << 10, .columns = 1 << 10}),
-      b({.block_tokens = (1 << 20) + 1, .rows = 1024, .columns = 1024});
+  CHECK_NOTHROW(table({.query_tokens = 3, .key_tokens = 3}, 0));
+  CHECK_THROWS_WITH(table({.query_tokens = 0, .key_tokens = 0, .rows = 1, .columns = 1}, 1),
+                    Catch::Contains("a block has 0 tokens"));
+  CHECK_THROWS_WITH(table({.query_tokens = 1, .key_tokens = 1, .heads = 0, .rows = 1, .columns = 1}, 1),
+                    Catch::Contains("at least 1 head"));
+  CHECK_THROWS_WITH(table({.query_tokens = 1, .key_tokens = 1, .rows = -1, .columns = 1}, 1), Catch::Contains("[1, -1, 1]"));
+  CHECK_THROWS_WITH(table({.query_tokens = 1, .key_tokens = 1, .rows = 2, .columns = 3}, 5), Catch::Contains("5 cells"));
+  CHECK_THROWS_WITH(BlockTable({.query_tokens = 1, .key_tokens = 1, .rows = 1 << 18, .columns = 1 << 18}),
+                    Catch::Contains("more than 2^34 bits"));
+  const BlockTable a({.query_tokens = 1 << 20, .key_tokens = 1 << 20, .rows = 1 << 10, .columns = 1 << 10}),
+      b({.query_tokens = (1 << 20) + 1, .key_tokens = (1 << 20) + 1, .rows = 1024, .columns = 1024});
   CHECK_THROWS_WITH(a & b, Catch::Contains("divide each other"));
-  BlockTable filled({.block_tokens = 1, .rows = 2, .columns = 3});
+  BlockTable filled({.query_tokens = 1, .key_tokens = 1, .rows = 2, .columns = 3});
   CHECK_THROWS_WITH(filled.show(0, 2, std::vector<std::uint8_t>(3)), Catch::Contains("row 2"));
   CHECK_THROWS_WITH(filled.show(0, 0, std::vector<std::uint8_t>(4)), Catch::Contains("4 columns"));
 }

@@ -29,7 +29,7 @@ Expression beside(const std::vector<std::int64_t>& lengths, std::mt19937_64& ran
                                {Kind::dilated, {draw(random, 1, 300), draw(random, 2, 9)}, {}},
                                {Kind::strided, {draw(random, 2, 70)}, {}},
                                {Kind::documents, random_lengths(random, tokens, 1500), {}},
-                               {Kind::blocks, {64, draw(random, 0, 1'000'000), kHeads, tokens / 64 + 1, tokens / 64 + 1}, {}}};
+                               {Kind::blocks, {64, 64, draw(random, 0, 1'000'000), kHeads, tokens / 64 + 1, tokens / 64 + 1}, {}}};
     all = {draw(random, 0, 7) == 0 ? Kind::both : Kind::either, {}, {wide[draw(random, 0, 8)], std::move(all)}};
   }
   return all;

@@ -83,6 +83,9 @@ TEST_CASE("numbers out of range are refused at their column") {
 
 TEST_CASE("without a reader, primitives that read files are refused by name") {
   CHECK_THAT(error_of("causal & blocks(b.npy,64)"), Catch::Contains("column 10: blocks(FILE,B) reads a file"));
+  CHECK_THAT(error_of("columns(c.npy)"), Catch::Contains("column 1: columns(FILE) reads a file"));
+  CHECK_THAT(error_of("diagonals(c.npy,8)"), Catch::Contains("column 1: diagonals(FILE,C) reads a file"));
+  CHECK_THAT(error_of("slices(c.npy)"), Catch::Contains("column 1: slices(FILE) reads a file"));
   CHECK_THAT(error_of("documents(lengths.npy)"), Catch::Contains("column 11: documents(FILE) reads a file"));
   CHECK_THAT(error_of("documents(./l.npy)"), Catch::Contains("documents(FILE) reads a file"));
   CHECK_THAT(error_of("documents()"), Catch::Contains("column 11: expected a number"));
@@ -106,7 +109,9 @@ TEST_CASE("a file is what stands before a comma or a parenthesis, or in quotatio
                                       read.push_back(path);
                                       return std::vector<std::int64_t>{3, 4};
                                     },
-                                .blocks = {}};
+                                .blocks = {},
+                                .rows = {},
+                                .slices = {}};
     const Mask mask = Mask::parse(std::string("causal & ") + c.expression, files);
     CHECK(read == std::vector<std::string>{c.file});
     CHECK(mask.text() == std::string("causal & ") + c.text);
@@ -119,9 +124,11 @@ TEST_CASE("a file is what stands before a comma or a parenthesis, or in quotatio
 TEST_CASE("a reader's refusal gets the file's column, and a malformed file argument is refused before anything is read") {
   const gyre::MaskFiles files{
       .lengths = [](const std::string& path) -> std::vector<std::int64_t> { throw std::invalid_argument(path + " is missing"); },
-      .blocks = [](const std::string& path, std::int64_t) -> gyre::BlockTable {
+      .blocks = [](const std::string& path, std::int64_t, std::int64_t) -> gyre::BlockTable {
         throw std::invalid_argument(path + " is missing");
-      }};
+      },
+      .rows = [](const std::string& path, std::int64_t) -> gyre::BlockTable { throw std::invalid_argument(path + " is missing"); },
+      .slices = [](const std::string& path) -> std::vector<gyre::Slice> { throw std::invalid_argument(path + " is missing"); }};
   const auto error = [&](const char* expression) -> std::string {
     try {
       Mask::parse(expression, files);
@@ -135,7 +142,14 @@ TEST_CASE("a reader's refusal gets the file's column, and a malformed file argum
   CHECK(error("full | blocks( b.npy, 8)") == "mask \"full | blocks( b.npy, 8)\" column 16: b.npy is missing");
   CHECK_THAT(error("blocks(b.npy)"), Catch::Contains("column 13: expected ','"));
   CHECK_THAT(error("blocks(b.npy,0)"), Catch::Contains("column 14: 0 is no argument of blocks"));
-  CHECK_THAT(error("blocks(b.npy,8,9)"), Catch::Contains("column 15: expected ')'"));
+  CHECK_THAT(error("blocks(b.npy,8,9)"), Catch::Contains("column 8: b.npy is missing"));
+  CHECK_THAT(error("blocks(b.npy,8,9,1)"), Catch::Contains("column 17: expected ')'"));
+  CHECK_THAT(error("blocks(b.npy,8 9)"), Catch::Contains("column 16: expected ',' or ')'"));
+  CHECK_THAT(error("columns(c.npy)"), Catch::Contains("column 9: c.npy is missing"));
+  CHECK_THAT(error("columns(c.npy,1)"), Catch::Contains("column 14: expected ')'"));
+  CHECK_THAT(error("diagonals(d.npy,64)"), Catch::Contains("column 11: d.npy is missing"));
+  CHECK_THAT(error("diagonals(d.npy)"), Catch::Contains("column 16: expected ','"));
+  CHECK_THAT(error("slices(s.npy) | full"), Catch::Contains("column 8: s.npy is missing"));
   CHECK_THAT(error("blocks(,8)"), Catch::Contains("column 8: expected the name of a file"));
   CHECK_THAT(error("blocks(\"b.npy,8)"), Catch::Contains("expected '\"' after the name"));
   CHECK_THAT(error("blocks(b\"c,8)"), Catch::Contains("column 9: a quotation mark inside"));

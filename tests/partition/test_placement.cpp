@@ -156,6 +156,40 @@ TEST_CASE("balanced is within 2% of equal work and 2 shares of tokens for window
   }
 }
 
+namespace {
+
+/// Bits of a row or a table, one in `one_in`.
+std::vector<std::uint8_t> sparse_bits(std::mt19937_64& random, std::int64_t count, std::uint64_t one_in) {
+  std::vector<std::uint8_t> bits(static_cast<std::size_t>(count));
+  for (std::uint8_t& bit : bits) bit = random() % one_in == 0 ? 1 : 0;
+  return bits;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "balanced is within 3% of equal work for blocks of which 95% are empty and for columns with diagonals, at default units") {
+  std::mt19937_64 random(36);
+  const std::int64_t tokens = 131'072;
+  const auto table = [&](std::int64_t queries, std::int64_t keys, std::uint64_t one_in) {
+    const std::int64_t rows = queries == gyre::kEveryQuery ? 1 : tokens / queries, columns = tokens / keys;
+    return gyre::BlockTable({.query_tokens = queries, .key_tokens = keys, .rows = rows, .columns = columns},
+                            sparse_bits(random, rows * columns, one_in));
+  };
+  const Mask vertical = Mask::columns(table(gyre::kEveryQuery, 1, 65), "c"),
+             slash = Mask::diagonals(table(gyre::kEveryQuery, 64, 20), "d");
+  for (const Mask& mask :
+       {Mask::blocks(table(64, 64, 20), "b") & Mask::causal(), Mask::blocks(table(128, 128, 20), "b") & Mask::causal(),
+        Mask::blocks(table(256, 256, 20), "b") & Mask::causal(), (vertical | slash) & Mask::causal()}) {
+    for (const int ranks : {2, 16, 64}) {
+      const Units units(tokens, gyre::default_unit_tokens(tokens, ranks));
+      const std::vector<std::int64_t> work = gyre::count_work(mask.bands(), units, units, 0);
+      INFO(ranks << " ranks, " << units.count() << " units, " << mask.text());
+      CHECK(gyre::imbalance(gyre::work_by_rank(Placement::balanced(units, ranks, work), work)) < 1.03);
+    }
+  }
+}
+
 TEST_CASE("a zigzag of documents gives every rank its share of each long one, and equal work of all together") {
   std::mt19937_64 random(35);
   for (const int ranks : {2, 3, 8, 32}) {

@@ -32,7 +32,7 @@ TEST_CASE("problems that cannot be are refused by value, limit and remedy") {
   CHECK(refusal([](Problem& p, Options&) { p.value_dim = 0; }).find("value dim") != std::string::npos);
   CHECK(refusal([](Problem& p, Options&) { p.mask = Mask::parse("documents(5,5)"); }).find("10") != std::string::npos);
   CHECK(refusal([](Problem& p, Options&) {
-          p.mask = Mask::blocks(BlockTable({.block_tokens = 5, .rows = 3, .columns = 4}), "b");
+          p.mask = Mask::blocks(BlockTable({.query_tokens = 5, .key_tokens = 5, .rows = 3, .columns = 4}), "b");
         }).find("must be [4, 4]") != std::string::npos);
   CHECK(refusal([](Problem&, Options& o) { o.unit_tokens = kLongestUnit + 1; }).find("unit") != std::string::npos);
   for (const double softcap : {0.0, -1.0, 1e7, std::nan("")})
@@ -73,7 +73,7 @@ TEST_CASE("ranks that read different files of one name disagree about the mask's
       const bool odd = transport.rank() == 1;
       std::vector<std::uint8_t> cells(16, 1);
       cells[6] = odd;
-      problem.mask = tables ? Mask::blocks(BlockTable({.block_tokens = 25, .rows = 4, .columns = 4}, cells), "b.npy")
+      problem.mask = tables ? Mask::blocks(BlockTable({.query_tokens = 25, .key_tokens = 25, .rows = 4, .columns = 4}, cells), "b.npy")
                             : Mask::documents(std::vector<std::int64_t>{50 - odd, 50 + odd}, "lengths.npy");
       try {
         Attention(transport, problem, {});

@@ -1,8 +1,10 @@
-// Block tables that a file's name alone draws, so that an expression with blocks in it can be evaluated without any table.
+// Tables and slices that a file's name alone draws, so that an expression with them in it can be evaluated without any table.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -47,7 +49,7 @@ struct DrawnBlocks {
   }
 };
 
-inline BlockTable drawn_table(const std::string& name, std::int64_t block_tokens) {
+inline BlockTable drawn_table(const std::string& name, std::int64_t query_tokens, std::int64_t key_tokens) {
   const DrawnBlocks drawn = DrawnBlocks::named(name);
   std::vector<std::uint8_t> cells;
   for (int head = 0; head < drawn.heads; ++head) {
@@ -56,11 +58,51 @@ inline BlockTable drawn_table(const std::string& name, std::int64_t block_tokens
         cells.push_back(static_cast<std::uint8_t>(drawn.visible(head, row, column) ? 1 + column % 255 : 0));
     }
   }
-  return BlockTable({.block_tokens = block_tokens, .heads = drawn.heads, .rows = drawn.rows, .columns = drawn.columns}, cells);
+  const BlockShape shape{
+      .query_tokens = query_tokens, .key_tokens = key_tokens, .heads = drawn.heads, .rows = drawn.rows, .columns = drawn.columns};
+  return BlockTable(shape, cells);
+}
+inline BlockTable drawn_table(const std::string& name, std::int64_t block_tokens) {
+  return drawn_table(name, block_tokens, block_tokens);
 }
 
+/// "slices SEED COUNT QUERIES KEYS": rectangles of any size within so many tokens, some of them empty.
+struct DrawnSlices {
+  std::uint64_t seed = 0;
+  std::int64_t count = 0, queries = 0, keys = 0;
+
+  std::vector<Slice> all() const {
+    std::mt19937_64 random(seed);
+    const auto range = [&](std::int64_t tokens) {
+      const auto border = [&] { return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(tokens + 1)); };
+      const std::int64_t a = border(), b = border();
+      return Range{std::min(a, b), std::max(a, b)};
+    };
+    std::vector<Slice> slices;
+    for (std::int64_t slice = 0; slice < count; ++slice)
+      slices.push_back({range(queries), range(keys), static_cast<SliceKind>(random() % 4)});
+    return slices;
+  }
+  std::string name() const {
+    return "slices " + std::to_string(seed) + ' ' + std::to_string(count) + ' ' + std::to_string(queries) + ' ' +
+           std::to_string(keys);
+  }
+  static DrawnSlices named(const std::string& name) {
+    unsigned long long seed = 0;
+    long long count = 0, queries = 0, keys = 0;
+    if (std::sscanf(name.c_str(), "slices %llu %lld %lld %lld", &seed, &count, &queries, &keys) != 4)
+      throw std::invalid_argument(name + " draws no slices");
+    return {seed, count, queries, keys};
+  }
+};
+
 inline const MaskFiles& drawn_files() {
-  static const MaskFiles files{.lengths = {}, .blocks = drawn_table};
+  static const MaskFiles files{
+      .lengths = {},
+      .blocks = [](const std::string& name, std::int64_t query_tokens,
+                   std::int64_t key_tokens) { return drawn_table(name, query_tokens, key_tokens); },
+      .rows = [](const std::string& name, std::int64_t key_tokens) { return drawn_table(name, kEveryQuery, key_tokens); },
+      .slices = [](const std::string& name) { return DrawnSlices::named(name).all(); }};
   return files;
 }
 

@@ -29,14 +29,23 @@ std::string random_documents(Random& random, std::int64_t tokens) {
   return text + ")";
 }
 
-std::string random_blocks(Random& random, const Problem& problem) {
-  const std::int64_t block = draw(random, 0, 1) == 0 ? draw(random, 1, 70) : 16;
-  const auto blocks = [&](std::int64_t tokens) { return (tokens + block - 1) / block; };
-  const DrawnBlocks drawn{.seed = static_cast<std::uint64_t>(draw(random, 0, 1'000'000)),
-                          .heads = draw(random, 0, 1) == 0 ? 1 : problem.query_heads,
-                          .rows = blocks(problem.query_tokens),
-                          .columns = blocks(problem.key_tokens)};
-  return "blocks(" + drawn.name() + "," + std::to_string(block) + ")";
+std::string random_table(Random& random, const Problem& problem) {
+  const auto block = [&] { return draw(random, 0, 1) == 0 ? draw(random, 1, 70) : 16; };
+  const auto blocks = [](std::int64_t tokens, std::int64_t in_block) { return (tokens + in_block - 1) / in_block; };
+  const auto seed = static_cast<std::uint64_t>(draw(random, 0, 1'000'000));
+  const int heads = draw(random, 0, 1) == 0 ? 1 : problem.query_heads;
+  const std::int64_t queries = block(), keys = draw(random, 0, 1) == 0 ? queries : block();
+  switch (draw(random, 0, 5)) {
+    case 0:
+      return "columns(" + DrawnBlocks{seed, heads, 1, problem.key_tokens}.name() + ")";
+    case 1:
+      return "diagonals(" + DrawnBlocks{seed, heads, 1, blocks(problem.key_tokens, keys)}.name() + "," + std::to_string(keys) + ")";
+    case 2:
+      return "slices(" + DrawnSlices{seed, draw(random, 1, 5), problem.query_tokens, problem.key_tokens}.name() + ")";
+    default:
+      const DrawnBlocks drawn{seed, heads, blocks(problem.query_tokens, queries), blocks(problem.key_tokens, keys)};
+      return "blocks(" + drawn.name() + "," + std::to_string(queries) + "," + std::to_string(keys) + ")";
+  }
 }
 
 std::string random_primitive(Random& random, const Problem& problem) {
@@ -59,7 +68,7 @@ std::string random_primitive(Random& random, const Problem& problem) {
       return "strided(" + number(1, 17) + ")";
     case 8:
     case 9:
-      return random_blocks(random, problem);
+      return random_table(random, problem);
     case 7:
       return key_tokens > 0 ? random_documents(random, key_tokens) : "causal";
     default:

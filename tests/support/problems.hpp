@@ -16,7 +16,8 @@ using Random = std::mt19937_64;
 /// Uniform in [least, most].
 std::int64_t draw(Random& random, std::int64_t least, std::int64_t most);
 
-/// A mask expression for a problem's tokens and heads: one to three primitives of every kind, combined. Blocks are drawn_files().
+/// A mask expression for a problem's tokens and heads: one to three primitives of every kind, combined. Tables and slices are
+/// drawn_files().
 std::string random_mask(Random& random, const Problem& problem);
 
 /// A job small enough for the reference: odd lengths, fewer tokens than ranks, queries before the first key, any heads and dims.

@@ -132,6 +132,41 @@ class PlanFiles(CommandTest):
             visible = lambda i, j: j <= i and table[(i - 4) // block * columns + j // block] != 0
             self.compare(case, mask, visible, "--ranks", ranks, "--unit", 3)
 
+    def test_blocks_need_not_be_square(self):
+        case, draw = Case(self.folder, 13, 17, 2, 1, 4, 3), random.Random(4)
+        for rows_of, keys_of, ranks in ((1, 4, 3), (5, 1, 1)):
+            rows, columns = -(-13 // rows_of), -(-17 // keys_of)
+            table = [draw.randrange(2) for _ in range(rows * columns)]
+            save(self.path("blocks.npy"), (rows, columns), table, "|u1")
+            visible = lambda i, j: table[(i - 4) // rows_of * columns + j // keys_of] != 0
+            self.compare(case, f"blocks({self.path('blocks.npy')},{rows_of},{keys_of})", visible, "--ranks", ranks, "--unit", 3)
+
+    def test_columns_and_diagonals_of_files_tell_query_heads_apart(self):
+        case, draw = Case(self.folder, 21, 21, 4, 2, 5, 3), random.Random(5)
+        columns, diagonals = [draw.randrange(4) == 0 for _ in range(4 * 21)], [draw.randrange(3) == 0 for _ in range(4 * 6)]
+        save(self.path("columns.npy"), (4, 21), columns, "|b1")
+        save(self.path("diagonals.npy"), (4, 6), diagonals, "|u1")
+        mask = f"(columns({self.path('columns.npy')}) | diagonals({self.path('diagonals.npy')},4)) & causal | sinks(1)"
+        visible = lambda i, j, head: j <= i and (j < 1 or columns[head * 21 + j] or diagonals[head * 6 + (i - j) // 4])
+        for mpi, partition in ((0, "balanced"), (3, "auto")):
+            more = ("--unit", 4, "--partition", partition, *(() if mpi else ("--ranks", 3)))
+            self.compare(case, mask, visible, *more, mpi=mpi)
+        self.refuse("run", "--synthetic", 22, "--heads", 4, "--mask", mask, saying=("columns.npy has 21 columns", "it must have 22"))
+
+    def test_slices_of_a_file_count_rows_and_may_overlap(self):
+        case = Case(self.folder, 13, 17, 2, 1, 4, 3)
+        slices = [(0, 9, 0, 6, 0), (4, 13, 3, 15, 1), (2, 8, 5, 17, 2), (6, 12, 9, 17, 3)]
+        save(self.path("slices.npy"), (4, 5), [number for slice in slices for number in slice], "<i8")
+
+        def shown(row, key, first, end, begin, stop, kind):
+            a, b = row - first, key - begin
+            causal, inverse = b <= a + (stop - begin) - (end - first), b >= a
+            return first <= row < end and begin <= key < stop and (kind % 2 == 0 or causal) and (kind < 2 or inverse)
+
+        visible = lambda i, j: any(shown(i - 4, j, *slice) for slice in slices)
+        self.compare(case, f"slices({self.path('slices.npy')})", visible, "--ranks", 3, "--unit", 3)
+        self.refuse("run", "--synthetic", 12, "--mask", f"slices({self.path('slices.npy')})", saying=("up to query row 13 and key 17",))
+
     def test_a_table_that_does_not_fit_the_tokens_or_the_heads_is_refused_with_what_would(self):
         path = self.path("blocks.npy")
         for shape, saying in (((2, 4), "it must be [4, 4]"), ((4, 5), "it must be [4, 4]"), ((3, 4, 4), "blocks of 3 heads")):
