@@ -10,6 +10,7 @@
 #include "kernels/dropout.hpp"
 #include "kernels/few_rows.hpp"
 #include "kernels/gradient_tile.hpp"
+#include "kernels/products.hpp"
 
 namespace gyre {
 
@@ -71,6 +72,7 @@ struct KernelTable {
   /// `count` elements of `type`, times the factor, to fp32; they lie in rows of `width` words (kStrip, or kChannels in values), of
   /// which a pair becomes two rows. count: a multiple of 2 width; both ranges aligned to 32 bytes or more.
   void (*expand)(Type type, int width, const void* from, std::int64_t count, float factor, float* to);
+  void (*products)(const Products& work);      // of query rows with keys, and nothing else
   double (*peak_flops)(double seconds);        // FLOP/s of an independent multiply-add loop on this thread, for about that long
   double (*pairs_peak_flops)(double seconds);  // the same of what multiplies pairs; null where nothing does
 };

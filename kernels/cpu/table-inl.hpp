@@ -8,6 +8,7 @@
 #include "kernels/cpu/few-inl.hpp"
 #include "kernels/cpu/gradient-inl.hpp"
 #include "kernels/cpu/peak-inl.hpp"
+#include "kernels/cpu/products-inl.hpp"
 #include "kernels/cpu/tables.hpp"
 
 namespace gyre {
@@ -30,6 +31,7 @@ constexpr KernelTable table_of(const char* name) {
                     .fold_grad_keys = fold_grad_keys<V>,
                     .add_share = add_share<V>,
                     .expand = expand<Narrow>,
+                    .products = products<V>,
                     .peak_flops = peak_flops<V>,
                     .pairs_peak_flops = nullptr};
   if constexpr (Pairs::kPair > 1) {
