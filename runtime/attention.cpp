@@ -20,6 +20,7 @@
 #include "comm/heartbeat.hpp"
 #include "runtime/borrowing.hpp"
 #include "runtime/choose.hpp"
+#include "runtime/instruction_set.hpp"
 #include "runtime/operand_checks.hpp"
 #include "runtime/schedules/schedules.hpp"
 #include "runtime/sink_gradients.hpp"
@@ -98,17 +99,6 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"deadline", text(options.deadline_seconds)},
           {"shared memory", options.sharing == Sharing::off ? "off" : "auto"},
           {"instruction set", kernels.name}};
-}
-
-/// The kernels asked for, or the best that every rank has: their lists differ only in how far up they reach.
-const KernelTable& agree_on_kernels(Transport& transport, const std::string& name) {
-  const auto available = available_kernels();
-  const auto common = static_cast<std::size_t>(minimum_over_ranks(transport, static_cast<double>(available.size())));
-  const KernelTable* chosen = available[available.size() - common];
-  together(transport, [&] {
-    if (!name.empty()) chosen = &select_kernels(name);
-  });
-  return *chosen;
 }
 
 /// Refuses at once what no planning can make fit: packed queries, partials and own cells of a rank's share, at their least; or,
