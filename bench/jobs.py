@@ -21,7 +21,7 @@ def mpirun(ranks):
 
 
 def run(ranks, **options):
-    """One job under mpirun; options are those of `gyre run` with _ for -. Returns its report."""
+    """One job under mpirun; options are those of `gyre run` with _ for -, True for flags. Returns its report."""
     environment = dict(os.environ)
     if os.geteuid() == 0:
         environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -29,7 +29,7 @@ def run(ranks, **options):
         report = pathlib.Path(folder) / "report.json"
         command = [*mpirun(ranks), str(GYRE), "run", "--report", str(report)]
         for name, value in options.items():
-            command += ["--" + name.replace("_", "-"), str(value)]
+            command += ["--" + name.replace("_", "-"), *([] if value is True else [str(value)])]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)}\nended with status {done.returncode}:\n{done.stderr}")

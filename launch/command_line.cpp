@@ -9,6 +9,7 @@
 #include "launch/given.hpp"
 #include "launch/run_options.hpp"
 #include "runtime/attention.hpp"
+#include "runtime/mechanism/sparse_choice.hpp"
 #include "runtime/text.hpp"
 
 namespace gyre {
@@ -194,9 +195,23 @@ PartitionChoice::ReadChunks noting_names(const PartitionChoice::ReadChunks& read
   };
 }
 
+/// What is only said of chosen pairs.
+void read_sparsity(const Given& given, RunRequest& request) {
+  request.sparse = given.text("sparse");
+  for (const char* name : {"recall", "against-dense"})
+    if (!given.has("sparse") && given.has(name))
+      refuse("--" + std::string(name) + " looks at what --sparse chooses, and that is not given; give it, or remove --" + name);
+  if (request.sparse.ends_with(".json"))
+    request.mask_files.push_back(request.sparse);
+  else if (given.has("sparse"))
+    parse_sparse_choice(request.sparse);
+  request.against_dense = given.has("against-dense");
+  request.recall_rows = given.integer<std::int64_t>("recall", 1, kMostTokens).value_or(0);
+}
+
 /// Nothing is computed, so nothing that depends on it may be asked for.
 std::string replay_of(const Given& given) {
-  for (const char* name : {"out", "lse", "dq", "dk", "dv", "dsinks", "check"})
+  for (const char* name : {"out", "lse", "dq", "dk", "dv", "dsinks", "check", "recall"})
     if (given.has("replay") && given.has(name))
       refuse("--replay computes nothing, and --" + std::string(name) + " wants results; remove one");
   return given.text("replay");
@@ -220,6 +235,7 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   if (given.text("trace") == kStandardOutput) refuse("--trace - is no file; give a name (only --report - goes to standard output)");
   request.trace_file = given.text("trace");
   request.mask = Mask::parse(given.text("mask", "full"), noting_names(files, request.mask_files));
+  read_sparsity(given, request);
   request.query_offset = given.integer<std::int64_t>("query-offset", -kMostTokens, kMostTokens);
   request.scale = given.real("scale", -kLargestScale, kLargestScale);
   request.softcap = given.real("softcap", kLeastSoftcap, kLargestSoftcap);

@@ -33,7 +33,7 @@ void require_different_files(const RunRequest& request) {
   std::vector<Named> taken;
   for (const Named& input : inputs)
     if (!input.second.empty()) taken.push_back(input);
-  for (const std::string& file : request.mask_files) taken.push_back({"a file of --mask", file});
+  for (const std::string& file : request.mask_files) taken.push_back({"a file of --mask or --sparse", file});
   for (const std::string& file : request.layout_files) taken.push_back({"a file of --partition", file});
   for (const Named& output : outputs) {
     if (output.second.empty()) continue;

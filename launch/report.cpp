@@ -119,6 +119,23 @@ std::string saved_text(const Report& report) {
                 bytes_text(dense).c_str(), 100 * saved / dense);
 }
 
+/// What heads chose, and what that saved of the calls.
+std::string sparsity_text(const Report& report) {
+  if (!report.sparsity) return "";
+  const Sparsity& sparsity = *report.sparsity;
+  std::string text =
+      format("  sparse     %s: %.2f%% of the pairs of %s, chosen in %s\n", sparsity.choice.c_str(), 100 * report.kept_share(),
+             sparsity.whole.text().c_str(), seconds_text(sparsity.estimate_seconds).c_str());
+  if (sparsity.recall)
+    text += format("  recall     %.4f of the exact weights on the mean of %s, %.4f on the least\n", sparsity.recall->mean,
+                   plural(sparsity.recall->rows, "row").c_str(), sparsity.recall->least);
+  if (sparsity.dense_seconds)
+    text += format("  dense      %s: %.3g times as long, %.3g times as long as with the estimate\n",
+                   seconds_text(*sparsity.dense_seconds).c_str(), *sparsity.dense_seconds / report.measured.seconds,
+                   *sparsity.dense_seconds / (report.measured.seconds + sparsity.estimate_seconds));
+  return text;
+}
+
 nlohmann::ordered_json number_or_null(std::optional<double> value) {
   return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
 }
@@ -168,6 +185,26 @@ void add_calls(nlohmann::ordered_json& json, const Report& report, const Measure
   json["silent_cpu_seconds"] = number_or_null(measured.silent ? std::optional(measured.silent->cpu_seconds) : std::nullopt);
   json["bytes_sent"] = measured.sum(&RankFigures::bytes_sent);
   json["bytes_borrowed"] = measured.sum(&RankFigures::bytes_borrowed);
+}
+
+nlohmann::ordered_json sparsity_json(const Report& report) {
+  const Sparsity& sparsity = *report.sparsity;
+  const auto speedup = [&](double seconds) {
+    return number_or_null(sparsity.dense_seconds && seconds > 0 ? std::optional(*sparsity.dense_seconds / seconds) : std::nullopt);
+  };
+  const auto recall = [&](double Recall::*of) {
+    return number_or_null(sparsity.recall ? std::optional((*sparsity.recall).*of) : std::nullopt);
+  };
+  return {{"choice", sparsity.choice},
+          {"chosen_from", sparsity.whole.text()},
+          {"kept_share", report.kept_share()},
+          {"estimate_seconds", sparsity.estimate_seconds},
+          {"recall", recall(&Recall::mean)},
+          {"least_recall", recall(&Recall::least)},
+          {"recall_rows", sparsity.recall ? sparsity.recall->rows : 0},
+          {"dense_seconds", number_or_null(sparsity.dense_seconds)},
+          {"speedup", speedup(report.measured.seconds)},
+          {"speedup_with_estimate", speedup(report.measured.seconds + sparsity.estimate_seconds)}};
 }
 
 nlohmann::ordered_json gradients_json(const Report& report) {
@@ -226,6 +263,10 @@ double Report::peak_fraction() const {
   return peak_flops > 0 ? gflops_per_rank() * 1e9 * ranks / peak_flops : 0;
 }
 
+double Report::kept_share() const {
+  return sparsity && sparsity->whole_pairs > 0 ? visible_pairs / sparsity->whole_pairs : 1;
+}
+
 std::string to_text(const Report& report) {
   std::string text = format("gyre %s: %s, %s placement, %s on %s, %s, %s\n", version(), report.strategy.c_str(),
                             report.partition.c_str(), plural(report.ranks, "rank").c_str(), plural(report.nodes, "node").c_str(),
@@ -234,7 +275,7 @@ std::string to_text(const Report& report) {
   text += problem_text(report.problem) + time_text(report, "time", report.measured, report.flops());
   text += replay_text(report) + predicted_text(report);
   text += parts_text(report.measured);
-  text += saved_text(report) + gradients_text(report);
+  text += saved_text(report) + sparsity_text(report) + gradients_text(report);
   if (report.ranks > 1 && !report.unshared.empty()) text += "  unshared   memory inside a node: " + report.unshared + "\n";
   text += format("  memory     arena %s, scratch %s, resident at most %s (largest rank)\n",
                  bytes_text(static_cast<double>(report.arena_bytes)).c_str(),
@@ -292,6 +333,7 @@ std::string to_json(const Report& report) {
   json["per_rank"] = per_rank_json(measured);
   json["check"] = report.check ? check_json(*report.check) : nlohmann::ordered_json(nullptr);
   json["gradient_check"] = report.gradient_check ? check_json(*report.gradient_check) : nlohmann::ordered_json(nullptr);
+  json["sparse"] = report.sparsity ? sparsity_json(report) : nlohmann::ordered_json(nullptr);
   json["backward"] = report.gradients ? gradients_json(report) : nlohmann::ordered_json(nullptr);
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }

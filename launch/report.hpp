@@ -8,6 +8,7 @@
 #include "launch/check.hpp"
 #include "launch/check_gradients.hpp"
 #include "launch/measure.hpp"
+#include "launch/sparsity.hpp"
 #include "runtime/attention.hpp"
 
 namespace gyre {
@@ -35,6 +36,7 @@ struct Report {
   std::int64_t scratch_bytes = 0;      // of the rank with most
   std::int64_t peak_memory_bytes = 0;  // of the process with most
   std::optional<CheckResult> check;
+  std::optional<Sparsity> sparsity;  // problem.mask is what was chosen
 
   struct Gradients {
     std::string travels;               // keys or queries
@@ -51,6 +53,8 @@ struct Report {
   double gflops_per_rank() const;
   double tokens_per_second() const;  // queries
   double peak_fraction() const;
+  /// Of the pairs of the mask that was chosen from; 1 where nothing was.
+  double kept_share() const;
 };
 
 std::string to_text(const Report& report);

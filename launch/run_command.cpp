@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/agreement.hpp"
@@ -23,6 +24,7 @@
 #include "launch/placement_warnings.hpp"
 #include "launch/print.hpp"
 #include "launch/report.hpp"
+#include "launch/sparsity.hpp"
 #include "launch/topo_command.hpp"
 #include "launch/trace.hpp"
 #include "launch/unsound.hpp"
@@ -196,6 +198,51 @@ void measure(Transport& transport, Attention& attention, Tensors& tensors, Team&
   report.peak_flops = std::max(before, peak_beside(transport, team, attention, request, live));
 }
 
+/// Seconds of a forward call under the mask that is chosen from. Its rows and its arena are gone afterwards.
+double time_dense(Transport& transport, const Inputs& inputs, const Problem& problem, const Options& options,
+                  const RunRequest& request, const std::optional<Machine>& machine, LiveLine& live) {
+  Attention attention(transport, problem, options);
+  Team team(options.threads);
+  std::optional<Tensors> tensors;
+  together_within_memory(transport, "reading", [&] { tensors.emplace(inputs, problem, attention, team, false); });
+  const Operands operands = tensors->operands(problem);
+  RunRequest untraced = request;
+  untraced.trace_file.clear(), untraced.measure_overlap = false;
+  Records records;
+  const auto forward = [&](const CallOptions& call) { return attention.forward(operands, call); };
+  return measure_pass(transport, attention, Pass::forward, forward, untraced, machine, 0, live, records.forward).seconds;
+}
+
+/// Collective; problem.mask becomes what its heads choose of it. Nothing where nothing is to be chosen.
+std::optional<Sparsity> choose_pairs(Transport& transport, const Inputs& inputs, const RunRequest& request,
+                                     const std::vector<SparseChoice>& choices, const Options& options,
+                                     const std::optional<Machine>& machine, LiveLine& live, Problem& problem) {
+  if (choices.empty()) return std::nullopt;
+  std::optional<double> dense_seconds;
+  if (request.against_dense) {
+    together(transport, [&] { require_choices(problem, choices); });
+    dense_seconds = time_dense(transport, inputs, problem, options, request, machine, live);
+  }
+  live.phase("estimating");
+  Sparsity sparsity = choose_mask(transport, inputs, request, choices, options.threads, problem);
+  sparsity.dense_seconds = dense_seconds;
+  return sparsity;
+}
+
+/// Of the rows that --recall picks. Collective.
+void find_recall(Transport& transport, const Attention& attention, const Operands& operands, Team& team, const RunRequest& request,
+                 Report& report) {
+  if (!report.sparsity) return;
+  Problem whole = report.problem;
+  whole.mask = report.sparsity->whole;
+  if (transport.rank() == 0) report.sparsity->whole_pairs = whole.visible_pairs();
+  if (request.recall_rows == 0) return;
+  const EstimateRows rows{
+      .queries = operands.queries, .keys = operands.keys, .query_rows = attention.query_rows(), .key_rows = attention.key_rows()};
+  report.sparsity->recall = measure_recall(transport, team, whole, report.problem.mask, rows,
+                                           sample_tokens(whole.query_tokens, request.recall_rows, request.seed));
+}
+
 void check(Transport& transport, const Problem& problem, const Attention& attention, const Operands& operands,
            const GradientOperands& gradients, Team& team, const RunRequest& request, Report& report) {
   if (request.check_rows == 0) return;
@@ -271,9 +318,11 @@ int run_command(Transport& transport, const RunRequest& request) {
   std::optional<Inputs> inputs;
   std::optional<Machine> machine;
   Problem problem;
+  std::vector<SparseChoice> choices;
   together_alive(transport, "opening files", [&] {
     inputs.emplace(request);
     problem = inputs->problem(request);
+    if (!request.sparse.empty()) choices = read_sparse_choices(request.sparse);
     if (request.replay.empty()) return;
     machine = request.replay == "default" ? default_machine() : read_machine(request.replay);
     machine = machine->with_instruction_set(request.options.isa);
@@ -284,10 +333,11 @@ int run_command(Transport& transport, const RunRequest& request) {
   options.threads = request.threads.value_or(topology.default_threads());
   const std::vector<int> threads = gather_threads(transport, options.threads);
   require_few_threads(topology.places, threads);
-  Attention attention(transport, problem, options);
   Outputs outputs(transport, request, problem);
-
   LiveLine live(live_descriptor(transport, request.live));
+  std::optional<Sparsity> sparsity = choose_pairs(transport, *inputs, request, choices, options, machine, live, problem);
+  Attention attention(transport, problem, options);
+
   live.phase("reading");
   std::optional<Team> team;
   std::optional<Tensors> tensors;
@@ -301,11 +351,13 @@ int run_command(Transport& transport, const RunRequest& request) {
   const Operands operands = tensors->operands(problem);
   transport.heartbeat().set_stage({"measuring"});
   Report report = describe(transport, problem, attention, topology, options.threads);
+  report.sparsity = std::move(sparsity);
   Records records;
   measure(transport, attention, *tensors, *team, request, machine, live, records, report);
   if (!machine && !sound(transport, problem, attention, *tensors, *team, live)) return kCheckFailed;
   live.phase(request.check_rows > 0 ? "checking" : "writing");
   transport.heartbeat().set_stage({"checking"});
+  find_recall(transport, attention, operands, *team, request, report);
   check(transport, problem, attention, operands, tensors->gradient_operands(problem), *team, request, report);
   report.peak_memory_bytes = most_resident_bytes(transport);
 

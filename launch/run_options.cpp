@@ -67,16 +67,22 @@ Group output() {
       .option("trace", "FILE",
               "timeline of the last repetition, for Perfetto: compute, wait, send, receive of every rank, and as predicted")
       .option("live", "WHEN", "a line on standard error that says where the run stands: auto (on a terminal), always, never")
+      .option("recall", "ROWS", "of that many rows, the share of the exact weights that the pairs of --sparse have, in float64")
       .option("check", "ROWS", "recompute that many rows in float64; exit status 1 if the error is over its bound");
 }
 
 Group attention() {
   return Group("Attention")
-      .option("mask", "EXPR",
-              "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), "
-              "dilated(L,D), strided(S), blocks(FILE,B[,BK]), columns(FILE), diagonals(FILE,C), slices(FILE), joined by & and | and "
-              "parentheses; a FILE whose name begins with a digit or '-', or has a comma, stands in quotation marks: "
-              "'documents(\"2024.npy\")'")
+      .option(
+          "mask", "EXPR",
+          "full (default), causal, window(L[,R]), sinks(N), prefix(N), documents(n1,n2,...), documents(FILE), "
+          "dilated(L,D), strided(S), blocks(FILE,B[,BK]), columns(FILE), diagonals(FILE,C), slices(FILE), joined by & and | and "
+          "parentheses; a FILE whose name begins with a digit or '-', or has a comma, stands in quotation marks: "
+          "'documents(\"2024.npy\")'")
+      .option("sparse", "CHOICE",
+              "which of the mask's pairs query heads keep, by their queries and keys: a_shape(FIRST,WINDOW), "
+              "vertical_slash(COLUMNS,DIAGONALS), block_topk(BLOCKS), xattention(STRIDE,THRESHOLD), moba(BLOCK,BLOCKS), dense; or "
+              "FILE.json, a list with one for each query head")
       .option("query-offset", "N",
               "position of query 0 on the key axis, " + limits_text(-kMostTokens, kMostTokens) + " (key tokens minus query tokens)")
       .option("scale", "X", "of scores, before the softmax, " + limits_text(-kLargestScale, kLargestScale) + " (1/sqrt(head dim))")
@@ -117,6 +123,7 @@ Group work() {
       .option("isa", "NAME", "instruction set; this processor has " + available_text() + " (the best)")
       .option("repeat", "N",
               "timed repetitions after a warm-up, " + limits_text(1, kMostRepetitions) + "; the report gives the median")
+      .flag("against-dense", "also time the mask without --sparse, before")
       .flag("integrity", "checksums behind cells: what arrives damaged ends the job, named")
       .flag("measure-overlap", "also time the same work with communication switched off: what transfers cost")
       .option("replay", "MACHINE",

@@ -42,8 +42,11 @@ struct RunRequest {
   bool backward() const { return options.backward != Backward::none; }
 
   Mask mask;
-  std::vector<std::string> mask_files;    // that it was read from
+  std::vector<std::string> mask_files;    // that it and its choices are read from
   std::vector<std::string> layout_files;  // of --partition
+  std::string sparse;                     // of --sparse: a choice, or a file of them; empty: none
+  bool against_dense = false;             // also time the mask without choices
+  std::int64_t recall_rows = 0;           // query tokens
   std::optional<std::int64_t> query_offset;
   std::optional<double> scale;
   std::optional<double> softcap;
