@@ -41,7 +41,7 @@ def text(arguments):
     try:
         lines = subprocess.run(["bible", "-f", "gen1:1-rev22:21"], check=True, capture_output=True, text=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemExit(f"{error}: install bible-kjv (launch/install_dependencies --opponents), or give --text FILE")
+        raise SystemExit(f"{error}: install bible-kjv (launch/install_dependencies), or give --text FILE")
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / "kjv.txt"
     path.write_text("".join(line.partition(" ")[2] + "\n" for line in lines), encoding="utf-8")

@@ -17,7 +17,7 @@ if not book.find_model():
     print("skipped: no model in build/longbook (bench/longbook/fetch_model)")
     sys.exit(0)
 if not shutil.which("bible"):
-    print("skipped: no text (launch/install_dependencies --opponents)")
+    print("skipped: no text (launch/install_dependencies)")
     sys.exit(0)
 
 
