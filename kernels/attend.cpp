@@ -1,10 +1,12 @@
 #include "kernels/attend.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <numbers>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "kernels/attend_blocks.hpp"
 #include "kernels/floats.hpp"
@@ -41,7 +43,9 @@ void clean(AttendWork::Head& head) {
 struct ActiveBlock {
   BlockRows rows;
   Tile tile;
-  float* total = nullptr;  // of few rows, as few_rows.hpp has it
+  float* queries = nullptr;                  // room for its strips in fp32, where they do not lie so
+  std::array<int, Tile::kMostStrips> forms;  // of the strips that are there; -1: none yet
+  float* total = nullptr;                    // of few rows, as few_rows.hpp has it
   ScoreTerms terms;
 };
 
@@ -104,7 +108,7 @@ struct Attend::State {
   template <class Move>
   void each_few(const BlockTask& task, AttendScratch::Worker& worker, Move&& move) const;
   const float* key_words(const KeyCell& cell) const;
-  void take_queries(const BlockRows& rows, float* place, Tile& tile) const;
+  void take_queries(const KeyCell& cell, ActiveBlock& block) const;
   void take_keys(const KeyCell& cell, Range strips, AttendScratch::Worker& worker, Tile& tile) const;
 };
 
@@ -156,14 +160,14 @@ void Attend::State::reserve(int strips_per_block) {
   }
 }
 
-/// Resolves the task's blocks and takes their queries. Returns the hull of their rows.
+/// Resolves the task's blocks. Returns the hull of their rows.
 Range Attend::State::begin_task(const BlockTask& task, AttendScratch::Worker& worker) const {
   Range hull{kNoPosition, -kNoPosition};
   float* place = worker.queries.get();
   float* next_total = worker.few.get() + few_sums_floats(work.shape.value_dim);
   for (int index = 0; index < task.blocks; ++index) {
     const QueryBlock& block = blocks[task.first_block + index];
-    auto& [rows, tile, total, terms] = worker.blocks[index];
+    auto& [rows, tile, queries, forms, total, terms] = worker.blocks[index];
     rows = resolve(work, block, tile);
     if (adds_terms()) terms.take_rows(work.score, rows.lanes);
     tile.words = static_cast<int>(takes_words() ? cell_dims(work.shape) / pair_of(work.shape.type) : cell_dims(work.shape));
@@ -174,7 +178,8 @@ Range Attend::State::begin_task(const BlockTask& task, AttendScratch::Worker& wo
     if (tile.few_rows > 0) {
       tile.sums = worker.few.get(), total = next_total, next_total += few_total_floats(work.shape.value_dim);
     }
-    take_queries(rows, place, tile);
+    queries = place;
+    forms.fill(-1);
     place += block.strips * cell_dims(work.shape) * kStrip;
     hull = {std::min(hull.begin, rows.lanes.hull.begin), std::max(hull.end, rows.lanes.hull.end)};
   }
@@ -286,16 +291,17 @@ const float* Attend::State::key_words(const KeyCell& cell) const {
   return expands ? nullptr : reinterpret_cast<const float*>(cell.cell);
 }
 
-/// A block's queries: in fp32 and times the factor, or where they lie.
-void Attend::State::take_queries(const BlockRows& rows, float* place, Tile& tile) const {
+/// A block's queries in the form that the keys see: in fp32 and times the factor, or where they lie. Keys come in ascending order,
+/// so that forms change twice at most.
+void Attend::State::take_queries(const KeyCell& cell, ActiveBlock& block) const {
   const std::int64_t elements = cell_dims(work.shape) * kStrip;
-  for (int s = 0; s < tile.strip_count; ++s, place += elements) {
-    if (takes_words()) {
-      tile.strips[s].query = reinterpret_cast<const float*>(rows.strips[s]);
-      continue;
-    }
-    kernels.expand(work.shape.type, kStrip, rows.strips[s], elements, factor, place);
-    tile.strips[s].query = place;
+  for (int s = 0; s < block.tile.strip_count; ++s) {
+    const int form = form_of(block.rows.positions[s], cell.positions.begin, work.chunk_tokens);
+    if (std::exchange(block.forms[s], form) == form) continue;
+    const std::byte* const strip = block.rows.strips[s] + form * block.rows.form_bytes[s];
+    float* const place = block.queries + s * elements;
+    if (!takes_words()) kernels.expand(work.shape.type, kStrip, strip, elements, factor, place);
+    block.tile.strips[s].query = takes_words() ? reinterpret_cast<const float*>(strip) : place;
   }
 }
 
@@ -337,6 +343,7 @@ bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, AttendScra
   if (sight.cover == Cover::empty) return false;
   tile.keys = static_cast<int>(cell.positions.size());
   tile.visible = sight.visible;
+  take_queries(cell, block);
   if (adds_terms()) {
     block.terms.take_unit(work.score, block.rows.lanes, cell.positions.begin);
     block.terms.show(work.score, cell.positions.begin, tile);

@@ -22,6 +22,7 @@
 
 #include "kernels/cell.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/dual_chunk.hpp"
 #include "kernels/score.hpp"
 #include "kernels/team.hpp"
 #include "partition/bands.hpp"
@@ -55,6 +56,9 @@ struct AttendWork {
   ScoreRule score{};
   const Bands* bands = nullptr;
   std::vector<Head> heads;  // head h serves the query heads [h group, (h + 1) group) of the bands
+  /// Of dual chunk attention, whose queries have three forms: positions are cut into chunks of so many tokens, cells of queries and
+  /// of keys lie in one each, and how far apart those are says which form is multiplied with the keys (form_of). 0: one form.
+  std::int64_t chunk_tokens = 0;
 };
 
 /// Scratch memory of a team's workers. Attends that never run at the same time may share one, so that a ring of a thousand stages

@@ -45,6 +45,12 @@ struct Task {
   double work = 0;  // rows times keys that they may see
 };
 
+/// Where the queries of a cell lie, and their gradients.
+struct SeenForm {
+  const std::byte* query;
+  std::byte* grad_query;
+};
+
 /// Drops what is empty, and checks the rest.
 void clean(AttendBackwardWork::Head& head) {
   std::erase_if(head.queries, [](const BackwardQueryCell& cell) { return cell.positions.empty(); });
@@ -123,8 +129,9 @@ struct AttendBackward::State {
   void reserve();
   GradientTile tile_of(const Task& task, BackwardScratch::Worker& worker) const;
   void take_keys(const BackwardKeyCell& cell, BackwardScratch::Worker& worker, GradientTile& tile) const;
-  void take_rows(const BackwardQueryCell& cell, const Block& block, BackwardScratch::Worker& worker, GradientTile& tile) const;
-  void plan_fetching(int head, std::int64_t index, GradientTile& tile) const;
+  SeenForm form_seen(const Task& task, const BackwardQueryCell& cell) const;
+  void take_rows(const Task& task, const Block& block, BackwardScratch::Worker& worker, GradientTile& tile) const;
+  void plan_fetching(const Task& task, std::int64_t index, GradientTile& tile) const;
   bool run_tile(const Task& task, std::int64_t index, BackwardScratch::Worker& worker, GradientTile& tile, bool polls,
                 FunctionRef<void()> poll);
   void run_task(const Task& task, BackwardScratch::Worker& worker, bool polls, FunctionRef<void()> poll);
@@ -270,10 +277,20 @@ void AttendBackward::State::take_keys(const BackwardKeyCell& cell, BackwardScrat
   strips_of_values(value_blocks, rounded, shape.value_dim, values);
 }
 
+/// In the form that the task's keys see.
+SeenForm AttendBackward::State::form_seen(const Task& task, const BackwardQueryCell& cell) const {
+  const std::int64_t keys = work.heads[task.head].keys[task.unit].positions.begin, tokens = cell.positions.size();
+  const int form = form_of(cell.positions.begin, keys, work.chunk_tokens);
+  return {.query = cell.query + form * query_form_elements(work.shape, tokens) * type_bytes(work.shape.type),
+          .grad_query = cell.grad_query + form * grad_query_form_bytes(work.shape, tokens)};
+}
+
 /// The block's rows in strips of words, with where their gradient lies.
-void AttendBackward::State::take_rows(const BackwardQueryCell& cell, const Block& block, BackwardScratch::Worker& worker,
+void AttendBackward::State::take_rows(const Task& task, const Block& block, BackwardScratch::Worker& worker,
                                       GradientTile& tile) const {
   const CellShape& shape = work.shape;
+  const BackwardQueryCell& cell = work.heads[task.head].queries[block.cell];
+  const SeenForm form = form_seen(task, cell);
   const Parts parts = parts_of(shape, query_words(), grad_out_words());
   const auto strip = [&](const std::byte* from, const CellShape& of, std::int64_t floats, float* place) {
     if (!expands()) return reinterpret_cast<const float*>(from);
@@ -284,11 +301,11 @@ void AttendBackward::State::take_rows(const BackwardQueryCell& cell, const Block
   tile.strip_count = block.strips;
   for (int s = 0; s < block.strips; ++s) {
     const std::int64_t at = block.strip + s;
-    tile.strips[s] = {.query = strip(cell.query + at * query_strip_elements(shape) * type_bytes(shape.type), shape, query_words(),
+    tile.strips[s] = {.query = strip(form.query + at * query_strip_elements(shape) * type_bytes(shape.type), shape, query_words(),
                                      worker.rows.get() + parts.queries + s * query_words()),
                       .grad_out = strip(cell.grad_out + at * query_strip_elements(grad_shape) * type_bytes(shape.type), grad_shape,
                                         grad_out_words(), worker.rows.get() + parts.grad_outs + s * grad_out_words()),
-                      .grad_query = reinterpret_cast<float*>(cell.grad_query) + at * grad_query_strip_floats(shape)};
+                      .grad_query = reinterpret_cast<float*>(form.grad_query) + at * grad_query_strip_floats(shape)};
     tile.statistics[s] = reinterpret_cast<const float*>(cell.row_statistics) + at * 2 * kStrip;
   }
   for (int s = block.strips; s < GradientTile::kStrips; ++s) {
@@ -308,18 +325,19 @@ bool AttendBackward::State::await(std::atomic<std::int32_t>& turn, std::int32_t 
 }
 
 /// What the kernel fetches meanwhile: the block's totals, for their turn, and the rows of the block that is probably next.
-void AttendBackward::State::plan_fetching(int head, std::int64_t index, GradientTile& tile) const {
-  const std::vector<Block>& list = heads[head].blocks;
+void AttendBackward::State::plan_fetching(const Task& task, std::int64_t index, GradientTile& tile) const {
+  const std::vector<Block>& list = heads[task.head].blocks;
+  const AttendBackwardWork::Head& head = work.heads[task.head];
   const CellShape& shape = work.shape;
   const auto piece = [&](const std::byte* cell, const Block& block, std::int64_t strip_bytes) {
     return GradientTile::Piece{.begin = cell + block.strip * strip_bytes, .bytes = block.strips * strip_bytes};
   };
-  const BackwardQueryCell& cell = work.heads[head].queries[list[index].cell];
-  tile.fetch[0] = piece(cell.grad_query, list[index], grad_query_strip_floats(shape) * std::int64_t{sizeof(float)});
+  tile.fetch[0] = piece(form_seen(task, head.queries[list[index].cell]).grad_query, list[index],
+                        grad_query_strip_floats(shape) * std::int64_t{sizeof(float)});
   tile.fetch[1] = tile.fetch[2] = {};
   if (index == 0) return;
-  const BackwardQueryCell& next = work.heads[head].queries[list[index - 1].cell];
-  tile.fetch[1] = piece(next.query, list[index - 1], query_strip_elements(shape) * type_bytes(shape.type));
+  const BackwardQueryCell& next = head.queries[list[index - 1].cell];
+  tile.fetch[1] = piece(form_seen(task, next).query, list[index - 1], query_strip_elements(shape) * type_bytes(shape.type));
   tile.fetch[2] = piece(next.grad_out, list[index - 1], query_strip_elements(grad_out_shape(shape)) * type_bytes(shape.type));
 }
 
@@ -341,8 +359,8 @@ bool AttendBackward::State::run_tile(const Task& task, std::int64_t index, Backw
       worker.terms.take_unit(work.score, lanes, first_key);
       worker.terms.show(work.score, first_key, tile);
     }
-    take_rows(head.queries[block.cell], block, worker, tile);
-    plan_fetching(task.head, index, tile);
+    take_rows(task, block, worker, tile);
+    plan_fetching(task, index, tile);
     (pairs() ? kernels.gradients_pairs : kernels.gradients)(tile);
   }
   std::atomic<std::int32_t>& turn = turns[heads[task.head].first + index];

@@ -24,6 +24,7 @@
 
 #include "kernels/cell.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/dual_chunk.hpp"
 #include "kernels/score.hpp"
 #include "kernels/team.hpp"
 #include "partition/bands.hpp"
@@ -56,7 +57,8 @@ struct AttendBackwardWork {
   CellShape shape;
   ScoreRule score{};
   const Bands* bands = nullptr;
-  std::vector<Head> heads;  // head h serves the query heads [h group, (h + 1) group) of the bands
+  std::vector<Head> heads;        // head h serves the query heads [h group, (h + 1) group) of the bands
+  std::int64_t chunk_tokens = 0;  // as AttendWork has it; a form's gradient is that form's of the cell
 };
 
 /// Scratch memory of a team's workers; passes that never run at the same time may share one.

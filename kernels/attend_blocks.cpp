@@ -51,7 +51,7 @@ std::vector<BlockTask> tasks_of(const std::vector<QueryBlock>& blocks, int strip
 
 BlockRows resolve(const AttendWork& work, const QueryBlock& block, Tile& tile) {
   const std::vector<QueryCell>& cells = work.heads[block.head].queries;
-  BlockRows rows{.strips = {}, .lanes = Lanes(block.head, work.shape.group)};
+  BlockRows rows{.strips = {}, .form_bytes = {}, .positions = {}, .lanes = Lanes(block.head, work.shape.group)};
   tile.strip_count = block.strips;
   std::int32_t cell = block.cell;
   std::int32_t strip = block.strip;
@@ -59,6 +59,8 @@ BlockRows resolve(const AttendWork& work, const QueryBlock& block, Tile& tile) {
     if (strip == query_strips(work.shape, cells[cell].positions.size())) ++cell, strip = 0;
     const QueryCell& from = cells[cell];
     rows.strips[s] = from.query + strip * query_strip_elements(work.shape) * type_bytes(work.shape.type);
+    rows.form_bytes[s] = query_form_elements(work.shape, from.positions.size()) * type_bytes(work.shape.type);
+    rows.positions[s] = from.positions.begin;
     tile.strips[s].partial = reinterpret_cast<float*>(from.partial) + strip * partial_strip_floats(work.shape);
     rows.lanes.append(from.positions, strip);
   }

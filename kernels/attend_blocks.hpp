@@ -20,7 +20,9 @@ struct QueryBlock {
 
 /// The rows of a block: where they lie, and where they stand.
 struct BlockRows {
-  std::array<const std::byte*, Tile::kMostStrips> strips;  // of query cells
+  std::array<const std::byte*, Tile::kMostStrips> strips;  // of query cells, in their first form
+  std::array<std::int64_t, Tile::kMostStrips> form_bytes;  // to the next form
+  std::array<std::int64_t, Tile::kMostStrips> positions;   // of the cell's first token
   Lanes lanes;
 };
 

@@ -27,7 +27,7 @@ std::int64_t cell_bytes(Role role, const CellShape& shape, std::int64_t tokens) 
   const std::int64_t trailer = shape.integrity == Integrity::checked && tokens > 0 ? kTrailerBytes : 0;
   switch (role) {
     case Role::query:
-      return query_strips(shape, tokens) * query_strip_elements(shape) * bytes + trailer;
+      return shape.forms * query_form_elements(shape, tokens) * bytes + trailer;
     case Role::key_value:
       return (value_offset_elements(shape, tokens) + round_up(tokens, kStrip) * round_up(shape.value_dim, kChannels)) * bytes +
              trailer;
@@ -38,7 +38,7 @@ std::int64_t cell_bytes(Role role, const CellShape& shape, std::int64_t tokens) 
     case Role::backward_query:
       return row_statistics_offset(shape, tokens) + part_bytes(Role::row_statistics, shape, tokens) + trailer;
     case Role::grad_query_share:
-      return query_strips(shape, tokens) * kStrip * shape.head_dim * std::int64_t{sizeof(float)} + trailer;
+      return shape.forms * query_strips(shape, tokens) * kStrip * shape.head_dim * std::int64_t{sizeof(float)} + trailer;
     case Role::grad_key_value_share:
       return grad_sums_floats(shape, tokens) * std::int64_t{sizeof(float)} + trailer;
     case Role::grad_out:
@@ -46,7 +46,7 @@ std::int64_t cell_bytes(Role role, const CellShape& shape, std::int64_t tokens) 
     case Role::row_statistics:
       return query_strips(shape, tokens) * 2 * kStrip * std::int64_t{sizeof(float)};
     case Role::grad_query:
-      return query_strips(shape, tokens) * grad_query_strip_floats(shape) * std::int64_t{sizeof(float)};
+      return shape.forms * grad_query_form_bytes(shape, tokens);
     case Role::grad_key_value:
       return 2 * grad_sums_floats(shape, tokens) * std::int64_t{sizeof(float)};
     case Role::rows:

@@ -69,6 +69,8 @@ struct CellShape {
   int group = 1;          // query heads per key/value head
   Type type = Type::f32;  // of query, key/value and grad_out cells; the others are fp32
   Integrity integrity = Integrity::unchecked;
+  int forms =
+      1;  // in which queries lie in their cells: 3 in dual chunk attention (dual_chunk.hpp), of which a unit of keys sees one
 };
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
@@ -97,6 +99,10 @@ constexpr std::int64_t query_strips(const CellShape& shape, std::int64_t tokens)
 constexpr std::int64_t query_strip_elements(const CellShape& shape) {
   return aligned_elements(shape, cell_dims(shape) * kStrip);
 }
+/// Elements from one form of a cell's queries to the next.
+constexpr std::int64_t query_form_elements(const CellShape& shape, std::int64_t tokens) {
+  return query_strips(shape, tokens) * query_strip_elements(shape);
+}
 /// Floats from one channel's numerators in a partial to the next one's. What their additions lost lies between: folding a unit in
 /// reads and writes both, and a few thousand bytes apart they would contend for the same places in the first cache level.
 inline constexpr int kNumeratorStride = 2 * kStrip;
@@ -114,7 +120,7 @@ constexpr std::int64_t value_offset_elements(const CellShape& shape, std::int64_
 
 /// Gradients of the output have cells like queries of value_dim channels: this is their shape.
 constexpr CellShape grad_out_shape(CellShape shape) {
-  shape.head_dim = shape.value_dim;
+  shape.head_dim = shape.value_dim, shape.forms = 1;
   return shape;
 }
 /// Gradient cells have totals in pieces of 16 floats, each followed by what its additions lost: folding reads and writes both, as
@@ -127,6 +133,10 @@ constexpr std::int64_t gradient_at(std::int64_t index) {
 /// Of a grad_query strip: totals [head_dim][16], as gradient_at has them.
 constexpr std::int64_t grad_query_strip_floats(const CellShape& shape) {
   return std::int64_t{kGradientStride} * shape.head_dim;
+}
+/// Bytes from the gradient of one form of a cell's queries to that of the next.
+constexpr std::int64_t grad_query_form_bytes(const CellShape& shape, std::int64_t tokens) {
+  return query_strips(shape, tokens) * grad_query_strip_floats(shape) * std::int64_t{sizeof(float)};
 }
 /// Totals in a grad_key_value cell: of keys [tokens to 16][head_dim to 16], then of values [tokens to 16][value_dim to 16], as
 /// gradient_at has them; so the first of the values is at twice the first of these.

@@ -11,6 +11,7 @@
 #include "kernels/few_rows.hpp"
 #include "kernels/gradient_tile.hpp"
 #include "kernels/products.hpp"
+#include "kernels/rotary.hpp"
 
 namespace gyre {
 
@@ -72,7 +73,11 @@ struct KernelTable {
   /// `count` elements of `type`, times the factor, to fp32; they lie in rows of `width` words (kStrip, or kChannels in values), of
   /// which a pair becomes two rows. count: a multiple of 2 width; both ranges aligned to 32 bytes or more.
   void (*expand)(Type type, int width, const void* from, std::int64_t count, float factor, float* to);
-  void (*products)(const Products& work);      // of query rows with keys, and nothing else
+  void (*products)(const Products& work);  // of query rows with keys, and nothing else
+  /// Turns the pairs of a row in place, in float64, each rounded once (rotary.hpp). cosines, sines: [pairs].
+  void (*turn)(RotaryLayout layout, int pairs, const double* cosines, const double* sines, float* row);
+  /// cosines, sines: those of an angle; they become those of the angle and the step's together.
+  void (*turn_on)(int pairs, const double* step_cosines, const double* step_sines, double* cosines, double* sines);
   double (*peak_flops)(double seconds);        // FLOP/s of an independent multiply-add loop on this thread, for about that long
   double (*pairs_peak_flops)(double seconds);  // the same of what multiplies pairs; null where nothing does
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -59,39 +60,91 @@ struct Shares {
   static float number(const float* piece, std::int64_t index) { return piece[index]; }
 };
 
-/// Channel c at `first` + c * stride of a piece of a cell.
+/// Where the channels of a row are among the numbers of a piece: channel c at first + c * stride; form_floats: to the next form's.
+struct RowPlace {
+  const float* piece;
+  std::int64_t first, stride;
+  std::int64_t form_floats = 0;
+};
+
 template <class Numbers>
-void finish_row(const float* piece, std::int64_t first, std::int64_t stride, int channels, Type type, std::byte* row) {
+void finish_row(const RowPlace& from, int channels, Type type, std::byte* row) {
   float values[kPieceChannels];
   for (int begin = 0; begin < channels; begin += kPieceChannels) {
     const int count = std::min(kPieceChannels, channels - begin);
-    for (int c = 0; c < count; ++c) values[c] = Numbers::number(piece, first + (begin + c) * stride);
+    for (int c = 0; c < count; ++c) values[c] = Numbers::number(from.piece, from.first + (begin + c) * from.stride);
     convert(values, Type::f32, row + begin * type_bytes(type), type, count);
+  }
+}
+
+/// Rows of one token after the other, turned back: the sum of what their forms have.
+template <class Numbers>
+class TurnedBack {
+ public:
+  /// group: rows of a token.
+  TurnedBack(const Turned& turned, int forms, int head_dim, int group) : forms_(forms), head_dim_(head_dim), group_(group) {
+    for (int form = 0; form < forms; ++form) turners_[form].emplace(*turned.table, turned.stretches[form]);
+  }
+
+  void finish_row(const RowPlace& from, Type type, std::byte* row) {
+    const bool next_token = row_ > 0 && row_ % group_ == 0;
+    ++row_;
+    float gradient[2 * kMostRotaryPairs];
+    double sum[2 * kMostRotaryPairs] = {};
+    for (int form = 0; form < forms_; ++form) {
+      if (next_token) turners_[form]->advance();
+      const float* const piece = from.piece + form * from.form_floats;
+      for (int c = 0; c < head_dim_; ++c) gradient[c] = Numbers::number(piece, from.first + c * from.stride);
+      turners_[form]->add_turned_back(gradient, head_dim_, sum);
+    }
+    for (int c = 0; c < head_dim_; ++c) gradient[c] = static_cast<float>(sum[c]);
+    convert(gradient, Type::f32, row, type, head_dim_);
+  }
+
+ private:
+  std::optional<Turner> turners_[kMostForms];
+  int forms_, head_dim_, group_;
+  std::int64_t row_ = 0;
+};
+
+/// Calls finish(row, as finish_row has it) for rows as they are, or turned back.
+template <class Numbers, class Finish>
+void each_row(std::int64_t rows, int forms, int head_dim, int group, const Turned& turned, Finish&& finish) {
+  if (turned.table == nullptr) {
+    for (std::int64_t row = 0; row < rows; ++row) {
+      finish(row, [&](const RowPlace& from, Type type, std::byte* to) { finish_row<Numbers>(from, head_dim, type, to); });
+    }
+    return;
+  }
+  TurnedBack<Numbers> back(turned, forms, head_dim, group);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    finish(row, [&](const RowPlace& from, Type type, std::byte* to) { back.finish_row(from, type, to); });
   }
 }
 
 template <class Numbers>
 void finish_queries(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
-                    std::int64_t first) {
+                    std::int64_t first, const Turned& turned) {
   const float* const strips = reinterpret_cast<const float*>(cell);
   const std::int64_t strip_floats = std::int64_t{Numbers::kStride} * shape.head_dim;
-  for (std::int64_t row = 0; row < tokens * shape.group; ++row) {
-    finish_row<Numbers>(strips + row / kStrip * strip_floats, row % kStrip, kStrip, shape.head_dim, grad_query.type,
-                        grad_query.row(first + row / shape.group, head * shape.group + static_cast<int>(row % shape.group)));
-  }
+  const std::int64_t form_floats = query_strips(shape, tokens) * strip_floats;
+  each_row<Numbers>(tokens * shape.group, shape.forms, shape.head_dim, shape.group, turned, [&](std::int64_t row, auto&& finish) {
+    finish({.piece = strips + row / kStrip * strip_floats, .first = row % kStrip, .stride = kStrip, .form_floats = form_floats},
+           grad_query.type, grad_query.row(first + row / shape.group, head * shape.group + static_cast<int>(row % shape.group)));
+  });
 }
 
 template <class Numbers>
 void finish_key_values(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_key,
-                       TypedOutRows grad_value, std::int64_t first) {
+                       TypedOutRows grad_value, std::int64_t first, const Turned& turned) {
   const float* const keys = reinterpret_cast<const float*>(cell);
   const float* const values = keys + grad_key_floats(shape, tokens) / kStrip * Numbers::kStride;
-  for (std::int64_t row = 0; row < tokens; ++row) {
-    finish_row<Numbers>(keys, row * round_up(shape.head_dim, kStrip), 1, shape.head_dim, grad_key.type,
-                        grad_key.row(first + row, head));
-    finish_row<Numbers>(values, row * round_up(shape.value_dim, kStrip), 1, shape.value_dim, grad_value.type,
-                        grad_value.row(first + row, head));
-  }
+  each_row<Numbers>(tokens, 1, shape.head_dim, 1, turned, [&](std::int64_t row, auto&& finish) {
+    finish({.piece = keys, .first = row * round_up(shape.head_dim, kStrip), .stride = 1}, grad_key.type,
+           grad_key.row(first + row, head));
+    finish_row<Numbers>({.piece = values, .first = row * round_up(shape.value_dim, kStrip), .stride = 1}, shape.value_dim,
+                        grad_value.type, grad_value.row(first + row, head));
+  });
 }
 
 /// Totals come in pieces of kStrip, each with what their additions lost.
@@ -124,8 +177,8 @@ void pack_row_statistics(const CellShape& shape, TypedRows grad_out, TypedRows o
 }
 
 void pack_backward_query(const CellShape& shape, TypedRows queries, TypedRows grad_out, TypedRows out, const float* lse,
-                         std::int64_t first, std::int64_t tokens, int head, std::byte* cell) {
-  pack_query(shape, queries, first, tokens, head, cell);
+                         std::int64_t first, std::int64_t tokens, int head, std::byte* cell, const Turned& turned) {
+  pack_query(shape, queries, first, tokens, head, cell, turned);
   pack_grad_out(shape, grad_out, first, tokens, head, cell + grad_out_offset(shape, tokens));
   pack_row_statistics(shape, grad_out, out, lse, first, tokens, head, cell + row_statistics_offset(shape, tokens));
 }
@@ -158,23 +211,23 @@ void add_share(const KernelTable& kernels, Role role, const CellShape& shape, st
 }
 
 void finish_grad_query(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
-                       std::int64_t first) {
-  finish_queries<Totals>(shape, cell, tokens, head, grad_query, first);
+                       std::int64_t first, const Turned& turned) {
+  finish_queries<Totals>(shape, cell, tokens, head, grad_query, first, turned);
 }
 
 void finish_grad_key_value(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_key,
-                           TypedOutRows grad_value, std::int64_t first) {
-  finish_key_values<Totals>(shape, cell, tokens, head, grad_key, grad_value, first);
+                           TypedOutRows grad_value, std::int64_t first, const Turned& turned) {
+  finish_key_values<Totals>(shape, cell, tokens, head, grad_key, grad_value, first, turned);
 }
 
 void finish_grad_query_share(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
-                             std::int64_t first) {
-  finish_queries<Shares>(shape, cell, tokens, head, grad_query, first);
+                             std::int64_t first, const Turned& turned) {
+  finish_queries<Shares>(shape, cell, tokens, head, grad_query, first, turned);
 }
 
 void finish_grad_key_value_share(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head,
-                                 TypedOutRows grad_key, TypedOutRows grad_value, std::int64_t first) {
-  finish_key_values<Shares>(shape, cell, tokens, head, grad_key, grad_value, first);
+                                 TypedOutRows grad_key, TypedOutRows grad_value, std::int64_t first, const Turned& turned) {
+  finish_key_values<Shares>(shape, cell, tokens, head, grad_key, grad_value, first, turned);
 }
 
 }  // namespace gyre

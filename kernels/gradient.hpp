@@ -8,6 +8,7 @@
 
 #include "kernels/cell.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/rotary.hpp"
 #include "kernels/tensor.hpp"
 
 namespace gyre {
@@ -22,9 +23,9 @@ void pack_grad_out(const CellShape& shape, TypedRows grad_out, std::int64_t firs
 void pack_row_statistics(const CellShape& shape, TypedRows grad_out, TypedRows out, const float* lse, std::int64_t first,
                          std::int64_t tokens, int head, std::byte* cell);
 
-/// Both, and the query cell before them: all of a backward_query cell but its trailer, if it has one.
+/// Both, and the query cell before them: all of a backward_query cell but its trailer, if it has one. turned: queries.
 void pack_backward_query(const CellShape& shape, TypedRows queries, TypedRows grad_out, TypedRows out, const float* lse,
-                         std::int64_t first, std::int64_t tokens, int head, std::byte* cell);
+                         std::int64_t first, std::int64_t tokens, int head, std::byte* cell, const Turned& turned = {});
 
 /// What the rows of one query head give to the gradient of their sink logit: - sum over them of exp(sink - lse) grad_out . out, in
 /// float64, in ascending order, with grad_out as cells of that type hold it. lse [tokens, query heads] is with the sink, as
@@ -41,18 +42,19 @@ void settle_gradient(Role role, const CellShape& shape, std::int64_t tokens, con
 void add_share(const KernelTable& kernels, Role role, const CellShape& shape, std::int64_t tokens, const std::byte* share,
                std::byte* gradient);
 
-/// Writes rows [tokens, query heads, head_dim].
+/// Writes rows [tokens, query heads, head_dim]: gradients of what pack_query took, turned back if that was turned (in float64,
+/// rounded once).
 void finish_grad_query(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
-                       std::int64_t first);
+                       std::int64_t first, const Turned& turned = {});
 
-/// Writes rows [tokens, key/value heads, head_dim] and [tokens, key/value heads, value_dim].
+/// Writes rows [tokens, key/value heads, head_dim], likewise, and [tokens, key/value heads, value_dim].
 void finish_grad_key_value(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_key,
-                           TypedOutRows grad_value, std::int64_t first);
+                           TypedOutRows grad_value, std::int64_t first, const Turned& turned = {});
 
 /// The same from shares: to the bit what finishing the gradients gives that they were settled from.
 void finish_grad_query_share(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head, TypedOutRows grad_query,
-                             std::int64_t first);
+                             std::int64_t first, const Turned& turned = {});
 void finish_grad_key_value_share(const CellShape& shape, const std::byte* cell, std::int64_t tokens, int head,
-                                 TypedOutRows grad_key, TypedOutRows grad_value, std::int64_t first);
+                                 TypedOutRows grad_key, TypedOutRows grad_value, std::int64_t first, const Turned& turned = {});
 
 }  // namespace gyre

@@ -134,20 +134,66 @@ void pack_value_pairs(const std::byte* const* rows, int count, int channels, std
   }
 }
 
+/// Rows of a strip, turned one after the other, as long as a cell's tokens last.
+class TurnedRows {
+ public:
+  /// group: rows of a token.
+  TurnedRows(const Turned& turned, int form, int head_dim, int group)
+      : turner_(*turned.table, turned.stretches[form]), head_dim_(head_dim), group_(group) {}
+
+  /// The next rows: where they lie once they are turned, until the next call.
+  Sources take(const Sources& from) {
+    Sources rows{.count = from.count, .type = Type::f32};
+    for (int lane = 0; lane < from.count; ++lane, ++row_) {
+      if (row_ > 0 && row_ % group_ == 0) turner_.advance();
+      convert(from.rows[lane], from.type, rows_[lane], Type::f32, head_dim_);
+      turner_.turn(rows_[lane]);
+      rows.rows[lane] = reinterpret_cast<const std::byte*>(rows_[lane]);
+    }
+    return rows;
+  }
+
+ private:
+  Turner turner_;
+  int head_dim_, group_;
+  std::int64_t row_ = 0;
+  alignas(kAlignment) float rows_[kStrip][2 * kMostRotaryPairs];
+};
+
+/// Calls pack(rows) for the strips of a cell, each as it lies or turned: rows(strip) are those that it is of.
+template <class RowsOfStrip, class Pack>
+void each_strip(const CellShape& shape, std::int64_t strips, const Turned& turned, int form, int group, RowsOfStrip&& rows_of,
+                Pack&& pack) {
+  if (turned.table == nullptr) {
+    for (std::int64_t strip = 0; strip < strips; ++strip) pack(rows_of(strip));
+    return;
+  }
+  TurnedRows rows(turned, form, shape.head_dim, group);
+  for (std::int64_t strip = 0; strip < strips; ++strip) pack(rows.take(rows_of(strip)));
+}
+
 /// Word is what a strip is transposed in: an element, or a pair of them.
 template <class Word>
-void pack_query_cell(const CellShape& shape, TypedRows queries, std::int64_t first, std::int64_t tokens, int head, Word* strip) {
+void pack_query_cell(const CellShape& shape, TypedRows queries, std::int64_t first, std::int64_t tokens, int head,
+                     const Turned& turned, Word* strip) {
   const std::int64_t rows = tokens * shape.group;
   const std::int64_t word = sizeof(Word) / type_bytes(shape.type);
   const std::int64_t used = cell_dims(shape) / word * kStrip, stride = query_strip_elements(shape) / word;
-  for (std::int64_t row = 0; row < rows; row += kStrip, strip += stride) {
-    Sources lanes{.count = static_cast<int>(std::min<std::int64_t>(kStrip, rows - row)), .type = queries.type};
+  const auto rows_of = [&](std::int64_t index) {
+    const std::int64_t begin = index * kStrip;
+    Sources lanes{.count = static_cast<int>(std::min<std::int64_t>(kStrip, rows - begin)), .type = queries.type};
     for (int lane = 0; lane < lanes.count; ++lane) {
       lanes.rows[lane] =
-          queries.row(first + (row + lane) / shape.group, head * shape.group + static_cast<int>((row + lane) % shape.group));
+          queries.row(first + (begin + lane) / shape.group, head * shape.group + static_cast<int>((begin + lane) % shape.group));
     }
-    pack_strip(lanes, shape.type, shape.head_dim, strip);
-    std::fill(strip + used, strip + stride, Word{0});
+    return lanes;
+  };
+  for (int form = 0; form < shape.forms; ++form) {
+    each_strip(shape, query_strips(shape, tokens), turned, form, shape.group, rows_of, [&](const Sources& lanes) {
+      pack_strip(lanes, shape.type, shape.head_dim, strip);
+      std::fill(strip + used, strip + stride, Word{0});
+      strip += stride;
+    });
   }
 }
 
@@ -158,12 +204,17 @@ Sources sources(TypedRows rows, std::int64_t first, std::int64_t tokens, std::in
 }
 
 template <class Word>
-void pack_keys(const CellShape& shape, TypedRows keys, std::int64_t first, std::int64_t tokens, int head, Word* key) {
+void pack_keys(const CellShape& shape, TypedRows keys, std::int64_t first, std::int64_t tokens, int head, const Turned& turned,
+               Word* key) {
   const std::int64_t word = sizeof(Word) / type_bytes(shape.type), stride = kStrip * cell_dims(shape) / word;
   Word* const end = key + value_offset_elements(shape, tokens) / word;
-  for (std::int64_t row = 0; row < tokens; row += kStrip, key += stride) {
-    pack_strip(sources(keys, first + row, tokens - row, kStrip, head), shape.type, shape.head_dim, key);
-  }
+  const auto rows_of = [&](std::int64_t strip) {
+    return sources(keys, first + strip * kStrip, tokens - strip * kStrip, kStrip, head);
+  };
+  each_strip(shape, round_up(tokens, kStrip) / kStrip, turned, 0, 1, rows_of, [&](const Sources& rows) {
+    pack_strip(rows, shape.type, shape.head_dim, key);
+    key += stride;
+  });
   std::fill(key, end, Word{0});
 }
 
@@ -312,18 +363,21 @@ void finish_cell(const CellShape& shape, const std::byte* cell, std::int64_t tok
 
 }  // namespace
 
-void pack_query(const CellShape& shape, TypedRows queries, std::int64_t first, std::int64_t tokens, int head, std::byte* cell) {
-  if (shape.type == Type::f16) return pack_query_cell(shape, queries, first, tokens, head, reinterpret_cast<std::uint16_t*>(cell));
-  pack_query_cell(shape, queries, first, tokens, head, reinterpret_cast<float*>(cell));
+void pack_query(const CellShape& shape, TypedRows queries, std::int64_t first, std::int64_t tokens, int head, std::byte* cell,
+                const Turned& turned) {
+  if (shape.type == Type::f16) {
+    return pack_query_cell(shape, queries, first, tokens, head, turned, reinterpret_cast<std::uint16_t*>(cell));
+  }
+  pack_query_cell(shape, queries, first, tokens, head, turned, reinterpret_cast<float*>(cell));
 }
 
 void pack_key_value(const CellShape& shape, TypedRows keys, TypedRows values, std::int64_t first, std::int64_t tokens, int head,
-                    std::byte* cell) {
+                    std::byte* cell, const Turned& turned) {
   std::byte* const value = cell + value_offset_elements(shape, tokens) * type_bytes(shape.type);
   if (shape.type == Type::f16) {
-    pack_keys(shape, keys, first, tokens, head, reinterpret_cast<std::uint16_t*>(cell));
+    pack_keys(shape, keys, first, tokens, head, turned, reinterpret_cast<std::uint16_t*>(cell));
   } else {
-    pack_keys(shape, keys, first, tokens, head, reinterpret_cast<float*>(cell));
+    pack_keys(shape, keys, first, tokens, head, turned, reinterpret_cast<float*>(cell));
   }
   if (shape.type == Type::f32) {
     pack_value_blocks(shape, values, first, tokens, head, reinterpret_cast<float*>(value));

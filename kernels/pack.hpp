@@ -1,21 +1,25 @@
 // Between the caller's rows and cells: queries, keys and values in; finished rows out, of partials or of results. Rows may be of
-// any type: cells hold shape.type, rounded to nearest even where that is narrower (convert.hpp).
+// any type: cells hold shape.type, rounded to nearest even where that is narrower (convert.hpp). Queries and keys may be turned on
+// their way by where their unit stands (rotary.hpp): rounded to fp32 then, and after that to shape.type.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/cell.hpp"
+#include "kernels/rotary.hpp"
 #include "kernels/tensor.hpp"
 
 namespace gyre {
 
-/// Lays out the query cell of `tokens` tokens from row `first` on, for one key/value head (query heads head * group ...).
-void pack_query(const CellShape& shape, TypedRows queries, std::int64_t first, std::int64_t tokens, int head, std::byte* cell);
+/// Lays out the query cell of `tokens` tokens from row `first` on, for one key/value head (query heads head * group ...), in all
+/// its forms.
+void pack_query(const CellShape& shape, TypedRows queries, std::int64_t first, std::int64_t tokens, int head, std::byte* cell,
+                const Turned& turned = {});
 
-/// Lays out the key/value cell of one key/value head. Rows past the unit's end become zero.
+/// Lays out the key/value cell of one key/value head. Rows past the unit's end become zero. turned: keys, by the first stretch.
 void pack_key_value(const CellShape& shape, TypedRows keys, TypedRows values, std::int64_t first, std::int64_t tokens, int head,
-                    std::byte* cell);
+                    std::byte* cell, const Turned& turned = {});
 
 /// The empty partial: numerator 0, sum 0, maximum kEmptyMaximum.
 void clear_partial(const CellShape& shape, std::int64_t tokens, std::byte* cell);

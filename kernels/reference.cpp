@@ -6,6 +6,7 @@
 
 #include "kernels/convert.hpp"
 #include "kernels/dropout.hpp"
+#include "kernels/dual_chunk.hpp"
 
 namespace gyre {
 namespace {
@@ -124,6 +125,26 @@ ReferencePartial reference_partial(const float* query, std::int64_t query_positi
     }
   }
   return partial;
+}
+
+ReferencePartial reference_partial(std::span<const float* const> forms, std::int64_t chunk_tokens, std::int64_t query_position,
+                                   TypedRows keys, TypedRows values, int head, std::int64_t keys_begin, const ScoreRule& rule,
+                                   const Bands& bands, int query_head) {
+  if (chunk_tokens == 0)
+    return reference_partial(forms[0], query_position, keys, values, head, keys_begin, rule, bands, query_head);
+  ReferencePartial all(values.dim);
+  const std::int64_t keys_end = keys_begin + keys.tokens;
+  const auto part = [&](TypedRows rows, std::int64_t begin, std::int64_t end) {
+    rows.data = rows.row(begin - keys_begin, 0), rows.tokens = end - begin;
+    return rows;
+  };
+  for (std::int64_t begin = keys_begin, end = begin; begin < keys_end; begin = end) {  // chunk by chunk
+    const int form = form_of(query_position, begin, chunk_tokens);
+    end = std::min(keys_end, (floor_divide(begin, chunk_tokens) + 1) * chunk_tokens);
+    all.merge(reference_partial(forms[form], query_position, part(keys, begin, end), part(values, begin, end), head, begin, rule,
+                                bands, query_head));
+  }
+  return all;
 }
 
 }  // namespace gyre

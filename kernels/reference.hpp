@@ -49,6 +49,12 @@ struct ReferencePartial {
 ReferencePartial reference_partial(const float* query, std::int64_t query_position, TypedRows keys, TypedRows values, int head,
                                    std::int64_t keys_begin, const ScoreRule& rule, const Bands& bands, int query_head = 0);
 
+/// Likewise of dual chunk attention: forms[f] is the query in form f, which is what the keys see of which form_of says so
+/// (dual_chunk.hpp). chunk_tokens: 0 for one form.
+ReferencePartial reference_partial(std::span<const float* const> forms, std::int64_t chunk_tokens, std::int64_t query_position,
+                                   TypedRows keys, TypedRows values, int head, std::int64_t keys_begin, const ScoreRule& rule,
+                                   const Bands& bands, int query_head = 0);
+
 /// A query row of one head whose forward pass is known, and how far what is known of it may be off.
 struct ReferenceRow {
   std::vector<float> query, grad_out;
@@ -88,7 +94,14 @@ struct ReferenceGradient {
 struct ReferenceGradients {
   std::vector<double> out, lse;  // of the forward pass: [query tokens, query heads, value_dim], [query tokens, query heads]
   ReferenceGradient query, key, value;
-  ReferenceGradient sinks;  // [query heads], or empty
+  ReferenceGradient further[2];  // of queries in their second and third form, where they have some
+  ReferenceGradient sinks;       // [query heads], or empty
+};
+
+/// Of dual chunk attention: queries in their second and third form.
+struct ReferenceForms {
+  TypedRows further[2];
+  std::int64_t chunk_tokens = 0;
 };
 
 /// Rows of queries and grad_out stand from position queries_begin on, those of keys and values from keys_begin on. saved: bf16 if
@@ -97,6 +110,6 @@ struct ReferenceGradients {
 ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
                                        std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
                                        const Bands& bands, Type saved = Type::f32, Type rounded = Type::f32,
-                                       std::span<const float> sinks = {});
+                                       std::span<const float> sinks = {}, const ReferenceForms& forms = {});
 
 }  // namespace gyre

@@ -3,6 +3,7 @@
 
 #include "kernels/convert.hpp"
 #include "kernels/dropout.hpp"
+#include "kernels/dual_chunk.hpp"
 #include "kernels/reference.hpp"
 
 namespace gyre {
@@ -97,9 +98,18 @@ ReferencePair reference_pair(const ReferenceRow& row, std::int64_t position, con
 
 ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedRows values, TypedRows grad_out,
                                        std::int64_t queries_begin, std::int64_t keys_begin, const ScoreRule& rule,
-                                       const Bands& bands, Type saved, Type rounded, std::span<const float> sinks) {
-  ReferenceGradients gradients{
-      .out = {}, .lse = {}, .query = zeros(queries), .key = zeros(keys), .value = zeros(values), .sinks = zeros(sinks.size())};
+                                       const Bands& bands, Type saved, Type rounded, std::span<const float> sinks,
+                                       const ReferenceForms& forms) {
+  ReferenceGradients gradients{.out = {},
+                               .lse = {},
+                               .query = zeros(queries),
+                               .key = zeros(keys),
+                               .value = zeros(values),
+                               .further = {zeros(forms.further[0]), zeros(forms.further[1])},
+                               .sinks = zeros(sinks.size())};
+  const int form_count = forms.chunk_tokens == 0 ? 1 : kMostForms;
+  const TypedRows rows_of_forms[kMostForms] = {queries, forms.further[0], forms.further[1]};
+  ReferenceGradient* const query_gradients[kMostForms] = {&gradients.query, &gradients.further[0], &gradients.further[1]};
   const int group = queries.heads / keys.heads;
   for (std::int64_t token = 0; token < queries.tokens; ++token) {
     for (int query_head = 0; query_head < queries.heads; ++query_head) {
@@ -108,8 +118,14 @@ ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedR
                        .grad_out = row_of(grad_out, token, query_head),
                        .position = queries_begin + token,
                        .head = query_head};
-      ReferencePartial forward =
-          reference_partial(row.query.data(), queries_begin + token, keys, values, key_head, keys_begin, rule, bands, query_head);
+      std::vector<float> query_rows[kMostForms];
+      const float* query_forms[kMostForms] = {};
+      for (int form = 0; form < form_count; ++form) {
+        query_rows[form] = row_of(rows_of_forms[form], token, query_head);
+        query_forms[form] = query_rows[form].data();
+      }
+      ReferencePartial forward = reference_partial(query_forms, forms.chunk_tokens, queries_begin + token, keys, values, key_head,
+                                                   keys_begin, rule, bands, query_head);
       if (!sinks.empty()) forward.take_sink(static_cast<double>(sinks[query_head]));
       row.lse = forward.lse();
       double squares = 0;
@@ -128,8 +144,10 @@ ReferenceGradients reference_gradients(TypedRows queries, TypedRows keys, TypedR
       for (std::int64_t key = 0; key < keys.tokens; ++key) {
         if (!bands.visible(queries_begin + token, keys_begin + key, query_head)) continue;
         const std::vector<float> key_row = row_of(keys, key, key_head);
+        const int form = form_of(queries_begin + token, keys_begin + key, forms.chunk_tokens);
+        row.query = query_rows[form];
         const ReferencePair pair = reference_pair(row, keys_begin + key, key_row, row_of(values, key, key_head), rule, rounded);
-        add(gradients.query, token * queries.heads + query_head, key_row, pair.slope, pair.slope_error, rounded);
+        add(*query_gradients[form], token * queries.heads + query_head, key_row, pair.slope, pair.slope_error, rounded);
         add(gradients.key, key * keys.heads + key_head, row.query, pair.slope, pair.slope_error, rounded);
         add(gradients.value, key * keys.heads + key_head, row.grad_out, pair.weight, pair.weight_error, rounded);
       }

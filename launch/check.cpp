@@ -11,18 +11,21 @@
 
 #include "comm/while_alive.hpp"
 #include "kernels/convert.hpp"
-#include "kernels/reference.hpp"
+#include "kernels/reference_rotary.hpp"
+#include "launch/rows_in_cells.hpp"
 
 namespace gyre {
 namespace {
 
 constexpr std::int64_t kBatchBytes = std::int64_t{16} << 20;  // of partials of all ranks
 
-/// Sampled rows of a batch on every rank: [tokens][heads] of query, output and log-sum-exp side by side.
+/// Sampled rows of a batch on every rank: [tokens][heads] of query, output and log-sum-exp side by side, and the queries again as
+/// cells hold them.
 struct Batch {
   int heads, head_dim, value_dim;
   std::vector<std::int64_t> tokens;
   std::vector<float> rows;
+  std::vector<float> queries[kMostForms];  // [tokens][heads][head_dim] in each of their forms
 
   Batch(const Problem& problem, std::span<const std::int64_t> sample)
       : heads(problem.query_heads),
@@ -33,11 +36,29 @@ struct Batch {
   std::size_t row_floats() const { return static_cast<std::size_t>(head_dim) + value_dim + 1; }
   std::size_t token_floats() const { return static_cast<std::size_t>(heads) * row_floats(); }
   std::span<float> token(std::size_t index) { return std::span(rows).subspan(index * token_floats(), token_floats()); }
-  const float* query(std::size_t row) const { return rows.data() + row * row_floats(); }
-  const float* out(std::size_t row) const { return query(row) + head_dim; }
-  float lse(std::size_t row) const { return query(row)[head_dim + value_dim]; }
+  const float* query(std::size_t row, int form) const { return queries[form].data() + row * static_cast<std::size_t>(head_dim); }
+  const float* out(std::size_t row) const { return rows.data() + row * row_floats() + head_dim; }
+  float lse(std::size_t row) const { return out(row)[value_dim]; }
   std::size_t row_count() const { return tokens.size() * static_cast<std::size_t>(heads); }
+  void take_queries(const Problem& problem);
 };
+
+/// Of all rows, once they are there.
+void Batch::take_queries(const Problem& problem) {
+  Rows<const float> given(rows.data(), std::ssize(tokens), heads, head_dim);
+  given.head_stride = static_cast<std::int64_t>(row_floats()), given.token_stride = static_cast<std::int64_t>(token_floats());
+  if (problem.rotary) {
+    for (int form = 0; form < problem.query_forms(); ++form) {
+      std::vector<std::int64_t> positions;
+      for (const std::int64_t token : tokens)
+        positions.push_back(reference_query_position(problem.dual_chunk, token + problem.first_query_position(), form));
+      queries[form] = reference_turned(given, *problem.rotary, positions, problem.type);
+    }
+    return;
+  }
+  for (std::size_t row = 0; row < row_count(); ++row)
+    queries[0].insert(queries[0].end(), rows.data() + row * row_floats(), rows.data() + row * row_floats() + head_dim);
+}
 
 /// Owners hand their rows to everybody.
 void share(Transport& transport, std::span<const Range> query_rows, const Operands& operands, Batch& batch) {
@@ -86,7 +107,7 @@ ReferencePartial unflatten(int value_dim, const double* from) {
 }
 
 ReferencePartial over_own_keys(const Problem& problem, const ScoreRule& rule, const Bands& bands, std::span<const Range> key_rows,
-                               const Operands& operands, const float* query, std::int64_t position, int head) {
+                               const Operands& operands, std::span<const float* const> forms, std::int64_t position, int head) {
   ReferencePartial partial(problem.value_dim);
   std::int64_t first = 0;
   const auto part = [&](TypedRows rows, std::int64_t tokens) {
@@ -95,8 +116,8 @@ ReferencePartial over_own_keys(const Problem& problem, const ScoreRule& rule, co
     return rows;
   };
   for (const Range range : key_rows) {
-    partial.merge(reference_partial(query, position, part(operands.keys, range.size()), part(operands.values, range.size()),
-                                    head / problem.group(), range.begin, rule, bands, head));
+    partial.merge(reference_partial(forms, chunk_tokens(problem), position, part(operands.keys, range.size()),
+                                    part(operands.values, range.size()), head / problem.group(), range.begin, rule, bands, head));
     first += range.size();
   }
   return partial;
@@ -112,7 +133,9 @@ std::vector<ReferencePartial> reference(Transport& transport, Team& team, const 
   const auto compute = [&](int task, int) {
     const auto row = static_cast<std::size_t>(task);
     const std::int64_t position = batch.tokens[row / static_cast<std::size_t>(batch.heads)] + problem.first_query_position();
-    flatten(over_own_keys(problem, rule, bands, key_rows, operands, batch.query(row), position, task % batch.heads),
+    const float* forms[kMostForms] = {};
+    for (int form = 0; form < problem.query_forms(); ++form) forms[form] = batch.query(row, form);
+    flatten(over_own_keys(problem, rule, bands, key_rows, operands, forms, position, task % batch.heads),
             mine.data() + row * width);
   };
   while_alive(transport, [&] { team.run(static_cast<int>(rows), compute, [] {}); });
@@ -214,12 +237,16 @@ CheckResult check_rows(Transport& transport, Team& team, const Problem& problem,
   const std::int64_t token_bytes = std::int64_t{transport.ranks()} * problem.query_heads *
                                    static_cast<std::int64_t>(partial_doubles(problem.value_dim) * sizeof(double));
   const auto batch_tokens = static_cast<std::size_t>(std::clamp<std::int64_t>(kBatchBytes / token_bytes, 1, 256));
+  const RowsInCells keys = RowsInCells::keys(transport, team, problem, operands.keys, key_rows);
+  Operands held = operands;
+  held.keys = keys.rows();
   CheckResult result;
   Judge judge(result, problem.type);
   for (std::size_t begin = 0; begin < sample.size(); begin += batch_tokens) {
     Batch batch(problem, sample.subspan(begin, std::min(batch_tokens, sample.size() - begin)));
     share(transport, query_rows, operands, batch);
-    judge.compare(batch, reference(transport, team, problem, key_rows, operands, batch));
+    batch.take_queries(problem);
+    judge.compare(batch, reference(transport, team, problem, key_rows, held, batch));
   }
   judge.finish();
   return result;

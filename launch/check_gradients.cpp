@@ -9,8 +9,9 @@
 #include "comm/agreement.hpp"
 #include "comm/while_alive.hpp"
 #include "kernels/convert.hpp"
-#include "kernels/reference.hpp"
+#include "kernels/reference_rotary.hpp"
 #include "launch/check.hpp"
+#include "launch/rows_in_cells.hpp"
 
 namespace gyre {
 namespace {
@@ -39,9 +40,10 @@ void each_token(std::span<const Range> rows, Visit&& visit) {
     for (std::int64_t token = range.begin; token < range.end; ++token) visit(row++, token);
 }
 
-/// Numbers that one head of a sampled token has: what its owner knows of it, and the gradient that it was given.
+/// Numbers that one head of a sampled token has: what its owner knows of it, the gradient that it was given, and the sums that this
+/// is compared with.
 struct Widths {
-  std::size_t heads, known, gradient;
+  std::size_t heads, known, gradient, sums;
   std::size_t both() const { return known + gradient; }
 };
 
@@ -54,6 +56,8 @@ class Checker {
         problem_(problem),
         query_rows_(query_rows),
         key_rows_(key_rows),
+        queries_(RowsInCells::queries(transport, team, problem, operands.queries, query_rows)),
+        keys_(RowsInCells::keys(transport, team, problem, operands.keys, key_rows)),
         operands_(operands),
         rule_(problem.score_rule()),
         bands_(problem.bands()) {}
@@ -62,10 +66,16 @@ class Checker {
   void keys(std::span<const std::int64_t> sample, GradientCheck& result);
 
  private:
-  ReferenceRow known_row(std::int64_t row, std::int64_t token, int head) const;
+  ReferenceRow known_row(std::int64_t row, std::int64_t token, int head, int form) const;
+  int form_seen(std::int64_t query, std::int64_t key) const {
+    return form_of(query + problem_.first_query_position(), key, chunk_tokens(problem_));
+  }
   void from_owner(std::span<const Range> rows, std::int64_t token, std::span<double> numbers,
                   const std::function<void(std::int64_t row)>& fill);
   std::vector<double> summed(std::vector<double> mine);
+  void turn_back(std::span<double> gradient, std::span<double> bounds, std::int64_t position) const {
+    if (problem_.rotary) reference_turn_back(gradient, bounds, *problem_.rotary, position);
+  }
   template <class Tell, class Add, class Compare>
   void each_token_and_head(std::span<const std::int64_t> sample, std::span<const Range> rows, const Widths& widths, Tell&& tell,
                            Add&& add, Compare&& compare);
@@ -74,14 +84,15 @@ class Checker {
   Team& team_;
   const Problem& problem_;
   std::span<const Range> query_rows_, key_rows_;
+  const RowsInCells queries_, keys_;
   const GradientOperands& operands_;
   ScoreRule rule_;
   Bands bands_;
 };
 
-/// What forward knows of a row; a row that sees nothing has no log-sum-exp to speak of, and no pairs.
-ReferenceRow Checker::known_row(std::int64_t row, std::int64_t token, int head) const {
-  ReferenceRow known{.query = row_of(operands_.queries, row, head),
+/// What forward knows of a row, in one of its forms; a row that sees nothing has no log-sum-exp to speak of, and no pairs.
+ReferenceRow Checker::known_row(std::int64_t row, std::int64_t token, int head, int form) const {
+  ReferenceRow known{.query = row_of(queries_.rows(form), row, head),
                      .grad_out = row_of(operands_.grad_out, row, head),
                      .position = token + problem_.first_query_position(),
                      .head = head,
@@ -149,7 +160,7 @@ void note(const char* name, const Judge& judge, GradientCheck& result) {
 
 /// For each head of a sampled token: its owner tells its numbers (tell(row, token, head) -> known, then gradient), every rank adds
 /// what its own rows bring (add(token, head, known, sums, bounds)), and their sums over ranks are compared with what the owner got
-/// (compare(gradient, sums, bounds)). Collective.
+/// (compare(token, gradient, sums, bounds)). Collective.
 template <class Tell, class Add, class Compare>
 void Checker::each_token_and_head(std::span<const std::int64_t> sample, std::span<const Range> rows, const Widths& widths,
                                   Tell&& tell, Add&& add, Compare&& compare) {
@@ -163,17 +174,17 @@ void Checker::each_token_and_head(std::span<const std::int64_t> sample, std::spa
         std::copy(told.begin(), told.end(), of_head(head).begin());
       }
     });
-    std::vector<double> expected(2 * widths.heads * widths.gradient);  // sums, then their bounds
+    std::vector<double> expected(2 * widths.heads * widths.sums);  // then their bounds
     const auto one = [&](int head, int) {
       const auto at = static_cast<std::size_t>(head);
-      add(token, head, of_head(at).first(widths.known), part(expected, at, widths.gradient),
-          part(expected, widths.heads + at, widths.gradient));
+      add(token, head, of_head(at).first(widths.known), part(expected, at, widths.sums),
+          part(expected, widths.heads + at, widths.sums));
     };
     while_alive(transport_, [&] { team_.run(static_cast<int>(widths.heads), one, [] {}); });
     expected = summed(std::move(expected));
     for (std::size_t head = 0; head < widths.heads; ++head) {
-      compare(of_head(head).last(widths.gradient), part(expected, head, widths.gradient),
-              part(expected, widths.heads + head, widths.gradient));
+      compare(token, of_head(head).last(widths.gradient), part(expected, head, widths.sums),
+              part(expected, widths.heads + head, widths.sums));
     }
   }
 }
@@ -188,36 +199,54 @@ std::span<const float> gradient_row(const TypedOutRows& rows, std::int64_t row, 
 
 void Checker::queries(std::span<const std::int64_t> sample, GradientCheck& result) {
   const auto dim = static_cast<std::size_t>(problem_.head_dim), value_dim = static_cast<std::size_t>(problem_.value_dim);
-  const Widths widths{.heads = static_cast<std::size_t>(problem_.query_heads), .known = dim + value_dim + 2, .gradient = dim};
+  const auto forms = static_cast<std::size_t>(problem_.query_forms());
+  const Widths widths{.heads = static_cast<std::size_t>(problem_.query_heads),
+                      .known = forms * dim + value_dim + 2,
+                      .gradient = dim,
+                      .sums = forms * dim};
   Judge judge;
   const auto tell = [&](std::int64_t row, std::int64_t token, int head) {
-    const ReferenceRow known = known_row(row, token, head);
+    const ReferenceRow known = known_row(row, token, head, 0);
     std::vector<double> numbers;
-    append(numbers, known.query), append(numbers, known.grad_out);
+    for (int form = 0; form < problem_.query_forms(); ++form) append(numbers, row_of(queries_.rows(form), row, head));
+    append(numbers, known.grad_out);
     numbers.push_back(known.lse), numbers.push_back(known.product);
     append(numbers, gradient_row(operands_.grad_queries, row, head));
     return numbers;
   };
   const auto add_keys = [&](std::int64_t token, int head, std::span<const double> told, std::span<double> sums,
                             std::span<double> bounds) {
-    const auto query = told.first(dim), grad_out = told.subspan(dim, value_dim);
-    ReferenceRow known{.query = Row(query.begin(), query.end()),
+    std::vector<Row> queries;
+    for (std::size_t form = 0; form < forms; ++form) {
+      const auto query = told.subspan(form * dim, dim);
+      queries.emplace_back(query.begin(), query.end());
+    }
+    const auto grad_out = told.subspan(forms * dim, value_dim);
+    ReferenceRow known{.query = {},
                        .grad_out = Row(grad_out.begin(), grad_out.end()),
                        .position = token + problem_.first_query_position(),
                        .head = head,
-                       .lse = told[dim + value_dim],
-                       .product = told[dim + value_dim + 1]};
+                       .lse = told[forms * dim + value_dim],
+                       .product = told[forms * dim + value_dim + 1]};
     allow_errors(known);
     each_token(key_rows_, [&](std::int64_t row, std::int64_t key) {
       if (!bands_.visible(known.position, key, head)) return;
-      const Row vector = row_of(operands_.keys, row, head / problem_.group());
+      const Row vector = row_of(keys_.rows(), row, head / problem_.group());
       const Row value = row_of(operands_.values, row, head / problem_.group());
+      const auto form = static_cast<std::size_t>(form_seen(token, key));
+      known.query = queries[form];
       const ReferencePair pair = reference_pair(known, key, vector, value, rule_, problem_.type);
-      add(sums, bounds, pair.slope, pair.slope_error, vector);
+      add(sums.subspan(form * dim, dim), bounds.subspan(form * dim, dim), pair.slope, pair.slope_error, vector);
     });
   };
-  const auto compare = [&](std::span<const double> got, std::span<const double> sums, std::span<const double> bounds) {
-    judge.compare(got, sums, bounds);
+  const auto compare = [&](std::int64_t token, std::span<const double> got, std::span<double> sums, std::span<double> bounds) {
+    for (std::size_t form = 0; form < forms; ++form) {
+      const auto of_form = sums.subspan(form * dim, dim), its_bounds = bounds.subspan(form * dim, dim);
+      turn_back(of_form, its_bounds,
+                reference_query_position(problem_.dual_chunk, token + problem_.first_query_position(), static_cast<int>(form)));
+      for (std::size_t c = 0; form > 0 && c < dim; ++c) sums[c] += of_form[c], bounds[c] += its_bounds[c];
+    }
+    judge.compare(got, sums.first(dim), bounds.first(dim));
   };
   each_token_and_head(sample, query_rows_, widths, tell, add_keys, compare);
   result.query_error = judge.share_of_largest();
@@ -227,11 +256,14 @@ void Checker::queries(std::span<const std::int64_t> sample, GradientCheck& resul
 
 void Checker::keys(std::span<const std::int64_t> sample, GradientCheck& result) {
   const auto dim = static_cast<std::size_t>(problem_.head_dim), value_dim = static_cast<std::size_t>(problem_.value_dim);
-  const Widths widths{.heads = static_cast<std::size_t>(problem_.key_heads), .known = dim + value_dim, .gradient = dim + value_dim};
+  const Widths widths{.heads = static_cast<std::size_t>(problem_.key_heads),
+                      .known = dim + value_dim,
+                      .gradient = dim + value_dim,
+                      .sums = dim + value_dim};
   Judge of_keys, of_values;
   const auto tell = [&](std::int64_t row, std::int64_t, int head) {
     std::vector<double> numbers;
-    append(numbers, row_of(operands_.keys, row, head)), append(numbers, row_of(operands_.values, row, head));
+    append(numbers, row_of(keys_.rows(), row, head)), append(numbers, row_of(operands_.values, row, head));
     append(numbers, gradient_row(operands_.grad_keys, row, head)), append(numbers, gradient_row(operands_.grad_values, row, head));
     return numbers;
   };
@@ -242,14 +274,15 @@ void Checker::keys(std::span<const std::int64_t> sample, GradientCheck& result) 
     each_token(query_rows_, [&](std::int64_t row, std::int64_t query) {
       for (int of = head * problem_.group(); of < (head + 1) * problem_.group(); ++of) {
         if (!bands_.visible(query + problem_.first_query_position(), token, of)) continue;
-        const ReferenceRow known = known_row(row, query, of);
+        const ReferenceRow known = known_row(row, query, of, form_seen(query, token));
         const ReferencePair pair = reference_pair(known, token, key, value, rule_, problem_.type);
         add(sums.first(dim), bounds.first(dim), pair.slope, pair.slope_error, known.query);
         add(sums.last(value_dim), bounds.last(value_dim), pair.weight, pair.weight_error, known.grad_out);
       }
     });
   };
-  const auto compare = [&](std::span<const double> got, std::span<const double> sums, std::span<const double> bounds) {
+  const auto compare = [&](std::int64_t token, std::span<const double> got, std::span<double> sums, std::span<double> bounds) {
+    turn_back(sums.first(dim), bounds.first(dim), reference_key_position(problem_.dual_chunk, token));
     of_keys.compare(got.first(dim), sums.first(dim), bounds.first(dim));
     of_values.compare(got.last(value_dim), sums.last(value_dim), bounds.last(value_dim));
   };

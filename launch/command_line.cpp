@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "launch/given.hpp"
+#include "launch/position_options.hpp"
 #include "launch/run_options.hpp"
 #include "runtime/attention.hpp"
 #include "runtime/mechanism/sparse_choice.hpp"
@@ -201,6 +202,8 @@ void read_sparsity(const Given& given, RunRequest& request) {
   for (const char* name : {"recall", "against-dense"})
     if (!given.has("sparse") && given.has(name))
       refuse("--" + std::string(name) + " looks at what --sparse chooses, and that is not given; give it, or remove --" + name);
+  if (given.has("recall") && given.has("rope"))
+    refuse("--recall weighs scores of rows as they come, and --rope rotates them; remove one");
   if (request.sparse.ends_with(".json"))
     request.mask_files.push_back(request.sparse);
   else if (given.has("sparse"))
@@ -239,6 +242,9 @@ RunRequest run_request(const Given& given, bool launched, const MaskFiles& files
   request.query_offset = given.integer<std::int64_t>("query-offset", -kMostTokens, kMostTokens);
   request.scale = given.real("scale", -kLargestScale, kLargestScale);
   request.softcap = given.real("softcap", kLeastSoftcap, kLargestSoftcap);
+  request.rotary = rotary_of(given);
+  request.dual_chunk = dual_chunk_of(given);
+  if (request.dual_chunk && !request.rotary) refuse("--dual-chunk is of rotary positions, and there are none; give --rope BASE");
   if (given.has("alibi")) request.bias = PositionBias::alibi;
   request.sinks_file = given.text("sinks-logits");
   request.dropout = dropout_of(given);

@@ -133,6 +133,7 @@ Problem Inputs::problem(const RunRequest& request) const {
   problem.query_offset = request.query_offset, problem.scale = request.scale;
   problem.mask = request.mask;
   problem.softcap = request.softcap, problem.type = request.type;
+  problem.rotary = request.rotary, problem.dual_chunk = request.dual_chunk;
   problem.bias = request.bias, problem.dropout = request.dropout;
   if (!request.sinks_file.empty()) problem.sinks = SinkLogits::learned;
   problem.validate();

@@ -9,7 +9,7 @@
 namespace gyre {
 namespace {
 
-constexpr std::string_view kNotBuilt[] = {"rope", "yarn", "dual-chunk", "reproducible"};
+constexpr std::string_view kNotBuilt[] = {"reproducible"};
 
 /// Levenshtein's distance.
 std::size_t edits(std::string_view a, std::string_view b) {
@@ -46,6 +46,8 @@ void refuse_option(std::string_view command, const std::string& name, std::span<
       throw std::invalid_argument("--" + name + " is not built yet; remove it");
     names.insert(names.end(), std::begin(kNotBuilt), std::end(kNotBuilt));
   }
+  if (command == "plan" && (name == "yarn" || name.starts_with("rope")))
+    throw std::invalid_argument("--" + name + " changes what gyre run computes, and no cost that gyre plan counts; remove it");
   const std::string nearest = nearest_name(name, names);
   throw std::invalid_argument(
       "unknown option --" + name +

@@ -8,6 +8,7 @@
 
 #include "launch/draw_program.hpp"
 #include "launch/given.hpp"
+#include "launch/position_options.hpp"
 #include "launch/run_command.hpp"
 #include "launch/run_options.hpp"
 #include "runtime/choose.hpp"
@@ -36,6 +37,7 @@ po::options_description describe_options() {
   option("head-dim", "D", limits_text(1, kLargestDim) + " (64)");
   option("value-dim", "D", "(head dim)");
   option("mask", "EXPR", "as of gyre run (full)");
+  option("dual-chunk", "CHUNK,LOCAL[,ORIGINAL]", "as of gyre run: queries are three times as large, and units end where chunks do");
   option("dtype", "TYPE", "f32 (default), bf16 or f16");
   option("strategy", "NAME", "this one alone, as of gyre run (auto: every one)");
   option("partition", "NAME", "this placement alone, as of gyre run, but for layouts of files (auto: every one)");
@@ -160,7 +162,8 @@ std::string problem_text(const Problem& problem) {
 
 std::string mask_text(const Problem& problem) {
   const std::string text = problem.mask.text();
-  return text.size() > 60 ? text.substr(0, 57) + "..." : text;
+  return (text.size() > 60 ? text.substr(0, 57) + "..." : text) +
+         (problem.dual_chunk ? "; dual chunk (" + to_string(*problem.dual_chunk) + ")" : "");
 }
 
 std::string row(const Prediction& p) {
@@ -216,6 +219,8 @@ std::optional<PlanRequest> parse_plan(const std::vector<std::string>& arguments,
   problem.value_dim = given.integer("value-dim", 1, kLargestDim).value_or(problem.head_dim);
   problem.type = type_named(given.text("dtype", "f32"));
   problem.mask = Mask::parse(given.text("mask", "full"), files);
+  problem.dual_chunk = dual_chunk_of(given);
+  if (problem.dual_chunk) problem.rotary.emplace();  // any would do: costs are the same
   problem.validate();
   if (given.has("backward")) request.options.backward = parse_backward(given.text("backward"));
   request.options.prefetch = given.integer("prefetch", 1, kMostPrefetch).value_or(1);

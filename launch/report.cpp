@@ -27,6 +27,8 @@ nlohmann::ordered_json check_json(const CheckResult& check) {
 std::string problem_text(const Problem& problem) {
   const std::string mask = problem.mask.text().size() > 80 ? problem.mask.text().substr(0, 77) + "..." : problem.mask.text();
   std::string extras = problem.softcap ? format(", softcap %.6g", *problem.softcap) : "";
+  if (problem.rotary) extras += ", rotary positions (" + to_string(*problem.rotary) + ")";
+  if (problem.dual_chunk) extras += ", dual chunk (" + to_string(*problem.dual_chunk) + ")";
   if (problem.bias == PositionBias::alibi) extras += ", ALiBi";
   if (problem.sinks == SinkLogits::learned) extras += ", sinks";
   if (problem.dropout) extras += format(", dropout %.6g", problem.dropout->probability);
@@ -314,6 +316,8 @@ std::string to_json(const Report& report) {
       {"query_offset", problem.first_query_position()},
       {"scale", problem.score_scale()},
       {"softcap", problem.softcap ? nlohmann::ordered_json(*problem.softcap) : nlohmann::ordered_json(nullptr)},
+      {"rope", problem.rotary ? nlohmann::ordered_json(to_string(*problem.rotary)) : nlohmann::ordered_json(nullptr)},
+      {"dual_chunk", problem.dual_chunk ? nlohmann::ordered_json(to_string(*problem.dual_chunk)) : nlohmann::ordered_json(nullptr)},
       {"alibi", problem.bias == PositionBias::alibi},
       {"sinks", problem.sinks == SinkLogits::learned},
       {"dropout", problem.dropout ? nlohmann::ordered_json(problem.dropout->probability) : nlohmann::ordered_json(nullptr)},

@@ -89,6 +89,17 @@ Group attention() {
       .option(
           "softcap", "X",
           "scores become X tanh(score / X), before mask and softmax, " + limits_text(kLeastSoftcap, kLargestSoftcap) + " (none)")
+      .option("rope", "BASE[,LAYOUT[,DIM]]",
+              "rotary positions: q and k come unrotated, and DIM channels of them (all) are rotated at global positions; pairs are "
+              "half (default: k and k + DIM/2) or interleaved (2k and 2k + 1)")
+      .option("yarn", "SCALE,ORIGINAL",
+              "with --rope: stretched by YaRN from ORIGINAL tokens that the model was trained for, its temperature included")
+      .option("rope-linear", "SCALE", "with --rope: frequencies divided by SCALE, " + limits_text(1, kLargestRotaryScale))
+      .option("rope-ntk", "SCALE", "with --rope: base times SCALE^(DIM/(DIM-2))")
+      .option(
+          "dual-chunk", "CHUNK,LOCAL[,ORIGINAL]",
+          "with --rope: dual chunk attention, chunks of CHUNK - LOCAL tokens, no two tokens taken to be farther apart than CHUNK; "
+          "the mask is causal, too; ORIGINAL: scores grow with length from there on (Qwen)")
       .flag("alibi", "scores lose slope x distance, by a slope of each head's own (ALiBi)")
       .option("sinks-logits", "FILE",
               "a learned logit for each query head that joins its softmax with a value of 0: .npy, float32, [query heads]")

@@ -50,6 +50,8 @@ struct RunRequest {
   std::optional<std::int64_t> query_offset;
   std::optional<double> scale;
   std::optional<double> softcap;
+  std::optional<Rotary> rotary;
+  std::optional<DualChunk> dual_chunk;
   PositionBias bias = PositionBias::none;
   std::string sinks_file;  // .npy of sink logits; empty: none
   std::optional<Dropout> dropout;

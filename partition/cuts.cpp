@@ -23,4 +23,11 @@ std::vector<std::int64_t> cuts_of_documents(std::span<const std::int64_t> border
   return cuts;
 }
 
+std::vector<std::int64_t> cuts_of_chunks(Range positions, std::int64_t length) {
+  std::vector<std::int64_t> cuts;
+  for (std::int64_t cut = (floor_divide(positions.begin, length) + 1) * length; cut < positions.end; cut += length)
+    cuts.push_back(cut);
+  return cuts;
+}
+
 }  // namespace gyre

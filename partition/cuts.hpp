@@ -1,4 +1,4 @@
-// Where units restart for the sake of documents.
+// Where units restart for the sake of documents, and of chunks.
 //
 // A unit across the border of two documents is attended by queries of both and travels to both, so units restart there. Not where
 // that would save nothing: at borders that queries see across anyway, and between documents so short that units would shrink to a
@@ -25,5 +25,8 @@ namespace gyre {
 std::vector<std::int64_t> cuts_of_documents(std::span<const std::int64_t> borders, const Bands& bands, std::int64_t unit_tokens);
 
 inline constexpr std::int64_t kShortestPiece = 64;
+
+/// The multiples of `length` inside a range of positions, ascending: units of dual chunk attention lie in one chunk each.
+std::vector<std::int64_t> cuts_of_chunks(Range positions, std::int64_t length);
 
 }  // namespace gyre

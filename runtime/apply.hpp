@@ -7,6 +7,7 @@
 #include "kernels/dispatch.hpp"
 #include "runtime/executor.hpp"
 #include "runtime/lowered.hpp"
+#include "runtime/positions.hpp"
 
 namespace gyre {
 
@@ -17,7 +18,7 @@ struct CallOperands {
 };
 
 /// place: where the cell is made, added to or read; of the size of row_cell.cell. Checksums are left to whoever calls.
-void apply_to_cell(Function function, const KernelTable& kernels, const CellShape& shape, const CallOperands& operands,
-                   const RowCell& row_cell, std::byte* place);
+void apply_to_cell(Function function, const KernelTable& kernels, const CellShape& shape, const Positions& positions,
+                   const CallOperands& operands, const RowCell& row_cell, std::byte* place);
 
 }  // namespace gyre

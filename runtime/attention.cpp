@@ -84,6 +84,8 @@ Statement statement_of(const Problem& problem, const Options& options, const Ker
           {"position bias", problem.bias == PositionBias::alibi ? "alibi" : "none"},
           {"sink logits", problem.sinks == SinkLogits::learned ? "learned" : "none"},
           {"dropout", problem.dropout ? text(problem.dropout->probability) + ", seed " + text(problem.dropout->seed) : "none"},
+          {"rotary positions", problem.rotary ? to_string(*problem.rotary) : "none"},
+          {"dual chunk", problem.dual_chunk ? to_string(*problem.dual_chunk) : "none"},
           {"dtype", to_string(problem.type)},
           {"integrity", options.integrity == Integrity::checked ? "checked" : "unchecked"},
           {"mask", problem.mask.text()},
@@ -108,8 +110,10 @@ void require_memory(const Problem& problem, const Options& options, int ranks) {
   const double keys = static_cast<double>(problem.key_tokens) / ranks * problem.key_heads;
   const double element = static_cast<double>(type_bytes(problem.type));
   const double dims = problem.head_dim + problem.value_dim;
-  const double forward = queries * (element * problem.head_dim + 8.0 * problem.value_dim) + keys * element * dims;
-  const double backward = (queries + keys) * element * dims + 8.0 * std::min(queries * problem.head_dim, keys * dims);
+  const double query_dims = static_cast<double>(problem.query_forms()) * problem.head_dim;
+  const double forward = queries * (element * query_dims + 8.0 * problem.value_dim) + keys * element * dims;
+  const double backward = queries * element * (query_dims + problem.value_dim) + keys * element * dims +
+                          8.0 * std::min(queries * query_dims, keys * dims);
   const double needed = options.backward == Backward::none ? forward : std::max(forward, backward);
   const double there = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   if (needed <= there) return;

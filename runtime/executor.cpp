@@ -57,6 +57,7 @@ struct Executor::State {
   Team& team;
   const KernelTable& kernels;
   Scoreboard scoreboard;
+  Positions positions;
   Memory memory;
   Scratch scratch;
   Lowered lowered;
@@ -79,6 +80,7 @@ struct Executor::State {
         team(a_team),
         kernels(a_kernels),
         scoreboard(program),
+        positions(layout.problem, kernels),
         memory(std::move(a_memory)),
         scratch(team.size()),
         lowered(program, layout, memory, kernels, team.size(), scratch) {}
@@ -229,7 +231,7 @@ void Executor::State::apply(std::size_t index) {
   const auto one = [&](int task, int worker) {
     if (worker == 0) poll();
     const NamedCell place = place_of(instruction, cells[task], worker);
-    apply_to_cell(function, kernels, shape, operands, cells[task], place.bytes.data());
+    apply_to_cell(function, kernels, shape, positions, operands, cells[task], place.bytes.data());
     if (travels) seal(place, worker);
   };
   team.run(static_cast<int>(cells.size()), one, [&] { poll(); });

@@ -15,10 +15,15 @@ std::vector<std::int64_t> borders_of(const Problem& problem, std::int64_t unit_t
   return borders;
 }
 
-/// Where units of an axis restart: document borders, stripes of striped(B), and the caller's own borders.
+/// Where units of an axis restart: document borders, chunks of dual chunk attention, stripes of striped(B), and the caller's own
+/// borders.
 std::vector<std::int64_t> cuts_of(const Problem& problem, const PartitionChoice& choice, std::span<const Chunk> chunks,
                                   std::int64_t tokens, std::int64_t unit_tokens, std::int64_t offset) {
   std::vector<std::int64_t> cuts = borders_of(problem, unit_tokens, offset);
+  if (problem.dual_chunk) {
+    for (const std::int64_t cut : cuts_of_chunks(Range{0, tokens} + offset, problem.dual_chunk->length()))
+      cuts.push_back(cut - offset);
+  }
   for (const Chunk& chunk : chunks) cuts.insert(cuts.end(), {chunk.tokens.begin, chunk.tokens.end});
   if (choice.kind == PartitionChoice::Kind::striped_tokens) {
     for (std::int64_t cut = choice.stripe_tokens; cut < tokens; cut += choice.stripe_tokens) cuts.push_back(cut);
@@ -161,7 +166,7 @@ void Layout::find_needs() {
 Layout Layout::without_mask() const {
   Layout all = *this;
   all.problem.mask = Mask::full();
-  all.bands_ = all.problem.bands();
+  all.bands_ = all.problem.mask.bands_at(problem.first_query_position());
   all.find_needs();
   return all;
 }

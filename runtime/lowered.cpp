@@ -67,20 +67,26 @@ class Resolver {
     const bool reads_cells = instruction.op == Op::combine || instruction.function == Function::settle;
     const Role role = program_.slots[slot].role;
     const Units& units = layout_.units_of(role);
+    const std::int64_t offset = of_keys(role) ? 0 : layout_.problem.first_query_position();
     const auto first = first_rows(units, of_keys(role) ? layout_.keys : layout_.queries, program_.rank);
     std::vector<RowCell> found;
     each_cell(program_.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
       found.push_back({.cell = cell(slot, unit, head),
                        .from = reads_cells ? cell(instruction.in[0], unit, head) : NamedCell{},
                        .first_row = first[unit],
-                       .tokens = units.length(static_cast<int>(unit))});
+                       .tokens = units.length(static_cast<int>(unit)),
+                       .position = units.range(static_cast<int>(unit)).begin + offset});
     });
     return found;
   }
 
   /// Heads without keys get no queries either: they would only make empty tasks.
   AttendWork attend(const Instruction& instruction) const {
-    AttendWork work{.shape = layout_.cell_shape(), .score = layout_.problem.score_rule(), .bands = &layout_.bands(), .heads = {}};
+    AttendWork work{.shape = layout_.cell_shape(),
+                    .score = layout_.problem.score_rule(),
+                    .bands = &layout_.bands(),
+                    .heads = {},
+                    .chunk_tokens = chunk_tokens()};
     work.heads.resize(layout_.problem.key_heads);
     each_cell(program_.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
       work.heads[head].keys.push_back({.cell = at(contents_.find(instruction.in[1], unit, head).value()),
@@ -96,8 +102,11 @@ class Resolver {
   }
 
   AttendBackwardWork attend_backward(const Instruction& instruction) const {
-    AttendBackwardWork work{
-        .shape = layout_.cell_shape(), .score = layout_.problem.score_rule(), .bands = &layout_.bands(), .heads = {}};
+    AttendBackwardWork work{.shape = layout_.cell_shape(),
+                            .score = layout_.problem.score_rule(),
+                            .bands = &layout_.bands(),
+                            .heads = {},
+                            .chunk_tokens = chunk_tokens()};
     work.heads.resize(layout_.problem.key_heads);
     each_cell(program_.runs_of(instruction), [&](std::uint32_t unit, std::uint16_t head) {
       work.heads[head].keys.push_back({.cell = at(contents_.find(instruction.in[1], unit, head).value()),
@@ -118,6 +127,9 @@ class Resolver {
   }
 
  private:
+  /// Of dual chunk attention.
+  std::int64_t chunk_tokens() const { return layout_.problem.dual_chunk ? layout_.problem.dual_chunk->length() : 0; }
+
   NamedCell cell(SlotId slot, std::uint32_t unit, std::uint16_t head) const {
     const Role role = program_.slots[slot].role;
     return {.name = {.role = role, .unit = unit, .head = head},

@@ -49,6 +49,7 @@ struct RowCell {
   NamedCell from;  // of settle and combine
   std::int64_t first_row;
   std::int64_t tokens;
+  std::int64_t position;  // of the first token, on the key axis
 };
 
 /// What computes scores, in a pass of either direction.

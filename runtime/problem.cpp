@@ -32,6 +32,11 @@ void Problem::validate() const {
     refuse(std::to_string(query_heads) + " query heads do not divide into " + std::to_string(key_heads) +
            " key/value heads; make the key/value heads a divisor of the query heads");
   }
+  if (rotary) rotary->validate(head_dim);
+  if (dual_chunk) {
+    if (!rotary) refuse("dual chunk attention is of rotary positions, and there are none; give their base, usually 10000");
+    dual_chunk->validate();
+  }
   if (!(std::abs(score_scale()) <= kLargestScale)) {
     std::ostringstream text;
     text << "scale is " << score_scale() << "; give a number from " << -kLargestScale << " to " << kLargestScale
@@ -55,7 +60,12 @@ void Problem::validate() const {
 }
 
 double Problem::score_scale() const {
-  return scale.value_or(1 / std::sqrt(static_cast<double>(head_dim)));
+  const double temperature = dual_chunk ? dual_chunk->temperature(key_tokens) : 1;
+  return scale.value_or(1 / std::sqrt(static_cast<double>(head_dim))) * temperature * temperature;
+}
+
+Bands Problem::bands() const {
+  return (dual_chunk ? mask & Mask::causal() : mask).bands_at(first_query_position());
 }
 
 ScoreRule Problem::score_rule() const {

@@ -8,6 +8,8 @@
 
 #include "kernels/attend.hpp"
 #include "kernels/cell.hpp"
+#include "kernels/dual_chunk.hpp"
+#include "kernels/rotary.hpp"
 #include "partition/mask.hpp"
 #include "partition/placement.hpp"
 #include "runtime/machine.hpp"
@@ -42,6 +44,9 @@ struct Problem {
   std::optional<double> softcap;             // scores become softcap tanh(score / softcap), before mask and softmax
   PositionBias bias = PositionBias::none;    // of scores with their cap
   SinkLogits sinks = SinkLogits::none;
+  std::optional<Rotary> rotary;  // queries and keys come unturned: positions on the key axis turn them
+  std::optional<DualChunk>
+      dual_chunk;                  // those positions, chunk by chunk (kernels/dual_chunk.hpp); the mask is causal beside what it is
   std::optional<Dropout> dropout;  // of weights, the same pairs on any number of ranks (kernels/dropout.hpp)
   Type type = Type::f32;           // what cells hold and the wire carries; partials and arithmetic are fp32
   Mask mask;
@@ -49,11 +54,14 @@ struct Problem {
   /// Throws std::invalid_argument naming value, limit and remedy.
   void validate() const;
   int group() const { return query_heads / key_heads; }
-  CellShape cell_shape() const { return {.head_dim = head_dim, .value_dim = value_dim, .group = group(), .type = type}; }
-  double score_scale() const;
+  int query_forms() const { return dual_chunk ? kMostForms : 1; }
+  CellShape cell_shape() const {
+    return {.head_dim = head_dim, .value_dim = value_dim, .group = group(), .type = type, .forms = query_forms()};
+  }
+  double score_scale() const;  // with the temperature of dual chunk attention
   ScoreRule score_rule() const;
   std::int64_t first_query_position() const { return query_offset.value_or(key_tokens - query_tokens); }
-  Bands bands() const { return mask.bands_at(first_query_position()); }
+  Bands bands() const;
   /// Visible pairs, summed over query heads.
   double visible_pairs() const;
   bool self_attention() const { return query_tokens == key_tokens && first_query_position() == 0; }

@@ -10,6 +10,7 @@
 #include "kernels/cpu/peak-inl.hpp"
 #include "kernels/cpu/products-inl.hpp"
 #include "kernels/cpu/tables.hpp"
+#include "kernels/cpu/turn-inl.hpp"
 
 namespace gyre {
 namespace {
@@ -32,6 +33,8 @@ constexpr KernelTable table_of(const char* name) {
                     .add_share = add_share<V>,
                     .expand = expand<Narrow>,
                     .products = products<V>,
+                    .turn = turn,
+                    .turn_on = turn_on,
                     .peak_flops = peak_flops<V>,
                     .pairs_peak_flops = nullptr};
   if constexpr (Pairs::kPair > 1) {

@@ -99,6 +99,10 @@ void require_choices(const Problem& problem, std::span<const SparseChoice> choic
     };
     if (!problem.self_attention()) refuse("is for self-attention; give as many queries as keys, and no query offset");
     if (!same_bands(problem.mask, Mask::causal())) refuse("estimates under the mask causal; give that, or use a_shape or dense");
+    if (problem.rotary)
+      refuse(
+          "estimates scores of rows as they come; rotate queries and keys before and leave rotary positions away, or use a_shape "
+          "or dense");
     if (problem.softcap) refuse("estimates scores without a cap; leave the softcap away, or use a_shape or dense");
     if (problem.bias != PositionBias::none) refuse("estimates scores without ALiBi; leave it away, or use a_shape or dense");
     if (problem.sinks != SinkLogits::none) refuse("estimates scores without sink logits; leave them away, or use a_shape or dense");

@@ -1,4 +1,4 @@
-/* ALiBi, learned sink logits and dropout, from C99 over MPI. Exit status 1 if a sentence is false on any rank. */
+/* ALiBi, learned sink logits, dropout and rotary positions, from C99 over MPI. Exit status 1 if a sentence is false on any rank. */
 #include <mpi.h>
 
 #include "case.h"
@@ -132,6 +132,83 @@ static void test_dropout(gyre_communicator* communicator) {
   gyre_attention_free(together), gyre_attention_free(alone), gyre_communicator_free(one);
 }
 
+/* How far apart dual chunk attention takes tokens to be; chunk 50, local window 10. */
+static int64_t dual_chunk_apart(int64_t token, int64_t key) {
+  const int64_t chunks = token / 40 - key / 40, at = token % 40;
+  return (chunks == 0 ? at : chunks == 1 ? (at + 40 < 50 ? at + 40 : 50) : 50) - key % 40;
+}
+
+/* A score of rows whose pairs (2k, 2k + 1), of the first 6 channels, are rotated by where they stand: what that is of, is how far
+   apart they are. */
+static double rotary_score(int64_t token, int64_t key, int head, int64_t apart) {
+  double score = 0;
+  int channel, pair;
+  for (pair = 0; pair < 3; ++pair) {
+    const double angle = (double)apart * pow(100, -2.0 * pair / 6);
+    const double qx = element(0, token, head, 2 * pair), qy = element(0, token, head, 2 * pair + 1);
+    const double kx = element(1, key, head / 2, 2 * pair), ky = element(1, key, head / 2, 2 * pair + 1);
+    score += (qx * kx + qy * ky) * cos(angle) - (qy * kx - qx * ky) * sin(angle);
+  }
+  for (channel = 6; channel < DIM; ++channel) score += element(0, token, head, channel) * element(1, key, head / 2, channel);
+  return score / sqrt(DIM);
+}
+
+static void test_rotary_positions(gyre_communicator* communicator, int dual_chunk) {
+  gyre_problem problem = problem_of();
+  gyre_attention* attention = NULL;
+  gyre_operands operands;
+  rows held;
+  double worst = 0;
+  int64_t row, key;
+  int head, channel;
+  problem.rope_base = 100, problem.rope_layout = GYRE_ROPE_INTERLEAVED, problem.rope_dims = 6;
+  if (dual_chunk) problem.dual_chunk = 50, problem.dual_chunk_local = 10;
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_OK, "an attention with rotary positions is made");
+  if (attention == NULL) return;
+  operands = operands_of(attention, &held);
+  check(gyre_forward(attention, &operands, NULL) == GYRE_OK, "forward succeeds with rotary positions");
+  for (row = 0; row < held.tokens; ++row) {
+    for (head = 0; head < HEADS; ++head) {
+      double sum = 0, out[VALUE_DIM] = {0};
+      const float* got = (const float*)operands.out.data + (row * HEADS + head) * VALUE_DIM;
+      for (key = 0; key <= held.token[row]; ++key) {
+        const double weight = exp(
+            rotary_score(held.token[row], key, head, dual_chunk ? dual_chunk_apart(held.token[row], key) : held.token[row] - key));
+        sum += weight;
+        for (channel = 0; channel < VALUE_DIM; ++channel) out[channel] += weight * element(2, key, head / 2, channel);
+      }
+      for (channel = 0; channel < VALUE_DIM; ++channel) worst = fmax(worst, fabs(got[channel] - out[channel] / sum));
+    }
+  }
+  check(worst < 3e-6, "forward with rotary positions gives what the definition gives");
+  release(&operands, &held);
+  gyre_attention_free(attention);
+}
+
+static void test_wrong_positions(gyre_communicator* communicator) {
+  gyre_problem problem = problem_of();
+  gyre_attention* attention = NULL;
+  problem.rope_dims = 4;
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_INVALID_ARGUMENT && said("rope_base is 0"),
+        "dims of rotary positions that are not there are refused");
+  problem.rope_base = 10000, problem.rope_dims = 5;
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_INVALID_ARGUMENT && said("5 dims"),
+        "an odd number of dims is refused");
+  problem.dual_chunk_local = 5;
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_INVALID_ARGUMENT && said("dual_chunk is 0"),
+        "a local window without a chunk is refused");
+  problem.dual_chunk_local = 0;
+  problem.rope_dims = 0, problem.rope_scale = 2;
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_INVALID_ARGUMENT && said("rope_scaling"),
+        "a scale of nothing is refused");
+  problem.rope_scaling = GYRE_ROPE_YARN;
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_INVALID_ARGUMENT && said("original length is 0"),
+        "YaRN without an original length is refused");
+  problem.rope_scaling = GYRE_ROPE_LINEAR, problem.rope_original = 7;
+  check(gyre_attention_create(communicator, &problem, NULL, &attention) == GYRE_INVALID_ARGUMENT && said("of YaRN alone"),
+        "an original length of another scaling is refused");
+}
+
 static void test_wrong_scores(gyre_communicator* communicator) {
   gyre_problem problem = problem_of();
   gyre_attention* attention = NULL;
@@ -156,6 +233,9 @@ int main(int argc, char** argv) {
   check(gyre_communicator_mpi((int32_t)MPI_Comm_c2f(MPI_COMM_WORLD), &communicator) == GYRE_OK, "a communicator is taken");
   test_alibi_and_sinks(communicator);
   test_dropout(communicator);
+  test_rotary_positions(communicator, 0);
+  test_rotary_positions(communicator, 1);
+  test_wrong_positions(communicator);
   test_wrong_scores(communicator);
   gyre_communicator_free(communicator);
   MPI_Allreduce(&failures, &worst, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);

@@ -60,12 +60,44 @@ TEST_CASE("a negative number is a value and not an option") {
 }
 
 TEST_CASE("names of the contract that are not built are refused by name, with a value, without, and joined by =") {
-  for (const char* name : {"rope", "yarn", "dual-chunk"}) {
+  for (const char* name : {"reproducible"}) {
     const std::string option = std::string("--") + name, expected = option + " is not built yet; remove it";
     CHECK(refusal({"--synthetic", "9", option}) == expected);
     CHECK(refusal({"--synthetic", "9", option, "30"}) == expected);
     CHECK(refusal({option + "=30", "--synthetic", "9"}) == expected);
   }
+}
+
+TEST_CASE("rotary positions have a base, a layout and dims, and one scaling at most") {
+  CHECK(!parse({"--synthetic", "9"}).rotary);
+  CHECK(*parse({"--synthetic", "9", "--rope", "10000"}).rotary == Rotary{});
+  CHECK(*parse({"--synthetic", "9", "--rope", "5e5,interleaved,32"}).rotary ==
+        Rotary{.base = 500000, .layout = RotaryLayout::interleaved, .dims = 32});
+  CHECK(*parse({"--synthetic", "9", "--rope", "10000,half", "--yarn", "4,4096"}).rotary ==
+        Rotary{.scaling = RotaryScaling::yarn, .scale = 4, .original_tokens = 4096});
+  CHECK(*parse({"--synthetic", "9", "--rope", "10000", "--rope-linear", "2.5"}).rotary ==
+        Rotary{.scaling = RotaryScaling::linear, .scale = 2.5});
+  CHECK(*parse({"--synthetic", "9", "--rope", "10000", "--rope-ntk", "8"}).rotary ==
+        Rotary{.scaling = RotaryScaling::ntk, .scale = 8});
+  for (const char* rope : {"", "x", "1", "10000,", "10000,full", "10000,half,", "10000,half,0", "10000,half,578", "10000,half,8,8"})
+    CHECK(refusal({"--synthetic", "9", std::string("--rope=") + rope}).starts_with("--rope"));
+  for (const char* yarn : {"4", "0.5,10", "4,0", "4,4096,1", "4,x"})
+    CHECK(refusal({"--synthetic", "9", "--rope", "10000", "--yarn", yarn}).starts_with("--yarn is '"));
+  CHECK(refusal({"--synthetic", "9", "--rope-ntk", "2"}).find("give --rope BASE") != std::string::npos);
+  CHECK(refusal({"--synthetic", "9", "--rope", "10000", "--yarn", "4,4096", "--rope-ntk", "2"}) ==
+        "--yarn and --rope-ntk exclude each other; remove one");
+}
+
+TEST_CASE("dual chunk attention has a chunk, a local window and perhaps an original length, with rotary positions") {
+  CHECK(!parse({"--synthetic", "9", "--rope", "10000"}).dual_chunk);
+  CHECK(*parse({"--synthetic", "9", "--rope", "10000", "--dual-chunk", "3072,512"}).dual_chunk ==
+        DualChunk{.chunk = 3072, .local = 512});
+  CHECK(*parse({"--synthetic", "9", "--rope", "10000", "--dual-chunk", "8,0,4096"}).dual_chunk ==
+        DualChunk{.chunk = 8, .local = 0, .original_tokens = 4096});
+  for (const char* given : {"8", "8,", "8,1,2,3", "8,x", "-8,1", "8,1,"})
+    CHECK(refusal({"--synthetic", "9", "--rope", "10000", "--dual-chunk", given}).starts_with("--dual-chunk is '"));
+  CHECK(refusal({"--synthetic", "9", "--rope", "10000", "--dual-chunk", "8,8"}).find("give 0 to 7") != std::string::npos);
+  CHECK(refusal({"--synthetic", "9", "--dual-chunk", "8,2"}).find("give --rope BASE") != std::string::npos);
 }
 
 TEST_CASE("slopes, sinks and dropout are asked for, and dropout wants a probability and a seed") {

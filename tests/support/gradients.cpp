@@ -5,7 +5,7 @@
 #include <cstring>
 #include <random>
 
-#include "kernels/reference.hpp"
+#include "kernels/reference_rotary.hpp"
 #include "runtime/schedules/schedules.hpp"
 
 namespace gyre::test {
@@ -29,6 +29,31 @@ void add(GradientErrors& errors, const std::vector<float>& found, const Referenc
     }
   }
   if (error > 0) worse(errors.relative, error / largest);
+}
+
+/// Gradients of rows that positions have turned become those of the rows themselves. position_of: of a row's token.
+template <class PositionOf>
+void turn_back(ReferenceGradient& gradient, const Problem& problem, int heads, PositionOf&& position_of) {
+  if (!problem.rotary) return;
+  const std::size_t dim = problem.head_dim, count = gradient.value.size() / dim;
+  for (std::size_t row = 0; row < count; ++row) {
+    reference_turn_back(std::span(gradient.value).subspan(row * dim, dim), std::span(gradient.bound).subspan(row * dim, dim),
+                        *problem.rotary, position_of(static_cast<std::int64_t>(row) / heads));
+  }
+}
+
+/// Those of queries: of all their forms together.
+void turn_back(ReferenceGradients& gradients, const Problem& p) {
+  ReferenceGradient* const forms[] = {&gradients.query, &gradients.further[0], &gradients.further[1]};
+  for (int form = 0; form < p.query_forms(); ++form) {
+    ReferenceGradient& of_form = *forms[form];
+    turn_back(of_form, p, p.query_heads,
+              [&](std::int64_t token) { return reference_query_position(p.dual_chunk, p.first_query_position() + token, form); });
+    for (std::size_t at = 0; form > 0 && at < of_form.value.size(); ++at) {
+      gradients.query.value[at] += of_form.value[at], gradients.query.bound[at] += of_form.bound[at];
+    }
+  }
+  turn_back(gradients.key, p, p.key_heads, [&](std::int64_t token) { return reference_key_position(p.dual_chunk, token); });
 }
 
 }  // namespace
@@ -117,15 +142,21 @@ void run_rank(Transport& transport, const Job& job, const Tensors& tensors, cons
 
 GradientErrors compare(const Problem& p, const Tensors& unrounded, const std::vector<float>& grad_out, const Gradients& gradients,
                        std::span<const Range> queries, std::span<const Range> keys) {
-  const Tensors tensors = rounded(unrounded, p.type),
-                of_output = rounded({.queries = grad_out, .keys = {}, .values = {}, .sinks = {}}, p.type);
+  const CellTensors tensors = as_in_cells(p, unrounded);
+  const Tensors of_output = rounded({.queries = grad_out, .keys = {}, .values = {}, .sinks = {}}, p.type);
   const Bands bands = p.bands();
-  const ReferenceGradients expected =
+  const auto further = [&](int form) {
+    return Rows<const float>(tensors.further[form].data(), tensors.further[form].empty() ? 0 : p.query_tokens, p.query_heads,
+                             p.head_dim);
+  };
+  const ReferenceForms forms{.further = {further(0), further(1)}, .chunk_tokens = p.dual_chunk ? p.dual_chunk->length() : 0};
+  ReferenceGradients expected =
       reference_gradients(Rows<const float>(tensors.queries.data(), p.query_tokens, p.query_heads, p.head_dim),
                           Rows<const float>(tensors.keys.data(), p.key_tokens, p.key_heads, p.head_dim),
                           Rows<const float>(tensors.values.data(), p.key_tokens, p.key_heads, p.value_dim),
                           Rows<const float>(of_output.queries.data(), p.query_tokens, p.query_heads, p.value_dim),
-                          p.first_query_position(), 0, p.score_rule(), bands, p.type, p.type, tensors.sinks);
+                          p.first_query_position(), 0, p.score_rule(), bands, p.type, p.type, tensors.sinks, forms);
+  turn_back(expected, p);
   GradientErrors errors;
   add(errors, gradients.queries, expected.query, queries, elements(1, p.query_heads, p.head_dim));
   add(errors, gradients.keys, expected.key, keys, elements(1, p.key_heads, p.head_dim));

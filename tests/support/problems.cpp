@@ -8,7 +8,7 @@
 
 #include "comm/loopback_transport.hpp"
 #include "kernels/convert.hpp"
-#include "kernels/reference.hpp"
+#include "kernels/reference_rotary.hpp"
 #include "support/drawn_blocks.hpp"
 
 namespace gyre::test {
@@ -109,6 +109,26 @@ PartitionChoice random_partition(Random& random, const Problem& problem, int ran
 
 }  // namespace
 
+Rotary random_rotary(Random& random, int head_dim) {
+  Rotary rotary;
+  rotary.base = std::array{2.0, 100.0, 10000.0, 500000.0}[draw(random, 0, 3)];
+  if (draw(random, 0, 1) == 0) rotary.layout = RotaryLayout::interleaved;
+  if (head_dim % 2 == 1 || draw(random, 0, 1) == 0) rotary.dims = 2 * static_cast<int>(draw(random, 1, head_dim / 2));
+  rotary.scaling =
+      std::array{RotaryScaling::none, RotaryScaling::linear, RotaryScaling::ntk, RotaryScaling::yarn}[draw(random, 0, 3)];
+  if (rotary.scaling == RotaryScaling::ntk && rotary.turned_dims(head_dim) < 4) rotary.scaling = RotaryScaling::none;
+  if (rotary.scaling != RotaryScaling::none) rotary.scale = std::array{1.0, 1.5, 8.0}[draw(random, 0, 2)];
+  if (rotary.scaling == RotaryScaling::yarn) rotary.original_tokens = draw(random, 1, 200);
+  return rotary;
+}
+
+DualChunk random_dual_chunk(Random& random) {
+  DualChunk dual_chunk{.chunk = draw(random, 1, 120)};
+  dual_chunk.local = draw(random, 0, dual_chunk.chunk - 1);
+  if (draw(random, 0, 2) == 0) dual_chunk.original_tokens = draw(random, 1, 200);
+  return dual_chunk;
+}
+
 StrategyChoice random_strategy(Random& random, int ranks) {
   constexpr Strategy kAny[] = {
       Strategy::ring,   Strategy::bidirectional_ring, Strategy::all_gather, Strategy::pass_query, Strategy::ulysses, Strategy::tree,
@@ -138,6 +158,8 @@ Job random_job(Random& random, int ranks) {
   if (draw(extras, 0, 3) == 0) problem.bias = PositionBias::alibi;
   if (draw(extras, 0, 3) == 0) problem.sinks = SinkLogits::learned;
   if (draw(extras, 0, 3) == 0) problem.dropout = {.probability = 0.3, .seed = extras()};
+  if (draw(extras, 0, 2) == 0 && problem.head_dim > 1) problem.rotary = random_rotary(extras, problem.head_dim);
+  if (problem.rotary && draw(extras, 0, 1) == 0) problem.dual_chunk = random_dual_chunk(extras);
   const std::string mask = random_mask(random, problem);
   problem.mask = Mask::parse(mask, drawn_files());
   job.options.partition = random_partition(random, problem, ranks);
@@ -152,10 +174,11 @@ Job random_job(Random& random, int ranks) {
              std::to_string(problem.head_dim) + "/" + std::to_string(problem.value_dim) + ", " + to_string(problem.type) +
              (problem.softcap ? ", softcap " + std::to_string(*problem.softcap) : "") +
              (problem.bias == PositionBias::alibi ? ", alibi" : "") + (problem.sinks == SinkLogits::learned ? ", sinks" : "") +
-             (problem.dropout ? ", dropout" : "") + ", first query at " + std::to_string(problem.first_query_position()) +
-             ", unit " + std::to_string(job.options.unit_tokens) + ", " + job.options.partition.text() + ", " +
-             to_string(job.options.strategy) + ", " + std::to_string(job.options.prefetch) + " ahead, pieces of " +
-             std::to_string(job.options.piece_bytes) + " bytes, mask " + mask;
+             (problem.dropout ? ", dropout" : "") + (problem.rotary ? ", rotary " + to_string(*problem.rotary) : "") +
+             (problem.dual_chunk ? ", dual chunk " + to_string(*problem.dual_chunk) : "") + ", first query at " +
+             std::to_string(problem.first_query_position()) + ", unit " + std::to_string(job.options.unit_tokens) + ", " +
+             job.options.partition.text() + ", " + to_string(job.options.strategy) + ", " + std::to_string(job.options.prefetch) +
+             " ahead, pieces of " + std::to_string(job.options.piece_bytes) + " bytes, mask " + mask;
   return job;
 }
 
@@ -260,8 +283,27 @@ Tensors rounded(const Tensors& tensors, Type type) {
   return result;
 }
 
+CellTensors as_in_cells(const Problem& p, const Tensors& tensors) {
+  CellTensors result{rounded(tensors, p.type), {}};
+  if (!p.rotary) return result;
+  const auto turned = [&](const std::vector<float>& tensor, std::int64_t tokens, int heads, auto&& position_of) {
+    std::vector<std::int64_t> positions;
+    for (std::int64_t token = 0; token < tokens; ++token) positions.push_back(position_of(token));
+    return reference_turned(Rows<const float>(tensor.data(), tokens, heads, p.head_dim), *p.rotary, positions, p.type);
+  };
+  for (int form = 0; form < p.query_forms(); ++form) {
+    (form == 0 ? result.queries : result.further[form - 1]) =
+        turned(tensors.queries, p.query_tokens, p.query_heads,
+               [&](std::int64_t token) { return reference_query_position(p.dual_chunk, p.first_query_position() + token, form); });
+  }
+  result.keys = turned(tensors.keys, p.key_tokens, p.key_heads,
+                       [&](std::int64_t token) { return reference_key_position(p.dual_chunk, token); });
+  return result;
+}
+
 Errors compare(const Problem& p, const Tensors& unrounded, const Result& result, std::span<const Range> rows, std::int64_t step) {
-  const Tensors tensors = rounded(unrounded, p.type);
+  const CellTensors tensors = as_in_cells(p, unrounded);
+  const std::int64_t chunk_tokens = p.dual_chunk ? p.dual_chunk->length() : 0;
   const Rows<const float> keys(tensors.keys.data(), p.key_tokens, p.key_heads, p.head_dim);
   const Rows<const float> values(tensors.values.data(), p.key_tokens, p.key_heads, p.value_dim);
   const Bands bands = p.bands();
@@ -273,8 +315,10 @@ Errors compare(const Problem& p, const Tensors& unrounded, const Result& result,
     for (std::int64_t token = range.begin; token < range.end; token += step) {
       for (int head = 0; head < p.query_heads; ++head) {
         const std::int64_t row = token * p.query_heads + head;
-        ReferencePartial expected = reference_partial(tensors.queries.data() + row * p.head_dim, p.first_query_position() + token,
-                                                      keys, values, head / p.group(), 0, p.score_rule(), bands, head);
+        const float* forms[kMostForms] = {tensors.queries.data() + row * p.head_dim};
+        for (int form = 1; form < p.query_forms(); ++form) forms[form] = tensors.further[form - 1].data() + row * p.head_dim;
+        ReferencePartial expected = reference_partial(forms, chunk_tokens, p.first_query_position() + token, keys, values,
+                                                      head / p.group(), 0, p.score_rule(), bands, head);
         if (p.sinks == SinkLogits::learned) expected.take_sink(double{tensors.sinks[head]});
         const double lse = result.lse[row];
         const double lse_error = expected.lse() == lse ? 0 : std::abs(expected.lse() - lse);

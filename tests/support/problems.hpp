@@ -29,6 +29,10 @@ struct Job {
 /// ranks: that layouts of the caller's own and groups of strategies may use; 0 for none of those.
 Job random_job(Random& random, int ranks = 0);
 
+/// Of any kind that goes with a head dim of 2 or more.
+Rotary random_rotary(Random& random, int head_dim);
+DualChunk random_dual_chunk(Random& random);
+
 /// Any strategy, resolved; of those without groups if `ranks` is 0.
 StrategyChoice random_strategy(Random& random, int ranks);
 
@@ -41,6 +45,11 @@ Tensors random_tensors(const Problem& problem, std::uint64_t seed, double size);
 
 /// The tensors as cells of that type hold them.
 Tensors rounded(const Tensors& tensors, Type type);
+/// The tensors as cells of the problem hold them: turned by positions, if it has some, and rounded.
+struct CellTensors : Tensors {
+  std::vector<float> further[2];  // queries in the second and third form of dual chunk attention
+};
+CellTensors as_in_cells(const Problem& problem, const Tensors& tensors);
 
 /// A rank's rows of a global tensor, one range after the other, of `width` elements each; and back.
 std::vector<float> gather(const std::vector<float>& tensor, std::span<const Range> rows, std::size_t width);
@@ -80,8 +89,7 @@ struct Errors {
   double lse = 0;             // largest
   double share_of_bound = 0;  // largest error over its own bound, outputs and log-sum-exp
 };
-/// Over the given token ranges of `result`, every `step`-th row. The reference reads the tensors as kernels do, rounded to
-/// problem.type.
+/// Over the given token ranges of `result`, every `step`-th row. The reference reads the tensors as kernels do: as_in_cells.
 Errors compare(const Problem& problem, const Tensors& tensors, const Result& result, std::span<const Range> rows,
                std::int64_t step = 1);
 Errors compare(const Problem& problem, const Tensors& tensors, const Result& result, std::int64_t step = 1);

@@ -32,7 +32,17 @@ const gyre_problem kDefaultProblem{.size = 0,
                                    .alibi = 0,
                                    .sinks = 0,
                                    .dropout = 0,
-                                   .dropout_seed = 0};
+                                   .dropout_seed = 0,
+                                   .rope_base = 0,
+                                   .rope_layout = GYRE_ROPE_HALF,
+                                   .rope_dims = 0,
+                                   .rope_scaling = GYRE_ROPE_UNSCALED,
+                                   .reserved2 = 0,
+                                   .rope_scale = 0,
+                                   .rope_original = 0,
+                                   .dual_chunk = 0,
+                                   .dual_chunk_local = 0,
+                                   .dual_chunk_original = 0};
 
 gyre_options default_options() {
   gyre_options options{};
@@ -43,6 +53,9 @@ gyre_options default_options() {
   options.deadline_seconds = Options{}.deadline_seconds;
   return options;
 }
+
+static_assert(GYRE_ROPE_INTERLEAVED == static_cast<int>(RotaryLayout::interleaved) &&
+              GYRE_ROPE_YARN == static_cast<int>(RotaryScaling::yarn) && GYRE_ROPE_NTK == static_cast<int>(RotaryScaling::ntk));
 
 void require_flag(int value, int most, const char* name) {
   if (value < 0 || value > most)
@@ -75,12 +88,47 @@ void read_score(const gyre_problem& given, Problem& problem) {
   if (given.dropout != 0) problem.dropout = Dropout{.probability = given.dropout, .seed = given.dropout_seed};
 }
 
+/// What is left zero is not there; what is there and belongs to nothing is refused.
+void read_positions(const gyre_problem& given, Problem& problem) {
+  require_flag(given.rope_layout, GYRE_ROPE_INTERLEAVED, "gyre_problem.rope_layout");
+  require_flag(given.rope_scaling, GYRE_ROPE_YARN, "gyre_problem.rope_scaling");
+  require_flag(given.reserved2, 0, "gyre_problem.reserved2");
+  const bool wanted = given.rope_layout != 0 || given.rope_dims != 0 || given.rope_scaling != 0;
+  if (given.rope_base == 0 && wanted)
+    throw std::invalid_argument(
+        "gyre_problem.rope_base is 0 and other fields of rotary positions are not; give a base, or zeros for none");
+  if (given.rope_scaling == GYRE_ROPE_UNSCALED && given.rope_scale != 0)
+    throw std::invalid_argument(
+        "gyre_problem.rope_scale is given and gyre_problem.rope_scaling says that nothing is scaled; give both");
+  if (given.rope_scaling != GYRE_ROPE_YARN && given.rope_original != 0)
+    throw std::invalid_argument("gyre_problem.rope_original is " + std::to_string(given.rope_original) +
+                                ", which is of YaRN alone; set gyre_problem.rope_scaling to GYRE_ROPE_YARN, or give 0");
+  if (given.rope_base == 0) return;
+  Rotary rotary{.base = given.rope_base,
+                .layout = static_cast<RotaryLayout>(given.rope_layout),
+                .dims = given.rope_dims,
+                .scaling = static_cast<RotaryScaling>(given.rope_scaling),
+                .original_tokens = given.rope_original};
+  if (rotary.scaling != RotaryScaling::none) rotary.scale = given.rope_scale;
+  problem.rotary = rotary;
+}
+
+void read_dual_chunk(const gyre_problem& given, Problem& problem) {
+  if (given.dual_chunk == 0 && (given.dual_chunk_local != 0 || given.dual_chunk_original != 0))
+    throw std::invalid_argument("gyre_problem.dual_chunk is 0 and what belongs to it is not; give a chunk, or zeros for none");
+  if (given.dual_chunk == 0) return;
+  problem.dual_chunk = DualChunk{.chunk = given.dual_chunk, .local = given.dual_chunk_local};
+  if (given.dual_chunk_original != 0) problem.dual_chunk->original_tokens = given.dual_chunk_original;
+}
+
 void read(const gyre_problem& given, Problem& problem, NamedChoices& names) {
   problem.query_tokens = given.query_tokens, problem.key_tokens = given.key_tokens;
   problem.query_heads = given.query_heads, problem.key_heads = given.key_heads;
   problem.head_dim = given.head_dim, problem.value_dim = given.value_dim;
   if (given.query_offset != GYRE_ENDS_MEET) problem.query_offset = given.query_offset;
   read_score(given, problem);
+  read_positions(given, problem);
+  read_dual_chunk(given, problem);
   name(names.mask, given.mask);
   require_flag(static_cast<int>(given.dtype), GYRE_F16, "gyre_problem.dtype");
   names.dtype = to_string(static_cast<Type>(given.dtype));

@@ -91,7 +91,29 @@ typedef struct gyre_problem {
   int32_t sinks;         /* default 0; 1: a learned logit of each query head joins its softmax, with a value of 0: sinks of calls */
   double dropout;        /* default 0: none; to 0.999: weights are left out with this probability, the others divided by 1 - it */
   uint64_t dropout_seed; /* which ones: the same pairs on any number of ranks, forward and backward; zero where dropout is */
+  /* Rotary positions: queries and keys come unrotated, and pairs of their channels are rotated by where they stand. */
+  double rope_base;      /* default 0: none; 10000, ...: above 1 */
+  int32_t rope_layout;   /* default GYRE_ROPE_HALF; zero where rope_base is, and so are the fields below */
+  int32_t rope_dims;     /* the first so many channels are rotated, an even number; default 0: all */
+  int32_t rope_scaling;  /* default GYRE_ROPE_UNSCALED */
+  int32_t reserved2;     /* zero */
+  double rope_scale;     /* 1 or more; zero where nothing is scaled */
+  int64_t rope_original; /* of GYRE_ROPE_YARN: tokens that the model was trained for; zero otherwise */
+  /* Dual chunk attention: rotary positions never farther apart than a chunk; the mask is causal, too. With rope_base. */
+  int64_t dual_chunk;          /* default 0: none; tokens: three quarters of the length that the model was trained for */
+  int64_t dual_chunk_local;    /* local window, less than that: an eighth, or (Qwen) a sixteenth of that length */
+  int64_t dual_chunk_original; /* default 0; the length from which on scores grow with the keys (Qwen) */
 } gyre_problem;
+
+/* Which channels are a pair: k and k + dims / 2 (Llama as Hugging Face has it), or 2k and 2k + 1. */
+typedef enum gyre_rope_layout { GYRE_ROPE_HALF = 0, GYRE_ROPE_INTERLEAVED = 1 } gyre_rope_layout;
+/* Frequencies divided by the scale; the base times scale^(dims / (dims - 2)); YaRN, its temperature included. */
+typedef enum gyre_rope_scaling {
+  GYRE_ROPE_UNSCALED = 0,
+  GYRE_ROPE_LINEAR = 1,
+  GYRE_ROPE_NTK = 2,
+  GYRE_ROPE_YARN = 3
+} gyre_rope_scaling;
 
 #define GYRE_ENDS_MEET INT64_MIN
 

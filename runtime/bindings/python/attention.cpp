@@ -234,6 +234,65 @@ std::optional<Dropout> dropout_of(nb::handle given) {
   return Dropout{.probability = std::get<0>(probability_and_seed), .seed = std::get<1>(probability_and_seed)};
 }
 
+/// rope: the base, or (base, layout) or (base, layout, dims); of yarn, linear and ntk one at most.
+std::optional<Rotary> rotary_of(nb::handle rope, nb::handle yarn, std::optional<double> linear, std::optional<double> ntk) {
+  const int scalings = !yarn.is_none() + linear.has_value() + ntk.has_value();
+  if (scalings > 1)
+    throw std::invalid_argument("of yarn, rope_linear and rope_ntk two are given; they exclude each other: give one");
+  if (rope.is_none()) {
+    if (scalings > 0)
+      throw std::invalid_argument("rotary positions are scaled, and there are none; give rope, a base such as 10000");
+    return std::nullopt;
+  }
+  Rotary rotary;
+  std::tuple<double, std::string> layout;
+  std::tuple<double, std::string, int> layout_and_dims;
+  if (nb::try_cast(rope, layout_and_dims)) {
+    rotary.dims = std::get<2>(layout_and_dims);
+    layout = {std::get<0>(layout_and_dims), std::get<1>(layout_and_dims)};
+  } else if (PyErr_Clear(); !nb::try_cast(rope, layout)) {
+    PyErr_Clear();
+    layout = {0, "half"};
+    if (!nb::try_cast(rope, std::get<0>(layout))) {
+      PyErr_Clear();
+      throw nb::type_error("rope is neither None, a base, (base, layout) nor (base, layout, dims)");
+    }
+  }
+  const std::string& name = std::get<1>(layout);
+  if (name != "half" && name != "interleaved")
+    throw std::invalid_argument("the layout of rope is '" + name + "'; give 'half' or 'interleaved'");
+  rotary.base = std::get<0>(layout);
+  if (name == "interleaved") rotary.layout = RotaryLayout::interleaved;
+  if (linear) rotary.scaling = RotaryScaling::linear, rotary.scale = *linear;
+  if (ntk) rotary.scaling = RotaryScaling::ntk, rotary.scale = *ntk;
+  if (yarn.is_none()) return rotary;
+  std::tuple<double, std::int64_t> scale_and_original;
+  if (!nb::try_cast(yarn, scale_and_original)) {
+    PyErr_Clear();
+    throw nb::type_error("yarn is neither None nor (scale, original), a number and the tokens that the model was trained for");
+  }
+  rotary.scaling = RotaryScaling::yarn;
+  std::tie(rotary.scale, rotary.original_tokens) = scale_and_original;
+  return rotary;
+}
+
+/// (chunk, local) or (chunk, local, original).
+std::optional<DualChunk> dual_chunk_of(nb::handle given) {
+  if (given.is_none()) return std::nullopt;
+  std::tuple<std::int64_t, std::int64_t> tokens;
+  std::tuple<std::int64_t, std::int64_t, std::int64_t> with_original;
+  if (nb::try_cast(given, with_original)) {
+    const auto [chunk, local, original] = with_original;
+    return DualChunk{.chunk = chunk, .local = local, .original_tokens = original};
+  }
+  PyErr_Clear();
+  if (!nb::try_cast(given, tokens)) {
+    PyErr_Clear();
+    throw nb::type_error("dual_chunk is neither None, (chunk, local) nor (chunk, local, original), in tokens");
+  }
+  return DualChunk{.chunk = std::get<0>(tokens), .local = std::get<1>(tokens)};
+}
+
 /// Arguments of gyre.Attention, in the order of kAttentionSignature.
 void construct(PythonAttention* self, nb::handle comm, std::int64_t query_tokens, std::optional<std::int64_t> key_tokens,
                int query_heads, std::optional<int> key_heads, int head_dim, std::optional<int> value_dim, const std::string& mask,
@@ -241,7 +300,8 @@ void construct(PythonAttention* self, nb::handle comm, std::int64_t query_tokens
                const std::string& dtype, nb::handle partition, nb::handle key_partition, const std::string& strategy,
                nb::handle backward, std::optional<int> threads, const std::string& isa, std::int64_t unit, int prefetch,
                double deadline_seconds, const std::string& sharing, const std::string& machine, bool integrity, bool alibi,
-               bool sinks, nb::handle dropout) {
+               bool sinks, nb::handle dropout, nb::handle rope, nb::handle yarn, std::optional<double> rope_linear,
+               std::optional<double> rope_ntk, nb::handle dual_chunk) {
   Problem problem;
   problem.query_tokens = query_tokens, problem.key_tokens = key_tokens.value_or(query_tokens);
   problem.query_heads = query_heads, problem.key_heads = key_heads.value_or(query_heads);
@@ -250,6 +310,7 @@ void construct(PythonAttention* self, nb::handle comm, std::int64_t query_tokens
   problem.bias = alibi ? PositionBias::alibi : PositionBias::none;
   problem.sinks = sinks ? SinkLogits::learned : SinkLogits::none;
   problem.dropout = dropout_of(dropout);
+  problem.rotary = rotary_of(rope, yarn, rope_linear, rope_ntk), problem.dual_chunk = dual_chunk_of(dual_chunk);
   Options options;
   options.threads = threads.value_or(0), options.isa = isa, options.unit_tokens = unit, options.prefetch = prefetch;
   options.deadline_seconds = deadline_seconds;
@@ -288,7 +349,9 @@ void bind_attention(nb::module_& module) {
                 nb::arg("strategy") = "auto", nb::arg("backward") = false, nb::arg("threads") = nb::none(), nb::arg("isa") = "",
                 nb::arg("unit") = 0, nb::arg("prefetch") = 1, nb::arg("deadline_seconds") = Options{}.deadline_seconds,
                 nb::arg("sharing") = "auto", nb::arg("machine") = "", nb::arg("integrity") = false, nb::arg("alibi") = false,
-                nb::arg("sinks") = false, nb::arg("dropout").none() = nb::none(), nb::sig(kAttentionSignature));
+                nb::arg("sinks") = false, nb::arg("dropout").none() = nb::none(), nb::arg("rope").none() = nb::none(),
+                nb::arg("yarn").none() = nb::none(), nb::arg("rope_linear") = nb::none(), nb::arg("rope_ntk") = nb::none(),
+                nb::arg("dual_chunk").none() = nb::none(), nb::sig(kAttentionSignature));
   attention.def("forward", &PythonAttention::forward, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
                 nb::arg("out").none() = nb::none(), nb::arg("lse").none() = nb::none(), nb::arg("sinks").none() = nb::none(),
                 nb::sig(kForwardSignature), kForward);

@@ -20,6 +20,13 @@ inline constexpr const char* kAttention =
     "sinks           True: a learned logit of each query head joins its softmax, with a value of 0: sinks of forward and "
     "backward\n"
     "dropout         (probability, seed): weights are left out of out, the same pairs on any number of ranks and in backward\n"
+    "rope            rotary positions: q and k come unrotated. Their base, 10000.0, or with a layout and dims: (base, 'half'),\n"
+    "                (base, 'interleaved', 64): pairs are channels k and k + dims / 2, or 2k and 2k + 1, of the first dims (all)\n"
+    "yarn            (scale, original): with rope, stretched by YaRN from that many tokens, its temperature included; or\n"
+    "rope_linear, rope_ntk   a scale: with rope, frequencies divided by it, or the base times scale ** (dims / (dims - 2))\n"
+    "dual_chunk      (chunk, local): with rope, dual chunk attention; the mask is causal, too. (chunk, local, original): scores "
+    "grow\n"
+    "                with length from there on, as Qwen's\n"
     "dtype           what ranks hold packed and send: 'f32', 'bf16', 'f16'; sums are float32 throughout\n"
     "partition       who holds which rows: 'auto', 'contiguous', 'zigzag', 'striped', 'balanced', ..., or a layout of your own:\n"
     "                [(begin, end, rank), ...], each token once. key_partition: of keys, where they do not lie as the queries\n"
@@ -42,7 +49,10 @@ inline constexpr const char* kAttentionSignature =
     "key_partition: collections.abc.Sequence[tuple[int, int, int]] | None = None, strategy: str = 'auto', "
     "backward: bool | str = False, threads: int | None = None, isa: str = '', unit: int = 0, prefetch: int = 1, "
     "deadline_seconds: float = 600.0, sharing: str = 'auto', machine: str = '', integrity: bool = False, "
-    "alibi: bool = False, sinks: bool = False, dropout: tuple[float, int] | None = None) -> None";
+    "alibi: bool = False, sinks: bool = False, dropout: tuple[float, int] | None = None, "
+    "rope: float | tuple[float, str] | tuple[float, str, int] | None = None, yarn: tuple[float, int] | None = None, "
+    "rope_linear: float | None = None, rope_ntk: float | None = None, "
+    "dual_chunk: tuple[int, int] | tuple[int, int, int] | None = None) -> None";
 
 inline constexpr const char* kForwardSignature =
     "def forward(self, q: typing.Any, k: typing.Any, v: typing.Any, out: typing.Any = None, lse: typing.Any = None, "

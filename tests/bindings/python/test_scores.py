@@ -71,6 +71,44 @@ class Scores(RanksTest):
         for out in (case.out, called(case, case.attention(None, backward=True, dropout=(0.25, 8)))[0]):
             self.assertGreater(numpy.abs(right[0] - out).max(), 0.1)
 
+    def test_rotary_positions_are_those_of_rows_that_were_rotated_before(self):
+        frequencies = 100.0 ** (-numpy.arange(3) / 3)
+        for rope, more, layout, scale, magnitude in (((100, "half", 6), {}, "half", 1, 1), ((100, "interleaved", 6), {"rope_linear": 2.0}, "interleaved", 2, 1)):
+            case, rotated = Case(161), Case(161)
+            for name in "qk":
+                angles = numpy.arange(161)[:, None, None] * frequencies / scale
+                x, y = (slice(0, 3), slice(3, 6)) if layout == "half" else (slice(0, 6, 2), slice(1, 6, 2))
+                rows_of = case.given[name].astype("float64")
+                turned = rows_of.copy()
+                turned[..., x] = rows_of[..., x] * numpy.cos(angles) - rows_of[..., y] * numpy.sin(angles)
+                turned[..., y] = rows_of[..., x] * numpy.sin(angles) + rows_of[..., y] * numpy.cos(angles)
+                rotated.given[name] = turned.astype("float32")
+            right = called(rotated, rotated.attention(None, backward=True))[:2]
+            for way in WAYS:
+                with self.subTest(rope=rope, **way):
+                    attention = case.attention(**{"backward": True, **way}, rope=rope, **more)
+                    for name, got, all_rows in zip(("out", "lse"), called(case, attention), right):
+                        self.near(got, all_rows.astype("float64"), attention.query_rows, 4e-6, name)
+
+    def test_dual_chunk_attention_of_one_chunk_is_rotary_and_of_more_is_not(self):
+        case = Case(161)
+        right = called(case, case.attention(None, backward=True, rope=100))
+        for way in WAYS:
+            with self.subTest(**way):
+                attention = case.attention(**{"backward": True, **way}, rope=100, dual_chunk=(200, 39))
+                for name, got, all_rows in zip(("out", "lse", "dq", "dk", "dv"), called(case, attention), right):
+                    held = attention.key_rows if name in ("dk", "dv") else attention.query_rows
+                    self.near(got, all_rows.astype("float64"), held, 4e-6, name)
+        alone = [called(case, case.attention(None, backward=True, rope=100, dual_chunk=chunk))[0] for chunk in ((60, 10), (60, 10, 100))]
+        self.assertGreater(numpy.abs(alone[0] - right[0]).max(), 0.1)
+        self.assertGreater(numpy.abs(alone[1] - alone[0]).max(), 1e-3)
+
+    def test_wrong_rotary_positions_are_refused(self):
+        case = Case(33)
+        for options, saying in (({"rope": (100, "third")}, "'third'"), ({"yarn": (4, 100)}, "give rope"), ({"rope": 100, "rope_ntk": 2.0, "rope_linear": 2.0}, "exclude"),
+                                ({"rope": (100, "half", 7)}, "7 dims"), ({"rope": 1}, "above 1"), ({"dual_chunk": (9, 2)}, "give their base"), ({"rope": 100, "dual_chunk": (9, 9)}, "give 0 to 8")):  # fmt: skip
+            self.refused(lambda options=options: case.attention(**options), saying)
+
     def test_dropout_of_nothing_is_none(self):
         case = Case(97)
         self.check(case, case.attention(backward=True, dropout=(0, 3)))

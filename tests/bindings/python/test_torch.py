@@ -35,10 +35,10 @@ def draw(*shape, seed=0):
     return torch.from_numpy(numpy.random.default_rng(seed).normal(0, 1, shape))
 
 
-def whole(q, k, v, grad_out, **options):
+def whole(q, k, v, grad_out, rotated=lambda rows: rows, **options):
     """out, dq, dk, dv of the whole sequence."""
     inputs = [tensor.double().requires_grad_() for tensor in (q, k, v)]
-    out = torch.nn.functional.scaled_dot_product_attention(*inputs, enable_gqa=True, **options)
+    out = torch.nn.functional.scaled_dot_product_attention(rotated(inputs[0]), rotated(inputs[1]), inputs[2], enable_gqa=True, **options)
     return out.detach(), *torch.autograd.grad(out, inputs, grad_out.double())
 
 
@@ -47,9 +47,9 @@ class TorchTest(RanksTest):
         if got.numel() > 0:
             self.assertLessEqual((got.double() - expected).abs().max().item(), limit * max(1, expected.abs().max().item()), name)
 
-    def compare(self, dtype=torch.float32, tokens=101, limit=4e-6, transposed=False, reference=None, **options):
+    def compare(self, dtype=torch.float32, tokens=101, limit=4e-6, transposed=False, reference=None, rotated=lambda rows: rows, **options):
         q, k, v, grad_out = (draw(2, heads, tokens, dim, seed=seed).to(dtype) for seed, (heads, dim) in enumerate(((4, 8), (2, 8), (2, 6), (4, 6))))
-        expected = whole(q, k, v, grad_out, **({"is_causal": True} if reference is None else reference))
+        expected = whole(q, k, v, grad_out, rotated, **({"is_causal": True} if reference is None else reference))
         held = share(tokens)
         mine = [tensor[:, :, held].clone() for tensor in (q, k, v)]
         if transposed:  # as a model's projections leave them
@@ -93,6 +93,16 @@ class RingAttention(TorchTest):
             total = gradients[3].numpy().copy()  # as that of any parameter that all ranks have
             WORLD.Allreduce(MPI.IN_PLACE, total, MPI.SUM)
             self.close(torch.from_numpy(total), expected[3], 4e-6, "dsinks")
+
+    def test_rotary_positions_are_of_the_whole_sequence_and_gradients_of_what_came_unrotated(self):
+        angles = torch.arange(101)[:, None] * 10000.0 ** -(torch.arange(4).double() / 4)
+
+        def rotated(rows):
+            x, y = rows.chunk(2, -1)
+            return torch.cat([x * angles.cos() - y * angles.sin(), y * angles.cos() + x * angles.sin()], -1)
+
+        self.compare(rotated=rotated, causal=True, rope=10000.0)
+        self.compare(rotated=rotated, causal=True, rope=(10000, "half", 8))
 
     def test_dropout_of_a_seed_is_that_of_one_rank_and_sequences_of_a_batch_have_their_own(self):
         q = draw(1, 2, 50, 8).float().expand(2, 2, 50, 8).contiguous()

@@ -42,6 +42,26 @@ def kept(probability, seed, query, key, head):
     return 0 if signed < probability * 2**32 - 2**31 else 1 / (1 - probability)
 
 
+def product(i, j, query, key):
+    return sum(a * b for a, b in zip(query, key))
+
+
+def rotary_product(apart, frequencies, layout="half", magnitude=1.0):
+    """Of rows whose pairs are rotated, by how far apart i and j are taken to be."""
+    pairs = len(frequencies)
+
+    def rotated(i, j, query, key):
+        total = product(i, j, query[2 * pairs :], key[2 * pairs :])
+        for pair, frequency in enumerate(frequencies):
+            x, y = (pair, pair + pairs) if layout == "half" else (2 * pair, 2 * pair + 1)
+            q, k = complex(query[x], query[y]), complex(key[x], key[y])
+            angle = apart(i, j) * frequency
+            total += magnitude**2 * (q * k.conjugate() * complex(math.cos(angle), math.sin(angle))).real
+        return total
+
+    return rotated
+
+
 class Case:
     """A small problem, its files, and its attention by the definition."""
 
@@ -64,7 +84,7 @@ class Case:
         begin = (token * heads + head) * dim
         return self.tensors[name][begin : begin + dim]
 
-    def expected(self, visible, offset, scale=None, softcap=None, alibi=False, sinks=None, dropout=None):
+    def expected(self, visible, offset, scale=None, softcap=None, alibi=False, sinks=None, dropout=None, product=product):
         scale = self.dim**-0.5 if scale is None else scale
         out, lse = [], []
         for token in range(self.queries):
@@ -72,7 +92,7 @@ class Case:
                 by_head = (head,) if visible.__code__.co_argcount == 3 else ()
                 keys = [j for j in range(self.keys) if visible(token + offset, j, *by_head)]
                 query, kv_head = self.row("q", token, head), head * self.kv_heads // self.heads
-                scores = [scale * sum(a * b for a, b in zip(query, self.row("k", j, kv_head))) for j in keys]
+                scores = [scale * product(token + offset, j, query, self.row("k", j, kv_head)) for j in keys]
                 if softcap is not None:
                     scores = [softcap * math.tanh(score / softcap) for score in scores]
                 if alibi:
@@ -143,12 +163,13 @@ class CommandTest(unittest.TestCase):
         self.assertEqual((after.returncode, after.stderr), (0, ""))
         self.assertEqual(os.listdir(self.folder), ["out.npy"])
 
-    def compare(self, case, mask, visible, *more, offset=None, scale=None, softcap=None, alibi=False, sinks=None, dropout=None, **options):
+    def compare(self, case, mask, visible, *more, offset=None, scale=None, softcap=None, alibi=False, sinks=None, dropout=None,
+                product=product, **options):  # fmt: skip
         """Runs a case and compares its files with the definition."""
         out_file, lse_file = self.path("out.npy"), self.path("lse.npy")
         arguments = ["run", *case.arguments, "--mask", mask, "--out", out_file, "--lse", lse_file, "--check", "5", *more]
         self.succeed(*arguments, **options)
-        expected_out, expected_lse = case.expected(visible, case.keys - case.queries if offset is None else offset, scale, softcap, alibi, sinks, dropout)
+        expected_out, expected_lse = case.expected(visible, case.keys - case.queries if offset is None else offset, scale, softcap, alibi, sinks, dropout, product)
         shape, out = load(out_file)
         self.assertEqual(shape, (case.queries, case.heads, case.value_dim))
         lse_shape, lse = load(lse_file)

@@ -22,7 +22,7 @@ class UnderMpirun(TraceTest):
             self.assertEqual(a.read(), b.read())
 
     def test_wrong_input_ends_every_rank_with_one_line(self):
-        self.refuse("run", "--synthetic", 9, "--rope", "10000", mpi=3, saying="--rope is not built yet")
+        self.refuse("run", "--synthetic", 9, "--reproducible", mpi=3, saying="--reproducible is not built yet")
         self.refuse("run", "--synthetic", 9, "--ranks", "2", mpi=3, saying="--ranks")
         self.refuse("run", "--synthetic", 9, "--out", self.path("no/out.npy"), mpi=3, saying="no/out.npy")
         self.refuse("run", "--q", self.path("q.npy"), "--k", "k", "--v", "v", mpi=3, saying=("--q", "q.npy: cannot be read"))

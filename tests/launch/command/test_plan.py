@@ -47,6 +47,14 @@ class Plans(CommandTest):
             self.assertEqual(plans["ulysses"]["backward"], "keys")
             self.assertGreater(plans["ring"]["seconds"], 2 * forward["ring"]["seconds"])
 
+    def test_dual_chunk_attention_makes_queries_larger_that_travel_and_no_keys(self):
+        arguments = ("--ranks", 4, "--tokens", 65536, "--partition", "zigzag")
+        causal, dual_chunk = ({plan["strategy"]: plan for plan in self.plan(*arguments, *more)} for more in (("--mask", "causal"), ("--dual-chunk", "4608,512")))
+        self.assertEqual(dual_chunk["ring"]["bytes_sent_per_rank"], causal["ring"]["bytes_sent_per_rank"])
+        self.assertGreater(dual_chunk["ring"]["memory_bytes_per_rank"], causal["ring"]["memory_bytes_per_rank"])
+        self.assertGreater(dual_chunk["pass_query"]["bytes_sent_per_rank"], 1.8 * causal["pass_query"]["bytes_sent_per_rank"])
+        self.refuse("plan", "--ranks", 2, "--tokens", 99, "--rope", "10000", saying=("--rope changes what gyre run computes", "remove it"))
+
     def test_a_file_gets_the_same_as_standard_output(self):
         path = self.path("plan.json")
         arguments = ("--ranks", 3, "--tokens", 1000)

@@ -3,7 +3,7 @@
 import json
 import math
 
-from command import Case, CommandTest, main
+from command import Case, CommandTest, main, rotary_product
 from tensor_files import load, pack, save, unpack
 
 
@@ -83,6 +83,44 @@ class ResultsOfOptions(CommandTest):
             self.compare(case, "causal", lambda i, j: j <= i, *more, "--dropout", "0.3,12345678901234567890", dropout=(0.3, 12345678901234567890))
             all_three = ("--alibi", "--sinks-logits", file, "--dropout", "0.5,1", "--query-offset", -3)
             self.compare(case, "causal", lambda i, j: j <= i, *more, *all_three, offset=-3, alibi=True, sinks=logits, dropout=(0.5, 1))
+
+    def test_rotary_positions_make_scores_of_how_far_apart_two_tokens_are(self):
+        case = Case(self.folder, 19, 23, 4, 2, 8, 5)
+        plain = [100 ** (-2 * k / 8) for k in range(4)]
+        ways = (
+            (("--rope", "100"), rotary_product(lambda i, j: i - j, plain)),
+            (("--rope", "100,interleaved,6"), rotary_product(lambda i, j: i - j, [100 ** (-2 * k / 6) for k in range(3)], "interleaved")),
+            (("--rope", "100", "--rope-linear", 4), rotary_product(lambda i, j: i - j, [f / 4 for f in plain])),
+            (("--rope", "100", "--rope-ntk", 4), rotary_product(lambda i, j: i - j, [(100 * 4 ** (8 / 6)) ** (-2 * k / 8) for k in range(4)])),
+            # within 6 tokens no pair turns once, so that the ramp has no length: all but the first are divided
+            (("--rope", "100,half", "--yarn", "4,6"), rotary_product(lambda i, j: i - j, [plain[0], *(f / 4 for f in plain[1:])], magnitude=0.1 * math.log(4) + 1)),
+        )  # fmt: skip
+        for ranks in self.ranks:
+            for more, product in ways:
+                self.compare(case, "causal", lambda i, j: j <= i, *more, "--ranks", ranks, "--unit", 3, product=product)
+        self.compare(case, "causal", lambda i, j: j <= i, *ways[1][0], "--query-offset", -3, "--softcap", 2, offset=-3, softcap=2, product=ways[1][1])
+        for dtype in ("f32", "bf16", "f16"):  # the check knows of positions, backward too
+            self.succeed("run", "--synthetic", 90, "--heads", 4, "--kv-heads", 2, "--head-dim", 24, "--rope", "100,interleaved,20", "--yarn", "8,16", "--mask", "causal",
+                         "--dtype", dtype, "--backward", "auto", "--check", 90, "--ranks", 3, "--unit", 7)  # fmt: skip
+
+    def test_dual_chunk_attention_takes_no_two_tokens_to_be_farther_apart_than_a_chunk(self):
+        case = Case(self.folder, 31, 31, 4, 2, 8, 5)
+        chunk, local = 9, 3
+        length = chunk - local
+
+        def apart(i, j):
+            a, b, chunks = i % length, j % length, i // length - j // length
+            return a - b if chunks == 0 else min(a + length, chunk) - b if chunks == 1 else min(2 * length - 1, chunk) - b
+
+        product = rotary_product(apart, [100 ** (-2 * k / 8) for k in range(4)])
+        scale = 8**-0.5 * (0.1 * math.log(31 / 16) + 1) ** 2
+        for ranks in self.ranks:
+            more = ("--rope", "100", "--ranks", ranks, "--unit", 4)
+            self.compare(case, "full", lambda i, j: j <= i, "--dual-chunk", "9,3", *more, product=product)
+            self.compare(case, "window(14)", lambda i, j: i - 14 <= j <= i, "--dual-chunk", "9,3,16", *more, product=product, scale=scale)
+        for dtype in ("f32", "bf16", "f16"):
+            self.succeed("run", "--synthetic", 90, "--heads", 4, "--kv-heads", 2, "--head-dim", 24, "--rope", "100,interleaved,20", "--yarn", "8,16",
+                         "--dual-chunk", "20,5", "--dtype", dtype, "--backward", "auto", "--check", 90, "--ranks", 3, "--unit", 7)  # fmt: skip
 
     def test_float16_and_float64_files_are_read(self):
         for descr in ("<f2", "<f8"):

@@ -28,7 +28,9 @@ class WrongInput(CommandTest):
     def test_no_subcommand_and_unknown_names(self):
         self.refuse(saying="gyre run")
         self.refuse("jog", "--ranks", "4", saying=("unknown subcommand 'jog'", "gyre plan"))
-        self.refuse_everywhere("--synthetic", 9, "--rope", "10000", saying="--rope is not built yet; remove it")
+        self.refuse_everywhere("--synthetic", 9, "--dual-chunk", "8,2", saying=("--dual-chunk", "give --rope BASE"))
+        self.refuse_everywhere("--synthetic", 9, "--head-dim", 15, "--rope", "10000", saying=("15 dims", "even"))
+        self.refuse_everywhere("--synthetic", 9, "--reproducible", saying="--reproducible is not built yet; remove it")
         self.refuse_everywhere("--synthetic", 9, "--querry-offset", "3", saying=("--querry-offset", "--query-offset?"))
 
     def test_masks_and_choices_that_do_not_parse(self):

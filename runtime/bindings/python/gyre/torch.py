@@ -128,7 +128,8 @@ def _require_scores(heads, sinks, dropout_p, seed):
 
 @torch.compiler.disable
 def ring_attention(q, k, v, *, comm=None, causal=False, mask=None, scale=None, softcap=None, query_offset=None, partition=None,
-                   strategy="auto", threads=None, deadline_seconds=600.0, alibi=False, sinks=None, dropout_p=0.0, seed=None):  # fmt: skip
+                   strategy="auto", threads=None, deadline_seconds=600.0, alibi=False, sinks=None, dropout_p=0.0, seed=None,
+                   rope=None, yarn=None, rope_linear=None, rope_ntk=None, dual_chunk=None):  # fmt: skip
     """Attention of this rank's queries over the keys of all ranks, differentiable. Collective; so is its backward.
 
     q  [batch, query heads, query tokens of this rank, head dim]; result of its shape, with v's dim, in its dtype
@@ -144,6 +145,9 @@ def ring_attention(q, k, v, *, comm=None, causal=False, mask=None, scale=None, s
     other parameters that all ranks have. dropout_p: weights are left out with this probability, by seed the same ones on any number of
     ranks; each seed makes a new attention, and a layer with its own needs one in every step.
 
+    rope, yarn, rope_linear, rope_ntk, dual_chunk: q and k come unrotated, and rotary positions rotate them by where they stand in the whole sequence, as
+    gyre.Attention has it; gradients are of q and k as they came.
+
     Heads that lie as [batch, tokens, heads, dim] are copied if there is
     more than one sequence. Under torch.inference_mode() no gradients are prepared. The first call of a shape plans and allocates."""
     _require(q, k, v)
@@ -151,7 +155,8 @@ def ring_attention(q, k, v, *, comm=None, causal=False, mask=None, scale=None, s
     _require_scores(heads, sinks, dropout_p, seed)
     if alibi and batch > 1:  # whose heads side by side would have the slopes of as many heads
         options = dict(comm=comm, causal=causal, mask=mask, scale=scale, softcap=softcap, query_offset=query_offset, partition=partition,
-                       strategy=strategy, threads=threads, deadline_seconds=deadline_seconds, alibi=True, sinks=sinks, dropout_p=dropout_p)  # fmt: skip
+                       strategy=strategy, threads=threads, deadline_seconds=deadline_seconds, alibi=True, sinks=sinks, dropout_p=dropout_p,
+                       rope=rope, yarn=yarn, rope_linear=rope_linear, rope_ntk=rope_ntk, dual_chunk=dual_chunk)  # fmt: skip
         seeds = [seed if seed is None else (seed + at * 0x9E3779B97F4A7C15) % 2**64 for at in range(batch)]
         sequences = zip(q.split(1), k.split(1), v.split(1), seeds)
         return torch.cat([ring_attention(*tensors, **options, seed=own) for *tensors, own in sequences])
@@ -161,6 +166,7 @@ def ring_attention(q, k, v, *, comm=None, causal=False, mask=None, scale=None, s
         "scale": scale, "softcap": softcap, "query_offset": query_offset, "dtype": _DTYPES[q.dtype], "strategy": strategy,
         "backward": not torch.is_inference_mode_enabled(), "deadline_seconds": deadline_seconds,
         "alibi": alibi, "sinks": sinks is not None, "dropout": (float(dropout_p), seed) if dropout_p != 0 else None,
+        "rope": rope, "yarn": yarn, "rope_linear": rope_linear, "rope_ntk": rope_ntk, "dual_chunk": dual_chunk,
     }  # fmt: skip
     ranks = _ranks_of(comm)
     attention = ranks.attention((q.shape[2], k.shape[2]), arguments, partition, threads)
