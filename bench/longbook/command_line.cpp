@@ -3,6 +3,7 @@
 #include <boost/program_options.hpp>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 namespace gyre::longbook {
 namespace {
@@ -24,13 +25,24 @@ void validate(const Command& command) {
   command.attention.validate();
 }
 
+/// Two numbers with a comma between.
+template <class First>
+std::pair<First, std::int64_t> parse_two(const std::string& option, const std::string& text) {
+  std::istringstream in(text);
+  std::pair<First, std::int64_t> two;
+  char comma = 0;
+  if (!(in >> two.first >> comma >> two.second) || comma != ',' || in.peek() != std::istringstream::traits_type::eof())
+    throw std::invalid_argument(option + " '" + text + "' is not understood; give two numbers with a comma between");
+  return two;
+}
+
 }  // namespace
 
 Command parse_command_line(int argc, char** argv) {
   namespace po = boost::program_options;
   Command command;
   Words strategies, partitions;
-  std::string type;
+  std::string type, yarn, dual_chunk;
   const auto value = [](auto* target) { return po::value(target)->default_value(*target); };
   const auto words = [](Words* target, const std::string& otherwise) {
     return po::value(target)->multitoken()->default_value({otherwise}, otherwise);
@@ -44,6 +56,8 @@ Command parse_command_line(int argc, char** argv) {
   add("strategy", words(&strategies, "ring"), "as of gyre run; several: a reading with each");
   add("partition", words(&partitions, "auto"), "as of gyre run; several: a reading with each");
   add("mask", value(&command.mask), "as of gyre run; causal as well, whatever it is");
+  add("yarn", po::value(&yarn), "SCALE,ORIGINAL, as of gyre run; the model's base");
+  add("dual-chunk", po::value(&dual_chunk), "CHUNK,LOCAL, as of gyre run");
   add("dtype", po::value(&type)->default_value("f32"), "of cells, as of gyre run");
   add("unit", value(&command.attention.unit_tokens), "tokens, as of gyre run");
   add("threads", value(&command.attention.threads), "of a rank, in attention and in the BLAS");
@@ -66,6 +80,14 @@ Command parse_command_line(int argc, char** argv) {
   for (const std::string& strategy : strategies) command.strategies.push_back(parse_strategy(strategy));
   for (const std::string& partition : partitions) command.partitions.push_back(PartitionChoice::parse(partition));
   command.type = parse_type(type);
+  if (!yarn.empty()) {
+    const auto [scale, original_tokens] = parse_two<double>("--yarn", yarn);
+    command.yarn = {scale, original_tokens};
+  }
+  if (!dual_chunk.empty()) {
+    const auto [chunk, local] = parse_two<std::int64_t>("--dual-chunk", dual_chunk);
+    command.dual_chunk = {.chunk = chunk, .local = local};
+  }
   validate(command);
   return command;
 }

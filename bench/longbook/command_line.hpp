@@ -2,12 +2,18 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "runtime/problem.hpp"
 
 namespace gyre::longbook {
+
+struct Yarn {
+  double scale = 1;
+  std::int64_t original_tokens = 0;
+};
 
 struct Command {
   std::string model_file, text_file;
@@ -17,6 +23,8 @@ struct Command {
   std::vector<PartitionChoice> partitions;
   Options attention;  // but for these two
   Type type = Type::f32;
+  std::optional<Yarn> yarn;
+  std::optional<DualChunk> dual_chunk;
   std::string mask = "causal";
   int repeat = 1;
   std::int64_t bin_tokens = 256;

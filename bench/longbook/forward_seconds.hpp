@@ -7,12 +7,11 @@
 namespace gyre::longbook {
 
 struct ForwardSeconds {
-  double embedding = 0, norms = 0, projections = 0, rotary = 0;
-  double attending = 0, packing = 0, waiting = 0;  // attention: computing, cells from rows and back, nothing to compute
+  double embedding = 0, norms = 0, projections = 0;
+  double attending = 0, packing = 0,
+         waiting = 0;  // attention: computing; cells from rows, which turns them, and back; nothing to compute
   double feed_forward = 0, logits = 0;
   double total = 0;
-
-  double parts() const { return embedding + norms + projections + rotary + attending + packing + waiting + feed_forward + logits; }
 };
 
 /// The time since the last lap, or since this was made.

@@ -17,6 +17,17 @@ constexpr std::int64_t kFeedRows = 256;  // 1.5 MB of each hidden matrix of 1,53
 
 }  // namespace
 
+Problem attention_of(const LlamaShape& shape, std::int64_t tokens) {
+  Problem problem;
+  problem.query_tokens = problem.key_tokens = tokens;
+  problem.query_heads = shape.query_heads, problem.key_heads = shape.key_heads;
+  problem.head_dim = problem.value_dim = shape.head_dim;
+  // GGUF files have the rows of W_q and W_k in the order that makes pairs neighbours.
+  problem.rotary = {.base = shape.rotary_base, .layout = RotaryLayout::interleaved, .dims = shape.rotary_dim};
+  problem.mask = Mask::causal();
+  return problem;
+}
+
 void Llama::forward(std::span<const std::int32_t> tokens, Attention& attention, ForwardSeconds& seconds) {
   Stopwatch watch, whole;
   rows_ = std::ssize(tokens);
@@ -28,16 +39,14 @@ void Llama::forward(std::span<const std::int32_t> tokens, Attention& attention, 
   for (const std::int32_t token : tokens)
     row = std::copy_n(weights_.embedding.data() + std::int64_t{token} * shape_.width, shape_.width, row);
   seconds.embedding += watch.lap();
-  const Rotary rotary(shape_, attention.query_rows());
-  seconds.rotary += watch.lap();
   for (const LlamaLayer& layer : weights_.layers) {
-    attend(layer, rotary, attention, seconds);
+    attend(layer, attention, seconds);
     feed_forward(layer, seconds);
   }
   seconds.total += whole.lap();
 }
 
-void Llama::attend(const LlamaLayer& layer, const Rotary& rotary, Attention& attention, ForwardSeconds& seconds) {
+void Llama::attend(const LlamaLayer& layer, Attention& attention, ForwardSeconds& seconds) {
   Stopwatch watch;
   rms_norm({rows_, shape_.width, shape_.norm_epsilon}, stream_.data(), layer.attention_gain.data(), norm_.data());
   seconds.norms += watch.lap();
@@ -45,9 +54,6 @@ void Llama::attend(const LlamaLayer& layer, const Rotary& rotary, Attention& att
   linear({rows_, shape_.width, shape_.key_width()}, norm_.data(), layer.key.data(), keys_.data());
   linear({rows_, shape_.width, shape_.key_width()}, norm_.data(), layer.value.data(), values_.data());
   seconds.projections += watch.lap();
-  rotary.turn(queries_.data(), shape_.query_heads);
-  rotary.turn(keys_.data(), shape_.key_heads);
-  seconds.rotary += watch.lap();
   const auto rows = [&](std::vector<float>& data, int heads) { return Rows<float>(data.data(), rows_, heads, shape_.head_dim); };
   const CallTime time = attention.forward({.queries = rows(queries_, shape_.query_heads),
                                            .keys = rows(keys_, shape_.key_heads),

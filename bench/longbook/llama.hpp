@@ -12,17 +12,20 @@
 
 #include "bench/longbook/forward_seconds.hpp"
 #include "bench/longbook/llama_weights.hpp"
-#include "bench/longbook/rotary.hpp"
 #include "runtime/attention.hpp"
 
 namespace gyre::longbook {
+
+/// Attention of a layer over so many tokens: causal, at the positions that the model was trained with.
+Problem attention_of(const LlamaShape& shape, std::int64_t tokens);
 
 class Llama {
  public:
   /// Borrows the weights.
   Llama(const LlamaShape& shape, const LlamaWeights& weights) : shape_(shape), weights_(weights) {}
 
-  /// Through all layers; adds to `seconds`. tokens: of this rank's rows, in the order of attention.query_rows(), whose keys are its
+  /// Through all layers; adds to `seconds`. attention: of attention_of(shape), its positions or its mask changed maybe; it turns
+  /// queries and keys. tokens: of this rank's rows, in the order of attention.query_rows(), whose keys are its
   /// queries' tokens. One attention serves all layers. Memory: some rows of `hidden`, and of each of this rank's tokens 4 (4 width
   /// + 2 key width) bytes. Collective over the attention's ranks.
   void forward(std::span<const std::int32_t> tokens, Attention& attention, ForwardSeconds& seconds);
@@ -33,7 +36,7 @@ class Llama {
   const LlamaShape& shape() const { return shape_; }
 
  private:
-  void attend(const LlamaLayer& layer, const Rotary& rotary, Attention& attention, ForwardSeconds& seconds);
+  void attend(const LlamaLayer& layer, Attention& attention, ForwardSeconds& seconds);
   void feed_forward(const LlamaLayer& layer, ForwardSeconds& seconds);
 
   LlamaShape shape_;

@@ -12,6 +12,7 @@
 #include "bench/longbook/report.hpp"
 #include "bench/transformer/linear.hpp"
 #include "comm/mpi_transport.hpp"
+#include "runtime/io/index_files.hpp"
 
 namespace gyre::longbook {
 namespace {
@@ -19,13 +20,14 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Problem problem_of(const Command& command, const LlamaShape& shape) {
-  Problem problem;
-  problem.query_tokens = problem.key_tokens = command.tokens;
-  problem.query_heads = shape.query_heads, problem.key_heads = shape.key_heads;
-  problem.head_dim = problem.value_dim = shape.head_dim;
+  Problem problem = attention_of(shape, command.tokens);
   problem.type = command.type;
-  problem.mask = Mask::causal();
-  if (command.mask != "causal") problem.mask = problem.mask & Mask::parse(command.mask);
+  if (command.yarn) {
+    problem.rotary->scaling = RotaryScaling::yarn;
+    problem.rotary->scale = command.yarn->scale, problem.rotary->original_tokens = command.yarn->original_tokens;
+  }
+  problem.dual_chunk = command.dual_chunk;
+  if (command.mask != "causal") problem.mask = problem.mask & Mask::parse(command.mask, mask_files());
   return problem;
 }
 

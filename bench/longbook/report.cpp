@@ -14,15 +14,10 @@ struct Part {
   const char* name;
   double ForwardSeconds::*seconds;
 };
-constexpr Part kParts[] = {{"embedding", &ForwardSeconds::embedding},
-                           {"norms", &ForwardSeconds::norms},
-                           {"projections", &ForwardSeconds::projections},
-                           {"rotary", &ForwardSeconds::rotary},
-                           {"attending", &ForwardSeconds::attending},
-                           {"packing", &ForwardSeconds::packing},
-                           {"waiting", &ForwardSeconds::waiting},
-                           {"feed_forward", &ForwardSeconds::feed_forward},
-                           {"logits", &ForwardSeconds::logits}};
+constexpr Part kParts[] = {{"embedding", &ForwardSeconds::embedding},       {"norms", &ForwardSeconds::norms},
+                           {"projections", &ForwardSeconds::projections},   {"attending", &ForwardSeconds::attending},
+                           {"packing", &ForwardSeconds::packing},           {"waiting", &ForwardSeconds::waiting},
+                           {"feed_forward", &ForwardSeconds::feed_forward}, {"logits", &ForwardSeconds::logits}};
 
 template <class... Values>
 std::string formatted(const char* format, Values... values) {

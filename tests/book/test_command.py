@@ -58,6 +58,16 @@ class Reading(unittest.TestCase):
             self.assertGreater(sum(rank.values()), 0.5 * total)
         self.assertEqual([(bin["begin"], bin["end"]) for bin in reading["positions"]], [(0, 100), (100, 200), (200, 299)])
 
+    def test_chunks_longer_than_the_text_change_nothing_and_shorter_ones_and_yarn_do(self):
+        perplexity = {}
+        for options in ("", "--dual-chunk 400,50", "--dual-chunk 40,8", "--yarn 4,64", "--mask window(16)"):
+            (reading,) = self.read(2, *options.split())["readings"]
+            perplexity[options] = reading["perplexity"]
+        plain = perplexity.pop("")
+        self.assertEqual(perplexity.pop("--dual-chunk 400,50"), plain)
+        for options, changed in perplexity.items():
+            self.assertGreater(abs(changed / plain - 1), 1e-4, options)
+
     def test_readings_that_are_further_apart_than_the_tolerance_end_with_status_1(self):
         done = run(2, "--model", self.model, "--text", self.text, "--tokens", 300, "--strategy", "ring", "tree", "--tolerance", "-1")
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
@@ -73,6 +83,7 @@ class Reading(unittest.TestCase):
         given = ["--model", self.model, "--text", self.text]
         self.assertIn(f"{self.text} has 504 tokens; give a longer text", self.refused(*given, "--tokens", 5000))
         self.assertIn("there is no text", self.refused("--model", self.model))
+        self.assertIn("--yarn '4' is not understood", self.refused(*given, "--yarn", 4))
         self.text.write_bytes(b"and \xff")
         self.assertIn(f"{self.text} is not UTF-8 at byte 4", self.refused(*given))
         whole = self.model.read_bytes()

@@ -39,15 +39,6 @@ std::vector<std::int32_t> drawn_text(std::int64_t tokens) {
   return text;
 }
 
-Problem problem_of(std::int64_t tokens) {
-  Problem problem;
-  problem.query_tokens = problem.key_tokens = tokens;
-  problem.query_heads = kSmall.query_heads, problem.key_heads = kSmall.key_heads;
-  problem.head_dim = problem.value_dim = kSmall.head_dim;
-  problem.mask = Mask::causal();
-  return problem;
-}
-
 struct Loaded {
   LlamaShape shape;
   LlamaWeights weights;
@@ -69,7 +60,7 @@ Reading read_on(int ranks, const Loaded& loaded, const std::vector<std::int32_t>
     options.attention.strategy = parse_strategy(strategy);
     options.attention.partition = PartitionChoice::parse(partition);
     options.attention.unit_tokens = 16;
-    const Reading reading = read(transport, model, text, problem_of(std::ssize(text)), options);
+    const Reading reading = read(transport, model, text, attention_of(loaded.shape, std::ssize(text)), options);
     if (transport.rank() == 0) of_rank_0 = reading;
   });
   return of_rank_0;
