@@ -239,7 +239,7 @@ void find_recall(Transport& transport, const Attention& attention, const Operand
   if (request.recall_rows == 0) return;
   const EstimateRows rows{
       .queries = operands.queries, .keys = operands.keys, .query_rows = attention.query_rows(), .key_rows = attention.key_rows()};
-  report.sparsity->recall = measure_recall(transport, team, whole, report.problem.mask, rows,
+  report.sparsity->recall = measure_recall(transport, team, select_kernels(attention.isa()), whole, report.problem.mask, rows,
                                            sample_tokens(whole.query_tokens, request.recall_rows, request.seed));
 }
 

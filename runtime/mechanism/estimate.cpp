@@ -99,10 +99,8 @@ void require_choices(const Problem& problem, std::span<const SparseChoice> choic
     };
     if (!problem.self_attention()) refuse("is for self-attention; give as many queries as keys, and no query offset");
     if (!same_bands(problem.mask, Mask::causal())) refuse("estimates under the mask causal; give that, or use a_shape or dense");
-    if (problem.rotary)
-      refuse(
-          "estimates scores of rows as they come; rotate queries and keys before and leave rotary positions away, or use a_shape "
-          "or dense");
+    if (problem.dual_chunk)
+      refuse("estimates scores of one position a query; leave dual chunk attention away, or use a_shape or dense");
     if (problem.softcap) refuse("estimates scores without a cap; leave the softcap away, or use a_shape or dense");
     if (problem.bias != PositionBias::none) refuse("estimates scores without ALiBi; leave it away, or use a_shape or dense");
     if (problem.sinks != SinkLogits::none) refuse("estimates scores without sink logits; leave them away, or use a_shape or dense");
@@ -121,12 +119,15 @@ Mask estimate_mask(Transport& transport, Team& team, const KernelTable& kernels,
   for (std::size_t head = 0; head < choices.size(); ++head)
     statement.emplace_back("sparse choice " + std::to_string(head), to_string(choices[head]));
   agree(transport, statement);
+  std::optional<RotaryTable> table;
+  if (problem.rotary) table.emplace(*problem.rotary, problem.head_dim, kernels);
+  const RotaryTable* const rotary = table ? &*table : nullptr;
   const Estimator estimator{.transport = transport,
                             .team = team,
                             .kernels = kernels,
                             .problem = problem,
-                            .queries = {rows.queries, gather_row_map(transport, rows.query_rows)},
-                            .keys = {rows.keys, gather_row_map(transport, rows.key_rows)}};
+                            .queries = {rows.queries, gather_row_map(transport, rows.query_rows), rotary},
+                            .keys = {rows.keys, gather_row_map(transport, rows.key_rows), rotary}};
   require_covered(estimator.queries.held, problem.query_tokens, "query");
   require_covered(estimator.keys.held, problem.key_tokens, "key");
   if (problem.query_tokens == 0 || problem.key_tokens == 0) return problem.mask;

@@ -24,7 +24,8 @@
 
 namespace gyre {
 
-/// This rank's rows, borrowed for the call. Of any type; they count as Problem::type holds them.
+/// This rank's rows, borrowed for the call. Of any type; they count as Problem::type holds them, turned where it has rotary
+/// positions.
 struct EstimateRows {
   TypedRows queries;                  // [local query tokens, query_heads, head_dim]
   TypedRows keys;                     // [local key tokens, key_heads, head_dim]
@@ -37,7 +38,7 @@ RowMap rows_for_estimate(std::int64_t tokens, int ranks);
 
 /// Throws std::invalid_argument, naming choice, reason and remedy, where these choices cannot be made for this problem: a number of
 /// choices that is neither 1 nor the query heads; and, of those that look at queries and keys, whatever is no plain causal
-/// self-attention, or has scores with a cap, distances or sinks in them. Local.
+/// self-attention, is dual chunk attention, or has scores with a cap, distances or sinks in them. Local.
 void require_choices(const Problem& problem, std::span<const SparseChoice> choices);
 
 /// problem.mask, and of it what each query head chooses (one choice for all, or one for each). The same on every rank, to the bit,

@@ -110,11 +110,11 @@ Mask select_indexed_keys(Transport& transport, Team& team, const KernelTable& ke
                             .team = team,
                             .kernels = kernels,
                             .problem = problem,
-                            .queries = {rows.queries, held},
-                            .keys = {rows.keys, held}};
+                            .queries = {.rows = rows.queries, .held = held},
+                            .keys = {.rows = rows.keys, .held = held}};
   BlockTable table({.query_tokens = 1, .key_tokens = 1, .heads = 1, .rows = tokens, .columns = tokens});
   ChosenRows chosen(table.shape(), held, transport.rank());
-  Index(estimator, {rows.weights, held}).choose(kept, chosen);
+  Index(estimator, {.rows = rows.weights, .held = held}).choose(kept, chosen);
   chosen.show(transport, 0, table);
   return problem.mask & Mask::blocks(std::move(table), "index(" + std::to_string(kept) + ')');
 }

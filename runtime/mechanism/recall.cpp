@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <stdexcept>
 #include <vector>
 
 #include "comm/while_alive.hpp"
@@ -46,14 +48,27 @@ Sums over_own_keys(const Problem& problem, const Bands& all, const Bands& kept, 
 
 }  // namespace
 
-Recall measure_recall(Transport& transport, Team& team, const Problem& problem, const Mask& kept, const EstimateRows& rows,
-                      std::span<const std::int64_t> tokens) {
+Recall measure_recall(Transport& transport, Team& team, const KernelTable& kernels, const Problem& problem, const Mask& kept,
+                      const EstimateRows& rows, std::span<const std::int64_t> tokens) {
   std::vector<Range> sample;
   for (const std::int64_t token : tokens) sample.push_back({token, token + 1});
-  const RowsOnRanks queries{rows.queries, gather_row_map(transport, rows.query_rows)};
+  if (problem.dual_chunk)
+    throw std::invalid_argument(
+        "recall is not measured of dual chunk attention, where a query has three forms; leave one of them away");
+  const std::int64_t offset = problem.first_query_position();
+  std::optional<RotaryTable> table;
+  if (problem.rotary) table.emplace(*problem.rotary, problem.head_dim, kernels);
+  const RotaryTable* const rotary = table ? &*table : nullptr;
+  const RowsOnRanks queries{rows.queries, gather_row_map(transport, rows.query_rows), rotary, offset};
   const std::vector<float> asked = fetch_rows(transport, queries, {0, problem.query_heads}, problem.type,
                                               RowMap(static_cast<std::size_t>(transport.ranks()), sample));
-  const std::int64_t offset = problem.first_query_position();
+  EstimateRows turned = rows;
+  std::vector<float> keys;
+  if (rotary != nullptr) {
+    const RowsOnRanks own{rows.keys, gather_row_map(transport, rows.key_rows), rotary};
+    keys = fetch_rows(transport, own, {0, problem.key_heads}, problem.type, own.held);
+    turned.keys = {keys.data(), count_of(rows.key_rows), problem.key_heads, problem.head_dim};
+  }
   const Bands all_bands = problem.bands(), kept_bands = kept.bands_at(offset);
   const std::size_t count = tokens.size() * static_cast<std::size_t>(problem.query_heads);
   std::vector<Sums> mine(count), ranks(count * static_cast<std::size_t>(transport.ranks()));
@@ -61,8 +76,8 @@ Recall measure_recall(Transport& transport, Team& team, const Problem& problem, 
     const auto one = [&](int task, int) {
       const int head = task % problem.query_heads;
       const std::int64_t position = tokens[static_cast<std::size_t>(task / problem.query_heads)] + offset;
-      mine[static_cast<std::size_t>(task)] =
-          over_own_keys(problem, all_bands, kept_bands, rows, asked.data() + std::int64_t{task} * problem.head_dim, position, head);
+      mine[static_cast<std::size_t>(task)] = over_own_keys(problem, all_bands, kept_bands, turned,
+                                                           asked.data() + std::int64_t{task} * problem.head_dim, position, head);
     };
     team.run(static_cast<int>(count), one, [] {});
   });

@@ -1,5 +1,6 @@
 #include "runtime/mechanism/row_exchange.hpp"
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -49,13 +50,45 @@ struct Parcel {
   }
 };
 
-/// Rows of some heads, rounded to `type` one after the other.
-void write_rows(const TypedRows& rows, Range heads, Type type, Parcel& parcel) {
+/// Turns rows of ascending tokens. It starts anew at every 64th position, so that the bits of a row depend on its own alone.
+class RowTurner {
+ public:
+  explicit RowTurner(const RowsOnRanks& from) : table_(from.rotary), first_(from.first_position) {}
+  void stand_at(std::int64_t token) {
+    constexpr std::int64_t kSteps = 64;
+    const std::int64_t position = first_ + token, start = floor_divide(position, kSteps) * kSteps;
+    if (table_ == nullptr || (turner_ && position == position_)) return;
+    if (!turner_ || position < position_ || start > position_) turner_.emplace(*table_, Stretch{.first = start}), position_ = start;
+    for (; position_ < position; ++position_) turner_->advance();
+  }
+  /// One row into `to`, by way of `row`, [dim].
+  void write(const void* from, Type from_type, std::int64_t dim, Type type, std::vector<float>& row, std::byte* to) const {
+    if (table_ == nullptr) {
+      convert(from, from_type, to, type, dim);
+      return;
+    }
+    convert(from, from_type, row.data(), Type::f32, dim);
+    turner_->turn(row.data());
+    convert(row.data(), Type::f32, to, type, dim);
+  }
+
+ private:
+  const RotaryTable* table_;
+  std::int64_t first_, position_ = 0;  // where the turner stands
+  std::optional<Turner> turner_;
+};
+
+/// Rows of some heads, turned and rounded to `type`, one after the other.
+void write_rows(const RowsOnRanks& from, Range heads, Type type, Parcel& parcel) {
+  const TypedRows& rows = from.rows;
   std::byte* to = parcel.bytes.data();
+  std::vector<float> scratch(static_cast<std::size_t>(rows.dim));
+  RowTurner turner(from);
   for (const Common& part : parcel.parts) {
-    for (std::int64_t row = part.held_row; row < part.held_row + part.tokens.size(); ++row) {
+    for (std::int64_t index = 0; index < part.tokens.size(); ++index) {
+      turner.stand_at(part.tokens.begin + index);
       for (std::int64_t head = heads.begin; head < heads.end; ++head, to += rows.dim * type_bytes(type))
-        convert(rows.row(row, static_cast<int>(head)), rows.type, to, type, rows.dim);
+        turner.write(rows.row(part.held_row + index, static_cast<int>(head)), rows.type, rows.dim, type, scratch, to);
     }
   }
 }
@@ -137,13 +170,13 @@ std::vector<float> fetch_rows(Transport& transport, const RowsOnRanks& from, Ran
     const int peer = (me + step) % transport.ranks();
     Parcel parcel(peer, common(from.held[me], wanted[peer]), row_bytes);
     if (parcel.bytes.empty()) continue;
-    write_rows(from.rows, heads, type, parcel);
+    write_rows(from, heads, type, parcel);
     parcel.ticket = transport.send(peer, kLane, parcel.bytes);
     outgoing.push_back(std::move(parcel));
   }
   std::vector<float> rows(static_cast<std::size_t>(count_of(wanted[me]) * width));
   Parcel own(me, common(from.held[me], wanted[me]), row_bytes);
-  write_rows(from.rows, heads, type, own);
+  write_rows(from, heads, type, own);
   read_rows(own, type, width, rows.data());
   for (const Parcel& parcel : incoming) {
     wait(transport, parcel);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "comm/transport.hpp"
+#include "kernels/rotary.hpp"
 #include "kernels/tensor.hpp"
 #include "partition/units.hpp"
 
@@ -31,10 +32,12 @@ void require_covered(const RowMap& held, std::int64_t tokens, const char* name);
 struct RowsOnRanks {
   TypedRows rows;
   RowMap held;
+  const RotaryTable* rotary = nullptr;  // by which rows are turned where they are read; null: not at all
+  std::int64_t first_position = 0;      // of token 0
 };
 
-/// Some heads of the tokens that this rank wants, [tokens, heads, dim], as cells of `type` hold them. Every rank gives the same
-/// heads, type and wishes. Collective; blocks; allocates.
+/// Some heads of the tokens that this rank wants, [tokens, heads, dim], turned and as cells of `type` hold them. Every rank gives
+/// the same heads, type and wishes. Collective; blocks; allocates.
 std::vector<float> fetch_rows(Transport& transport, const RowsOnRanks& from, Range heads, Type type, const RowMap& wanted);
 
 /// Tokens that ranks take in whole blocks: each block goes to whom holds its first token. Ranges begin at blocks' borders, and end

@@ -1,6 +1,8 @@
 // Masks that heads choose: the same on any ranks, what heads see of them, and attention with them.
+#include <bit>
 #include <string>
 
+#include "runtime/mechanism/recall.hpp"
 #include "sparse_case.hpp"
 #include "support/catch.hpp"
 #include "support/gradients.hpp"
@@ -66,6 +68,51 @@ TEST_CASE("every choice selects the same pairs on 1, 2, 3, 4, 5 and 8 ranks, whe
           INFO(text << ", " << ranks << " ranks");
           CHECK((found && *found == expected));
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("with rotary positions heads choose, and recall, as if the rows had come turned, on any ranks and wherever they lie") {
+  SparseCase job(1237, 4, 2, 16, 28);
+  job.problem.rotary = Rotary{.base = 1000, .dims = 12};
+  SparseCase turned = job;
+  turned.problem.rotary.reset();
+  const RotaryTable table(*job.problem.rotary, 16, select_kernels());
+  for (auto* tensor : {&turned.tensors.queries, &turned.tensors.keys}) {
+    const std::int64_t heads = std::ssize(*tensor) / (16 * job.tokens());
+    for (std::int64_t token = 0; token < job.tokens(); ++token) {
+      Turner turner(table, {.first = token / 64 * 64});
+      for (std::int64_t step = 0; step < token % 64; ++step) turner.advance();
+      for (std::int64_t head = 0; head < heads; ++head) turner.turn(tensor->data() + (token * heads + head) * 16);
+    }
+  }
+  for (const char* text : kChoices) {
+    const std::vector<SparseChoice> choices{parse_sparse_choice(text)};
+    const Mask mask = mask_of(turned, choices);
+    if (estimates(choices[0]))
+      CHECK(contents(mask) != contents(mask_of(
+                                  [&] {
+                                    SparseCase plain = job;
+                                    plain.problem.rotary.reset();
+                                    return plain;
+                                  }(),
+                                  choices)));
+    for (const int ranks : {1, 3}) {
+      for (const RowMap& placement : placements(job.tokens(), ranks)) {
+        const auto step = [&](const Problem& problem) {
+          return [&](Transport& transport, Team& team, const EstimateRows& rows) {
+            const std::vector<std::int64_t> sample{3, 600, 1236};
+            std::vector<std::uint64_t> all = contents(estimate_mask(transport, team, select_kernels(), problem, rows, choices));
+            const Recall recall = measure_recall(transport, team, select_kernels(), problem, mask, rows, sample);
+            all.insert(all.end(), {std::bit_cast<std::uint64_t>(recall.mean), std::bit_cast<std::uint64_t>(recall.least)});
+            return all;
+          };
+        };
+        const auto found = on_ranks<std::vector<std::uint64_t>>(job, ranks, placement, step(job.problem));
+        const auto expected = on_ranks<std::vector<std::uint64_t>>(turned, ranks, placement, step(turned.problem));
+        INFO(text << ", " << ranks << " ranks");
+        CHECK((found && found == expected));
       }
     }
   }
@@ -146,6 +193,8 @@ TEST_CASE("what a choice cannot be made for is refused by name, with a remedy") 
     CHECK_THAT(with([](Problem& p) { p.softcap = 30; }, choice), Catch::Contains("cap"));
     CHECK_THAT(with([](Problem& p) { p.bias = PositionBias::alibi; }, choice), Catch::Contains("ALiBi"));
     CHECK_THAT(with([](Problem& p) { p.sinks = SinkLogits::learned; }, choice), Catch::Contains("sink"));
+    CHECK_THAT(with([](Problem& p) { p.rotary.emplace(), p.dual_chunk = DualChunk{.chunk = 32, .local = 8}; }, choice),
+               Catch::Contains("dual chunk"));
     CHECK(with([](Problem&) {}, choice) == "accepted");
   }
   CHECK(with([](Problem& p) { p.mask = Mask::full(), p.softcap = 30; }, "a_shape(4,8)") == "accepted");

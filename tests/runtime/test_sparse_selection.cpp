@@ -167,7 +167,7 @@ TEST_CASE("vertical_slash takes the columns and the bins of diagonals that the l
 
 TEST_CASE("xattention keeps the first block, the own one, and those of most antidiagonal mass until the threshold is reached") {
   const SparseCase job(4500, 2, 1, 4, 14);  // two pieces of keys; a short last block, and a short last group in it
-  for (const auto &[stride, threshold] : {std::pair{16, 0.6}, {8, 0.9}, {128, 0.3}}) {
+  for (const auto& [stride, threshold] : {std::pair{16, 0.6}, {8, 0.9}, {128, 0.3}}) {
     const BlockTable table = table_of<BlockTable>(job, [&](const Estimator& estimator) {
       return select_xattention(estimator, {.stride = stride, .threshold = threshold}, all_heads(job));
     });
@@ -181,6 +181,32 @@ TEST_CASE("xattention keeps the first block, the own one, and those of most anti
     }
     CHECK(taken < 2 * 36 * 37 / 2);
   }
+}
+
+TEST_CASE("of equal scores those with the lowest index are taken, by every estimator") {
+  SparseCase job(1024, 1, 1, 8, 18);
+  std::fill(job.tensors.keys.begin(), job.tensors.keys.end(), 0.0F);
+  const std::vector<int> heads{0};
+  const auto columns_of = [](const BlockTable& table, std::int64_t row) {
+    std::vector<std::int64_t> columns;
+    for (std::int64_t column = 0; column < table.shape().columns; ++column) {
+      if (table.visible(0, row, column)) columns.push_back(column);
+    }
+    return columns;
+  };
+  using Columns = std::vector<std::int64_t>;
+  const auto topk = table_of<BlockTable>(job, [&](const Estimator& e) { return select_block_topk(e, {.blocks = 3}, heads); });
+  CHECK(columns_of(topk, 9) == Columns{0, 1, 2});
+  const auto moba =
+      table_of<BlockTable>(job, [&](const Estimator& e) { return select_moba(e, {.block_tokens = 64, .blocks = 3}, heads); });
+  CHECK(columns_of(moba, 700) == Columns{0, 1, 10});
+  const auto antidiagonal =
+      table_of<BlockTable>(job, [&](const Estimator& e) { return select_xattention(e, {.stride = 16, .threshold = 0.6}, heads); });
+  CHECK(columns_of(antidiagonal, 7) == Columns{0, 1, 2, 3, 7});
+  const auto looked = table_of<ColumnsAndDiagonals>(
+      job, [&](const Estimator& e) { return select_vertical_slash(e, {.columns = 50, .diagonals = 256}, heads); });
+  CHECK(looked.columns.count(0, 0, {0, 50}) == 50);
+  CHECK(columns_of(looked.diagonals, 0) == Columns{0, 1, 2, 3});
 }
 
 TEST_CASE("the estimators' exponential is 1 at 0, 0 far below, and within 2e-6 of the true one where weights count") {
@@ -215,7 +241,7 @@ TEST_CASE("recall is the share of the exact weights that kept pairs have, row by
     for (const RowMap& placement : placements(job.tokens(), ranks)) {
       const auto recall =
           on_ranks<std::vector<double>>(job, ranks, placement, [&](Transport& transport, Team& team, const EstimateRows& rows) {
-            const Recall found = measure_recall(transport, team, job.problem, kept, rows, sample);
+            const Recall found = measure_recall(transport, team, select_kernels(), job.problem, kept, rows, sample);
             return std::vector<double>{static_cast<double>(found.rows), found.mean, found.least};
           });
       REQUIRE(recall);

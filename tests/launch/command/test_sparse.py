@@ -69,6 +69,15 @@ class Sparse(CommandTest):
         without = self.succeed("run", *case.arguments, "--mask", "causal", "--report", "-")
         self.assertIsNone(json.loads(without)["sparse"])
 
+    def test_rotary_positions_turn_what_is_estimated_on_any_ranks(self):
+        case, shares = self.make(), set()
+        for ranks in (1, 3):
+            _, report = self.run_sparse(case, "moba(24,3)", "--recall", 50, "--rope", 500, "--ranks", ranks)
+            shares.add((report["sparse"]["kept_share"], round(report["sparse"]["recall"], 12)))
+        _, plain = self.run_sparse(case, "moba(24,3)", "--recall", 50)
+        self.assertEqual(len(shares), 1)
+        self.assertNotIn(round(plain["sparse"]["recall"], 12), [recall for _, recall in shares])
+
     def test_under_mpirun_with_gradients_and_a_trace(self):
         self.succeed("run", "--synthetic", 700, "--mask", "causal", "--sparse", "block_topk(3)", "--recall", 5, "--check", 5, "--backward", "auto",
                      "--against-dense", "--trace", self.path("trace.json"), mpi=3)  # fmt: skip
@@ -83,6 +92,9 @@ class Sparse(CommandTest):
         self.refuse_everywhere(*causal, "--sparse", "", saying="needs a value")
         self.refuse_everywhere("--synthetic", 90, "--sparse", "moba(16,2)", saying=("moba(16,2)", "causal"))
         self.refuse_everywhere(*causal, "--sparse", "block_topk(2)", "--softcap", 30, saying="cap")
+        chunks = ("--rope", 10000, "--dual-chunk", "32,8")
+        self.refuse_everywhere(*causal, "--sparse", "block_topk(2)", *chunks, saying=("block_topk(2)", "dual chunk"))
+        self.refuse_everywhere(*causal, "--sparse", "dense", *chunks, "--recall", 5, saying=("--recall", "--dual-chunk"))
         self.refuse_everywhere(*causal, "--recall", 5, saying=("--recall", "--sparse"))
         self.refuse_everywhere(*causal, "--against-dense", saying=("--against-dense", "--sparse"))
         self.refuse_everywhere(*causal, "--sparse", self.path("none.json"), saying="none.json")
