@@ -126,7 +126,7 @@ void expand_q5_k(Bytes from, float* to) {
 /// bytes (two bits a run), a signed scale for each 16 elements.
 void expand_q6_k(Bytes from, float* to) {
   const float scale = half_at(from, 208);
-  for (int half = 0; half < 2; ++half) {
+  for (std::ptrdiff_t half = 0; half < 2; ++half) {
     const Bytes low = from + half * 64, high = from + 128 + half * 32, scales = from + 192 + half * 8;
     for (int run = 0; run < 4; ++run) {
       for (int k = 0; k < 32; ++k) {

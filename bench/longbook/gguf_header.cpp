@@ -181,6 +181,7 @@ GgufTensor tensor_of(Cursor& cursor) {
 void require_places(const std::map<std::string, GgufTensor>& tensors, std::int64_t data_begin, std::int64_t alignment,
                     std::int64_t file_bytes) {
   std::vector<const GgufTensor*> by_place;
+  by_place.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors) by_place.push_back(&tensor);
   std::sort(by_place.begin(), by_place.end(), [](const auto* a, const auto* b) { return a->begin < b->begin; });
   const GgufTensor* before = nullptr;

@@ -28,7 +28,7 @@ struct SmallLlama {
   std::map<std::string, std::vector<float>> tensors;  // by name; matrices [outputs, inputs]
 
   /// The metadata alone, and then the tensors: for files that lack something.
-  GgufWriter metadata() const {
+  static GgufWriter metadata() {
     GgufWriter writer;
     writer.words("general.architecture", "llama")
         .integer("llama.block_count", kSmall.layers)

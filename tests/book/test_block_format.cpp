@@ -59,6 +59,10 @@ int least_of(int run) {
   return (run * 23 + 40) % 64;
 }
 
+int scale_of_16(int part) {
+  return part * 9 - 70;
+}
+
 /// The twelve bytes of eight scales and minima of six bits.
 std::string packed_scales() {
   std::array<int, 12> bytes{};
@@ -120,12 +124,12 @@ TEST_CASE("Q6_K has a signed scale for each 16 elements, and six bits of each in
     four = static_cast<char>(four | (value & 15) << (run / 2 * 4));
     char& two = high[part * 32 + k];
     two = static_cast<char>(two | value >> 4 << (run * 2));
-    scales[element / 16] = static_cast<char>(element / 16 * 9 - 70);
+    scales[element / 16] = static_cast<char>(scale_of_16(element / 16));
   }
   const std::vector<float> values = expanded(14, low + high + scales + half(0.5F));
   REQUIRE(values.size() == 256);
   for (int element = 0; element < 256; ++element)
-    CHECK(values[element] == 0.5F * static_cast<float>(element / 16 * 9 - 70) * static_cast<float>(quant(element, 63) - 32));
+    CHECK(values[element] == 0.5F * static_cast<float>(scale_of_16(element / 16)) * static_cast<float>(quant(element, 63) - 32));
 }
 
 TEST_CASE("a type that is not read has no format, and all that are have names") {

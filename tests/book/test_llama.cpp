@@ -141,8 +141,8 @@ TEST_CASE("tensors that are missing, of another size, not finite or not used are
   };
   SmallLlama small;
   CHECK(message(small.bytes()) == "accepted");
-  CHECK_THAT(message(small.metadata().bytes()), Catch::Contains("lacks the tensor token_embd.weight"));
-  const GgufWriter metadata = small.metadata();
+  CHECK_THAT(message(SmallLlama::metadata().bytes()), Catch::Contains("lacks the tensor token_embd.weight"));
+  const GgufWriter metadata = SmallLlama::metadata();
   const std::string embedding(4 * kSmall.width * kSmall.vocabulary, 0), gain(4 * kSmall.width, 0), other(4 * 11, 0);
   const auto with_embedding = [&] { return GgufWriter(metadata).tensor("token_embd.weight", {12, 40}, 0, embedding); };
   CHECK_THAT(message(with_embedding().bytes()), Catch::Contains("lacks the tensor blk.0.attn_norm.weight"));
@@ -157,12 +157,11 @@ TEST_CASE("metadata of what is not computed are refused by name") {
     const std::string bytes = writer.bytes();
     return LlamaShape::from(GgufHeader::parse(bytes, static_cast<std::int64_t>(bytes.size())));
   };
-  const SmallLlama small;
   CHECK_THROWS_WITH(shape_of(GgufWriter().words("general.architecture", "gpt2")), Catch::Contains("architecture 'gpt2'"));
-  CHECK_THROWS_WITH(shape_of(small.metadata().integer("llama.expert_count", 8)), Catch::Contains("8 experts"));
-  CHECK_THROWS_WITH(shape_of(small.metadata().words("llama.rope.scaling.type", "linear")),
+  CHECK_THROWS_WITH(shape_of(SmallLlama::metadata().integer("llama.expert_count", 8)), Catch::Contains("8 experts"));
+  CHECK_THROWS_WITH(shape_of(SmallLlama::metadata().words("llama.rope.scaling.type", "linear")),
                     Catch::Contains("scaling.type 'linear'"));
-  CHECK_THROWS_WITH(shape_of(small.metadata().integer("llama.attention.value_length", 4)),
+  CHECK_THROWS_WITH(shape_of(SmallLlama::metadata().integer("llama.attention.value_length", 4)),
                     Catch::Contains("another length than keys"));
   GgufWriter uneven;
   uneven.words("general.architecture", "llama").integer("llama.block_count", 0);
