@@ -4,11 +4,13 @@
 #include <array>
 #include <atomic>
 #include <numbers>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "kernels/attend_blocks.hpp"
+#include "kernels/columns.hpp"
 #include "kernels/floats.hpp"
 #include "kernels/score_terms.hpp"
 #include "kernels/unit_queue.hpp"
@@ -25,6 +27,14 @@ struct UnitTask {
 void require(bool condition, const std::string& message) {
   if (!condition) throw std::invalid_argument(message);
 }
+
+/// Keys of a cell that are gathered: their places, and where they lie then.
+struct Gathered {
+  std::int32_t head = 0;
+  std::int32_t cell = 0;
+  std::int64_t begin = 0;  // in the scratch memory's words
+  std::vector<std::int16_t> places;
+};
 
 /// Drops what is empty, and checks the rest.
 void clean(AttendWork::Head& head) {
@@ -57,12 +67,13 @@ struct alignas(kAlignment) AttendScratch::Worker {
   Range expanded;           // strips of keys in it
   std::int32_t block = -1;  // that is begun, where a task is a unit
   std::vector<ActiveBlock> blocks;
-  std::vector<std::uint64_t> visible;
+  std::vector<std::uint64_t> visible, columns;
   std::vector<Range> touched;
 
   std::size_t bytes() const {
-    return scores.bytes() + queries.bytes() + key_values.bytes() + few.bytes() + visible.capacity() * sizeof(std::uint64_t) +
-           touched.capacity() * sizeof(Range) + blocks.capacity() * sizeof(ActiveBlock);
+    return scores.bytes() + queries.bytes() + key_values.bytes() + few.bytes() +
+           (visible.capacity() + columns.capacity()) * sizeof(std::uint64_t) + touched.capacity() * sizeof(Range) +
+           blocks.capacity() * sizeof(ActiveBlock);
   }
 };
 
@@ -74,7 +85,7 @@ AttendScratch::AttendScratch(int threads) {
 AttendScratch::~AttendScratch() = default;
 
 std::size_t AttendScratch::bytes() const {
-  std::size_t bytes = queue_->bytes();
+  std::size_t bytes = queue_->bytes() + gathered_.bytes();
   for (const Worker& worker : workers_) bytes += worker.bytes();
   return bytes;
 }
@@ -90,8 +101,10 @@ struct Attend::State {
   float cap = 0;                   // as Tile has it
   std::vector<QueryBlock> blocks;  // last first in every head
   std::vector<BlockTask> tasks;
-  std::vector<UnitTask> units;      // instead of tasks, if there are any: block by block, ascending
-  std::vector<double> work_before;  // [tasks + 1] of the tasks before each
+  std::vector<UnitTask> units;        // instead of tasks, if there are any: block by block, ascending
+  std::vector<Gathered> gathered;     // ascending in head and cell
+  std::optional<Bands::Split> split;  // where there are gathered keys, all of one table
+  std::vector<double> work_before;    // [tasks + 1] of the tasks before each
   std::atomic<int> tasks_done = 0;
 
   bool takes_words() const { return attend == kernels.attend_pairs; }
@@ -99,8 +112,13 @@ struct Attend::State {
   void reserve(int strips_per_block);
   Range begin_task(const BlockTask& task, AttendScratch::Worker& worker) const;
   void run_task(const BlockTask& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
-  bool run_tile(ActiveBlock& block, const KeyCell& cell, AttendScratch::Worker& worker) const;
-  int most_few_rows() const { return units.empty() ? kernels.most_few_rows : kMostFewRows; }
+  bool run_tile(ActiveBlock& block, const KeyCell& cell, const Gathered* columns, AttendScratch::Worker& worker) const;
+  Sight run_columns(ActiveBlock& block, const KeyCell& cell, const Gathered& columns, AttendScratch::Worker& worker) const;
+  void run_seen(ActiveBlock& block, const Sight& sight) const;
+  void find_columns();
+  const Gathered* columns_in(int head, std::ptrdiff_t cell) const;
+  void gather(const Gathered& columns) const;
+  int most_few_rows() const { return !gathered.empty() ? 0 : units.empty() ? kernels.most_few_rows : kMostFewRows; }
   void split_into_units(int threads);
   void run_units(Team& team, FunctionRef<void()> poll);
   void run_unit(int index, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
@@ -156,6 +174,7 @@ void Attend::State::reserve(int strips_per_block) {
     worker.few.reserve(sums + static_cast<std::int64_t>(most_few) * total);
     if (expands) worker.key_values.reserve(rounded * (dims + round_up(work.shape.value_dim, kChannels)));
     worker.visible.resize(std::max(worker.visible.size(), static_cast<std::size_t>(rounded)));
+    if (!gathered.empty()) worker.columns.resize(worker.visible.size());
     worker.touched.reserve(touched.capacity());
   }
 }
@@ -199,10 +218,11 @@ void Attend::State::run_task(const BlockTask& task, AttendScratch::Worker& worke
                             [](const KeyCell& key, std::int64_t position) { return key.positions.end <= position; });
     for (; cell != keys.end() && cell->positions.begin < touched.end; ++cell) {
       worker.expanded = {0, 0};
+      const Gathered* const columns = columns_in(blocks[task.first_block].head, cell - keys.begin());
       for (int index = 0; index < task.blocks; ++index) {
         ActiveBlock& block = worker.blocks[index];
         block.tile.next_key = cell + 1 == keys.end() ? nullptr : key_words(cell[1]);
-        if (!run_tile(block, *cell, worker)) continue;
+        if (!run_tile(block, *cell, columns, worker)) continue;
         if (block.tile.few_rows > 0) kernels.fold_few(block.tile.few_rows, block.tile.value_dim, block.tile.sums, block.total);
         if (polls) poll();
       }
@@ -213,7 +233,7 @@ void Attend::State::run_task(const BlockTask& task, AttendScratch::Worker& worke
 
 /// Instead of tasks, where there are fewer of them than threads want and their blocks have few rows: each block against one unit.
 void Attend::State::split_into_units(int threads) {
-  if (threads == 1 || std::ssize(blocks) >= std::int64_t{threads} * kTasksPerThread) return;
+  if (threads == 1 || !gathered.empty() || std::ssize(blocks) >= std::int64_t{threads} * kTasksPerThread) return;
   if (std::any_of(blocks.begin(), blocks.end(), [](const QueryBlock& block) { return block.strips > 1; })) return;
   Tile tile;
   std::vector<Range> touched;
@@ -261,7 +281,7 @@ void Attend::State::run_unit(int index, AttendScratch::Worker& worker, bool poll
   const UnitTask& next = units[std::min(index + threads, std::ssize(units) - 1)];
   tile.next_key = key_words(work.heads[blocks[next.block].head].keys[next.key_cell]);
   worker.expanded = {0, 0};
-  const bool seen = run_tile(worker.blocks.front(), work.heads[blocks[unit.block].head].keys[unit.key_cell], worker);
+  const bool seen = run_tile(worker.blocks.front(), work.heads[blocks[unit.block].head].keys[unit.key_cell], nullptr, worker);
   queue.finish(index, seen, [&](int finished, const float* sums, float* of) { fold_unit(finished, sums, of); });
   if (polls && seen) poll();
 }
@@ -336,26 +356,98 @@ void Attend::State::take_keys(const KeyCell& cell, Range strips, AttendScratch::
   tile.key = keys, tile.value = values;
 }
 
-/// False if the block sees nothing of the cell.
-bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, AttendScratch::Worker& worker) const {
+/// False if the block sees nothing of the cell. Its gathered keys come first, as a part of their own.
+bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, const Gathered* columns,
+                             AttendScratch::Worker& worker) const {
   Tile& tile = block.tile;
-  const Sight sight = sight_of(*work.bands, block.rows.lanes, cell.positions, worker.visible);
+  const Sight sight = columns == nullptr ? sight_of(*work.bands, block.rows.lanes, cell.positions, worker.visible)
+                                         : run_columns(block, cell, *columns, worker);
   if (sight.cover == Cover::empty) return false;
-  tile.keys = static_cast<int>(cell.positions.size());
-  tile.visible = sight.visible;
+  if (columns != nullptr && sight.strips.empty()) return true;
   take_queries(cell, block);
   if (adds_terms()) {
     block.terms.take_unit(work.score, block.rows.lanes, cell.positions.begin);
     block.terms.show(work.score, cell.positions.begin, tile);
   }
   take_keys(cell, sight.strips, worker, tile);
-  (tile.few_rows > 0 ? attend_few : attend)(tile);
+  tile.keys = tile.unit_keys = static_cast<int>(cell.positions.size());
+  run_seen(block, sight);
   return true;
+}
+
+/// The gathered keys of a unit. Returns what the block sees of the rest. Mostly a block sees all of them, and of the rest little.
+Sight Attend::State::run_columns(ActiveBlock& block, const KeyCell& cell, const Gathered& columns,
+                                 AttendScratch::Worker& worker) const {
+  Tile& tile = block.tile;
+  const Lanes& lanes = block.rows.lanes;
+  const auto count = std::ssize(columns.places), rounded = round_up(count, kStrip), tokens = cell.positions.size();
+  const bool all_see = split && split->columns.cover(lanes.hull, cell.positions) == Cover::full;
+  std::fill_n(worker.columns.begin(), count, ~std::uint64_t{0} >> (kMostLanes - lanes.count));
+  std::fill(worker.columns.begin() + count, worker.columns.begin() + rounded, std::uint64_t{0});
+  Sight rest = sight_of(all_see ? split->others : *work.bands, lanes, cell.positions, worker.visible);
+  if (rest.cover == Cover::empty && !all_see) return rest;
+  const std::span<std::uint64_t> taken = all_see ? std::span<std::uint64_t>{} : std::span(worker.columns);
+  if (rest.cover != Cover::empty) rest = take_out(rest, lanes.count, tokens, columns.places, worker.visible, taken);
+  rest.cover = Cover::partial;
+  tile.key = scratch->gathered_.get() + columns.begin;
+  tile.value = tile.key + column_layout(work.shape, count, takes_words()).key_words;
+  tile.keys = tile.unit_keys = static_cast<int>(count);
+  tile.visible = worker.columns.data();
+  take_queries(cell, block);
+  attend(tile);
+  return rest;
+}
+
+/// The part of the tile from the first key that is seen to the last: whatever looks for keys looks there. Terms count keys from the
+/// unit's first one, and few rows fetch whole units ahead.
+void Attend::State::run_seen(ActiveBlock& block, const Sight& sight) const {
+  Tile& tile = block.tile;
+  tile.visible = sight.visible;
+  if (tile.few_rows > 0) return attend_few(tile);
+  if (sight.visible != nullptr && !adds_terms()) {
+    const std::int64_t first = sight.strips.begin * kStrip / kWindowKeys * kWindowKeys;
+    const int in_word = takes_words() ? pair_of(work.shape.type) : 1;
+    tile.keys = static_cast<int>(std::min<std::int64_t>(sight.strips.end * kStrip, tile.unit_keys) - first);
+    tile.key += first * tile.words, tile.value += first / in_word * kChannels, tile.visible += first;
+  }
+  attend(tile);
+}
+
+/// Terms count keys from the unit's first one: with them nothing is gathered.
+void Attend::State::find_columns() {
+  std::int64_t words = 0;
+  for (std::int32_t head = 0; head < std::ssize(work.heads) && !adds_terms(); ++head) {
+    const std::vector<KeyCell>& keys = work.heads[head].keys;
+    for (std::int32_t cell = 0; cell < std::ssize(keys); ++cell) {
+      const Range query_heads{std::int64_t{head} * work.shape.group, std::int64_t{head + 1} * work.shape.group};
+      Gathered columns{
+          .head = head, .cell = cell, .begin = words, .places = columns_of(*work.bands, query_heads, keys[cell].positions)};
+      if (columns.places.empty()) continue;
+      words += round_up(column_layout(work.shape, std::ssize(columns.places), takes_words()).words, kStrip);
+      gathered.push_back(std::move(columns));
+    }
+  }
+  scratch->gathered_.reserve(words);
+  if (!gathered.empty()) split = work.bands->split_columns(kMostColumnKeys, work.shape.group);
+}
+
+const Gathered* Attend::State::columns_in(int head, std::ptrdiff_t cell) const {
+  const auto found = std::lower_bound(
+      gathered.begin(), gathered.end(), std::pair<int, std::ptrdiff_t>(head, cell),
+      [](const Gathered& of, const auto& wanted) { return std::pair<int, std::ptrdiff_t>(of.head, of.cell) < wanted; });
+  return found != gathered.end() && found->head == head && found->cell == cell ? &*found : nullptr;
+}
+
+void Attend::State::gather(const Gathered& columns) const {
+  const KeyCell& cell = work.heads[columns.head].keys[columns.cell];
+  gather_columns(work.shape, cell.cell, cell.positions.size(), columns.places, takes_words(),
+                 scratch->gathered_.get() + columns.begin);
 }
 
 Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int strips_per_block,
                std::shared_ptr<AttendScratch> scratch) {
-  if (strips_per_block == 0) strips_per_block = kernels.strips_per_block;
+  const bool own = strips_per_block == 0;
+  if (own) strips_per_block = kernels.strips_per_block;
   require(strips_per_block >= 1 && strips_per_block <= Tile::kMostStrips,
           std::to_string(strips_per_block) + " strips per block: give 1 to " + std::to_string(Tile::kMostStrips) +
               ", or 0 for the kernel's own");
@@ -374,7 +466,11 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
                          .blocks = {},
                          .tasks = {},
                          .units = {},
+                         .gathered = {},
+                         .split = {},
                          .work_before = {}});
+  const std::int64_t table_row = strips_of_table_row(state_->work);
+  if (own && table_row == Tile::kMostStrips) strips_per_block = Tile::kMostStrips;
   const bool pairs = state_->work.shape.type == Type::bf16 && kernels.attend_pairs != nullptr;
   state_->attend = pairs ? kernels.attend_pairs : kernels.attend;
   state_->attend_few = pairs ? kernels.attend_few_pairs : kernels.attend_few;
@@ -385,8 +481,9 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
   state_->cap = static_cast<float>(score.softcap ? *score.softcap * std::numbers::log2e : 0);
   for (int head = 0; head < std::ssize(state_->work.heads); ++head) {
     clean(state_->work.heads[head]);
-    append_blocks(state_->work, head, strips_per_block, state_->blocks);
+    append_blocks(state_->work, head, strips_per_block, table_row, state_->blocks);
   }
+  state_->find_columns();
   state_->tasks = tasks_of(state_->blocks, strips_per_block, threads);
   state_->split_into_units(threads);
   state_->reserve(strips_per_block);
@@ -403,6 +500,10 @@ void Attend::run(Team& team, FunctionRef<void()> poll) {
   }
   state_->tasks_done.store(0, std::memory_order_relaxed);
   if (!state_->units.empty()) return state_->run_units(team, poll);
+  if (!state_->gathered.empty()) {
+    team.run(
+        static_cast<int>(state_->gathered.size()), [&](int at, int) { state_->gather(state_->gathered[at]); }, poll);
+  }
   team.run(
       static_cast<int>(state_->tasks.size()),
       [&](int task, int worker) {

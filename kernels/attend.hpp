@@ -23,6 +23,7 @@
 #include "kernels/cell.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/dual_chunk.hpp"
+#include "kernels/floats.hpp"
 #include "kernels/score.hpp"
 #include "kernels/team.hpp"
 #include "partition/bands.hpp"
@@ -76,6 +77,7 @@ class AttendScratch {
   struct Worker;
   std::vector<Worker> workers_;
   std::unique_ptr<UnitQueue> queue_;
+  Floats gathered_;  // keys of all units, as columns.hpp has them
 };
 
 /// Resolved blocks for a piece of work. Construction allocates; running does not.

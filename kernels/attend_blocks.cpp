@@ -11,7 +11,17 @@ constexpr int kTaskRows = 192;
 
 }  // namespace
 
-void append_blocks(const AttendWork& work, int head, int strips_per_block, std::vector<QueryBlock>& blocks) {
+std::int64_t strips_of_table_row(const AttendWork& work) {
+  std::int64_t shortest = 0;
+  for (const auto& table : work.bands->tables()) {
+    const std::int64_t tokens = table->shape().query_tokens, rows = tokens * work.shape.group;
+    if (tokens != kEveryQuery && rows > kStrip && rows % kStrip == 0 && (shortest == 0 || rows < shortest)) shortest = rows;
+  }
+  return shortest / kStrip;
+}
+
+void append_blocks(const AttendWork& work, int head, int strips_per_block, std::int64_t table_row,
+                   std::vector<QueryBlock>& blocks) {
   const std::vector<QueryCell>& cells = work.heads[head].queries;
   const auto strips_of = [&](int cell) { return query_strips(work.shape, cells[cell].positions.size()); };
   const std::ptrdiff_t before = std::ssize(blocks);
@@ -21,13 +31,21 @@ void append_blocks(const AttendWork& work, int head, int strips_per_block, std::
     for (end = begin; end == begin || (end < count && cells[end].positions.begin == cells[end - 1].positions.end); ++end) {
       left += strips_of(end);
     }
+    // Strips up to the next border of a table's row. Where cells end within a strip they drift apart: then pieces are only shorter.
+    const std::int64_t row = (cells[begin].positions.begin - work.bands->first_query_position()) * work.shape.group;
+    std::int64_t to_border =
+        table_row == 0 ? left : table_row - floor_divide(row, kStrip) + floor_divide(row, table_row * kStrip) * table_row;
     QueryBlock block{.head = head, .cell = begin};
-    for (std::int64_t pieces = (left + strips_per_block - 1) / strips_per_block; pieces > 0; --pieces) {
-      block.strips = static_cast<std::int32_t>((left + pieces - 1) / pieces);
-      blocks.push_back(block);
-      left -= block.strips;
-      for (block.strip += block.strips; block.cell < end && block.strip >= strips_of(block.cell); ++block.cell) {
-        block.strip -= static_cast<std::int32_t>(strips_of(block.cell));
+    for (; left > 0; to_border = table_row) {
+      std::int64_t strips = std::min(left, to_border);
+      left -= strips;
+      for (std::int64_t pieces = (strips + strips_per_block - 1) / strips_per_block; pieces > 0; --pieces) {
+        block.strips = static_cast<std::int32_t>((strips + pieces - 1) / pieces);
+        blocks.push_back(block);
+        strips -= block.strips;
+        for (block.strip += block.strips; block.cell < end && block.strip >= strips_of(block.cell); ++block.cell) {
+          block.strip -= static_cast<std::int32_t>(strips_of(block.cell));
+        }
       }
     }
   }

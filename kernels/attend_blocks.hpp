@@ -32,9 +32,14 @@ struct BlockTask {
   std::int32_t blocks = 0;
 };
 
+/// Strips of query rows in one row of the mask's tables of blocks, where those are whole: a block that crosses their border would
+/// take the keys of both rows, vector by vector. 0 where there are no such tables.
+std::int64_t strips_of_table_row(const AttendWork& work);
+
 /// Appends the blocks of one head, last first. A block runs on into the next cell only where their positions adjoin, so that its
-/// hull holds no position that is not its own; each such run of cells is cut into pieces as even as possible.
-void append_blocks(const AttendWork& work, int head, int strips_per_block, std::vector<QueryBlock>& blocks);
+/// hull holds no position that is not its own, and not beyond a row of tables that is so many strips (0: there is none); what is
+/// between is cut into pieces as even as possible.
+void append_blocks(const AttendWork& work, int head, int strips_per_block, std::int64_t table_row, std::vector<QueryBlock>& blocks);
 
 /// Tasks that every thread wants to have, so that the last ones end at about the same time.
 inline constexpr int kTasksPerThread = 8;

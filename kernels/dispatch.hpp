@@ -18,9 +18,12 @@ namespace gyre {
 /// The longest unit of keys that the kernels' scratch memory is made for.
 inline constexpr std::int64_t kLongestUnit = 2048;
 
-/// What the body of a kernel gets: up to kMostStrips strips of query rows against one unit of keys. Everything is finite and
-/// aligned to kAlignment bytes. What is multiplied lies in 32-bit words: an fp32 each, or a pair of bf16 (pair_of in cell.hpp),
-/// of dims in queries and keys, of keys in values.
+/// A tile may begin within a unit at a multiple of so many keys: whole chains of products of every kernel.
+inline constexpr std::int64_t kWindowKeys = 128;
+
+/// What the body of a kernel gets: up to kMostStrips strips of query rows against one unit of keys, or what some rows see of it.
+/// Everything is finite and aligned to kAlignment bytes. What is multiplied lies in 32-bit words: an fp32 each, or a pair of bf16
+/// (pair_of in cell.hpp), of dims in queries and keys, of keys in values.
 struct Tile {
   static constexpr int kMostStrips = 4;
   struct Strip {
@@ -34,9 +37,10 @@ struct Tile {
   int value_dim = 0;  // rounded up to kChannels
   float factor = 1;   // of query . key; kernels of fp32 words do not look at it, their queries have it
   float cap = 0;      // in log2 units; factor query . key is then 2 log2(e) score / cap. 0: no cap, it is the score in log2 units
-  int keys = 0;       // of the unit, at most kLongestUnit
+  int keys = 0;       // at most kLongestUnit
+  int unit_keys = 0;  // of the unit that they are of: values lie as those have them
   const float* key = nullptr;              // [keys / 16][words][16]
-  const float* value = nullptr;            // [value_dim / 8][words of the keys rounded to 16][8]
+  const float* value = nullptr;            // [value_dim / 8][words of the unit's keys rounded to 16][8]
   const std::uint64_t* visible = nullptr;  // [keys rounded to 16]: bit 16 * strip + lane; null: every key by every lane,
                                            // and then keys is a multiple of 16
   // As ScoreTerms has them, bit for bit where visibility words have a lane's; null: none.

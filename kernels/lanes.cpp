@@ -1,17 +1,22 @@
 #include "kernels/lanes.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace gyre {
 namespace {
 
-/// The strips of keys from the first to the last that some row sees.
+/// The strips of keys from the first to the last that some row sees; there is a word for each key of whole strips.
 Range strips_seen(std::span<const std::uint64_t> visible) {
-  const auto seen = [](std::uint64_t rows) { return rows != 0; };
-  const auto first = std::find_if(visible.begin(), visible.end(), seen);
-  const auto last = std::find_if(visible.rbegin(), visible.rend(), seen);
-  if (first == visible.end()) return {0, 0};
-  return {(first - visible.begin()) / kStrip, (visible.rend() - last + kStrip - 1) / kStrip};
+  const auto seen = [&](std::int64_t strip) {
+    std::uint64_t rows = 0;
+    for (int key = 0; key < kStrip; ++key) rows |= visible[static_cast<std::size_t>(strip * kStrip + key)];
+    return rows != 0;
+  };
+  Range strips{0, std::ssize(visible) / kStrip};
+  while (!strips.empty() && !seen(strips.begin)) ++strips.begin;
+  while (!strips.empty() && !seen(strips.end - 1)) --strips.end;
+  return strips.empty() ? Range{0, 0} : strips;
 }
 
 }  // namespace
@@ -26,6 +31,17 @@ void Lanes::append(Range cell, std::int64_t strip) {
     heads[count] = static_cast<std::int32_t>(group.begin + row % group.size());
     if (there) hull = {std::min(hull.begin, position), std::max(hull.end, position + 1)};
   }
+}
+
+Sight take_out(const Sight& sight, int lanes, std::int64_t keys, std::span<const std::int16_t> places,
+               std::span<std::uint64_t> scratch, std::span<std::uint64_t> taken) {
+  const auto all = static_cast<std::size_t>(round_up(keys, kStrip));
+  if (sight.visible == nullptr) std::fill_n(scratch.begin(), all, ~std::uint64_t{0} >> (kMostLanes - lanes));
+  for (std::size_t at = 0; at < places.size(); ++at) {
+    const std::uint64_t seen = std::exchange(scratch[static_cast<std::size_t>(places[at])], 0);
+    if (!taken.empty()) taken[at] = seen;
+  }
+  return {.cover = Cover::partial, .visible = scratch.data(), .strips = strips_seen(scratch.first(all))};
 }
 
 Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, std::span<std::uint64_t> scratch) {

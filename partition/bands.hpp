@@ -80,6 +80,7 @@ class Bands {
   int heads() const { return contents_->heads; }
   /// The same bands with row 0 of their tables of blocks at this position. Until then it is at 0.
   Bands at(std::int64_t first_query_position) const;
+  std::int64_t first_query_position() const { return first_query_; }
 
   /// head: of queries; any where heads() is 1.
   bool visible(std::int64_t query, std::int64_t key, int head = 0) const;

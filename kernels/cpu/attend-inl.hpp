@@ -78,6 +78,7 @@ class Body {
   static constexpr int kPanelRows = kPanel / V::kPair;
   static constexpr int kPanelsOfChain = panels_of_chain<V>();
   static_assert(kPanel % V::kKeys == 0 && kChannels % V::kRows == 0);
+  static_assert(kWindowKeys % (kChainRows * V::kPair) == 0);
 
   [[gnu::noinline]] void score_biased_panels(Vector (&maximum)[Vectors]) const { score_panels<true>(maximum); }
 
@@ -306,7 +307,7 @@ class Body {
   /// push the weights out, and every multiply-add would load its own.
   template <int Count, int Rows>
   [[gnu::noinline]] void multiply(int channel, int first, const Merge<V> (&merge)[Vectors]) const {
-    const std::int64_t rows = (tile_.keys + kStrip - 1) / kStrip * kStrip / V::kPair;
+    const std::int64_t rows = (tile_.unit_keys + kStrip - 1) / kStrip * kStrip / V::kPair;
     const float* value = tile_.value + channel / kChannels * rows * kChannels + channel % kChannels;
     const float* next = value + rows * kChannels + channel % kChannels / Rows * kStrip;
     const float* weights = tile_.scores + first * V::kLanes;
@@ -341,8 +342,8 @@ class Body {
                                                     Vector (&unit)[Rows][Count]) const {
     Vector chain[Rows][Count];
     clear(chain);
-    if (const int rows = leading_rows(seen); rows > 0) {
-      for (int row = 0; row < rows; row += 4) {
+    if (const Words run = run_of(seen); run.begin < run.end) {
+      for (int row = run.begin; row < run.end; row += 4) {
         multiply_rows<4>(value + row * kChannels, next + row * kChannels, weights + row * kAcross, chain);
       }
     } else {
@@ -356,18 +357,26 @@ class Body {
     add_chain(chain, unit);
   }
 
-  /// Rows of words of a chain of which the first panels are seen and no others; 0 if it is not so. Chains of pairs are longer than
-  /// short units; those of fp32 are not, and faster in a loop of fixed length.
-  GYRE_INLINE int leading_rows(unsigned seen) {
-    if constexpr (V::kPair == 1) return seen == Panels<V, Vectors>::kWholeChain ? kChainRows : 0;
-    return (seen & (seen + 1)) == 0 ? __builtin_ctz(~seen) * kPanelRows : 0;
+  /// Rows of words of a chain.
+  struct Words {
+    int begin = 0;
+    int end = 0;
+  };
+
+  /// Those of the panels that are seen if they lie side by side, else none. Chains of pairs are longer than short units and blocks;
+  /// those of fp32 are not, and faster in a loop of fixed length.
+  GYRE_INLINE Words run_of(unsigned seen) {
+    if constexpr (V::kPair == 1) return seen == Panels<V, Vectors>::kWholeChain ? Words{0, kChainRows} : Words{};
+    const int first = __builtin_ctz(seen);
+    const unsigned run = seen >> first;
+    return (run & (run + 1)) == 0 ? Words{first * kPanelRows, (first + __builtin_ctz(~run)) * kPanelRows} : Words{};
   }
 
   /// Pass 3 where the vectors see different panels: each goes on as far as it sees, in the register block of all. A vector that saw
   /// nothing is left alone by the fold. For pairs, whose chains are long enough to pay for the ways between them: a diagonal tile
   /// 0.62 -> 0.69 (d=64), 0.66 -> 0.73 (d=128); of fp32 it is 0.83 -> 0.78.
   [[gnu::noinline]] void multiply_unlike(int channel, const Merge<V> (&merge)[Vectors]) const {
-    const std::int64_t rows = (tile_.keys + kStrip - 1) / kStrip * kStrip / V::kPair;
+    const std::int64_t rows = (tile_.unit_keys + kStrip - 1) / kStrip * kStrip / V::kPair;
     const float* value = tile_.value + channel / kChannels * rows * kChannels + channel % kChannels;
     const float* next = value + rows * kChannels + channel % kChannels / V::kRows * kStrip;
     const float* weights = tile_.scores;

@@ -38,6 +38,10 @@ CaseShape random_shape(std::uint64_t seed) {
   shape.alibi = seed % 3 == 1, shape.sinks = seed % 4 == 2, shape.dropout = seed % 5 == 3 ? 0.3 : 0.0;
   if (seed % 7 == 0) shape.mask = "blocks(drawn 3 1 9 20,16)";
   if (seed % 7 == 1) shape.mask = "blocks(drawn 4 " + std::to_string(shape.group * shape.key_heads) + " 40 90,3) & causal";
+  if (seed % 7 == 2) shape.mask = "(columns(drawn 9 1 1 300) | window(7)) & causal";
+  if (seed % 7 == 3) {
+    shape.mask = "columns(drawn 27 " + std::to_string(shape.group * shape.key_heads) + " 1 300) | diagonals(drawn 57 1 1 60,5)";
+  }
   return shape;
 }
 
@@ -51,7 +55,9 @@ std::vector<CaseShape> shapes_of_bits() {
   constexpr Type kTypes[] = {Type::f32, Type::bf16, Type::f16};
   for (const char* mask :
        {"full", "causal", "window(33) | sinks(5)", "documents(90,1,209) & causal", "dilated(40,3)", "blocks(drawn 7 1 12 8,40)",
-        "blocks(drawn 8 HEADS 30 30,11) & causal | blocks(drawn 9 1 9 9,33) & strided(3)"}) {
+        "blocks(drawn 8 HEADS 30 30,11) & causal | blocks(drawn 9 1 9 9,33) & strided(3)",
+        "(columns(drawn 9 1 1 300) | window(20)) & causal", "columns(drawn 9 1 1 300)",
+        "columns(drawn 27 1 1 300) & causal | diagonals(drawn 57 HEADS 1 60,5)"}) {
     for (const double size : {1.5, 30.0}) {
       list.push_back({.head_dim = 40,
                       .value_dim = 24,

@@ -28,7 +28,7 @@ struct SmallTile {
   SmallTile() {
     query.fill(0), key.fill(0), value.fill(0), scores.fill(kNan), clear();
     tile.strips[0] = {query.floats(), partial.floats()};
-    tile.strip_count = 1, tile.words = 1, tile.value_dim = 8, tile.keys = 16;
+    tile.strip_count = 1, tile.words = 1, tile.value_dim = 8, tile.keys = tile.unit_keys = 16;
     tile.key = key.floats(), tile.value = value.floats(), tile.visible = visible.data(), tile.scores = scores.floats();
   }
   void clear() const {
