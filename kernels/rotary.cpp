@@ -130,7 +130,8 @@ RotaryTable::RotaryTable(const Rotary& rotary, int head_dim, const KernelTable& 
 Turner::Turner(const RotaryTable& table, const Stretch& stretch) : table_(table), stretch_(stretch) {
   const std::int64_t position = stretch.position(0), distance = std::abs(position);
   if (distance >> kPositionBits != 0)
-    refuse("a row stands at position " + std::to_string(position) + "; rotary positions are below 2^" + std::to_string(kPositionBits));
+    refuse("a row stands at position " + std::to_string(position) + "; rotary positions are below 2^" +
+           std::to_string(kPositionBits));
   std::fill_n(cosines_, table.pairs_, table.magnitude_);
   std::fill_n(sines_, table.pairs_, 0.0);
   for (int bit = 0; distance >> bit != 0; ++bit) {

@@ -6,9 +6,9 @@
 // m is 1, but for YaRN. Rows are turned where they are packed into cells, and what is finished of their gradients is turned back,
 // by the transpose: m (x cos + y sin, y cos - x sin). Values are never turned.
 //
-// Numbers. Angles are float64. Those of powers of two are made once, in long double: t theta_k is right to 1e-9 up to 2^31. A unit's
-// first position is a product of some of them, and tokens behind it follow by one complex product each (1e-16). A row is turned in
-// float64 and rounded once to fp32, then to the type of cells.
+// Numbers. Angles are float64. Those of powers of two are made once, in long double: t theta_k is right to 1e-9 up to 2^31. A
+// unit's first position is a product of some of them, and tokens behind it follow by one complex product each (1e-16). A row is
+// turned in float64 and rounded once to fp32, then to the type of cells.
 #pragma once
 
 #include <algorithm>

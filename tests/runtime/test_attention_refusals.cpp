@@ -73,8 +73,9 @@ TEST_CASE("ranks that read different files of one name disagree about the mask's
       const bool odd = transport.rank() == 1;
       std::vector<std::uint8_t> cells(16, 1);
       cells[6] = odd;
-      problem.mask = tables ? Mask::blocks(BlockTable({.query_tokens = 25, .key_tokens = 25, .rows = 4, .columns = 4}, cells), "b.npy")
-                            : Mask::documents(std::vector<std::int64_t>{50 - odd, 50 + odd}, "lengths.npy");
+      problem.mask = tables
+                         ? Mask::blocks(BlockTable({.query_tokens = 25, .key_tokens = 25, .rows = 4, .columns = 4}, cells), "b.npy")
+                         : Mask::documents(std::vector<std::int64_t>{50 - odd, 50 + odd}, "lengths.npy");
       try {
         Attention(transport, problem, {});
       } catch (const std::invalid_argument& error) {

@@ -3,10 +3,10 @@
 #include <vector>
 
 #include "bench/trainer/cross_entropy.hpp"
-#include "bench/transformer/linear.hpp"
 #include "bench/trainer/random.hpp"
-#include "bench/transformer/rms_norm.hpp"
 #include "bench/trainer/rotary.hpp"
+#include "bench/transformer/linear.hpp"
+#include "bench/transformer/rms_norm.hpp"
 #include "bench/transformer/swiglu.hpp"
 #include "support/catch.hpp"
 
