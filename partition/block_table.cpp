@@ -71,18 +71,31 @@ BlockTable::BlockTable(BlockShape shape, std::span<const std::uint8_t> cells) : 
   }
 }
 
+void BlockTable::require_row(int head, std::int64_t row, bool fits, std::int64_t given, const char* of) const {
+  if (head >= 0 && head < shape_.heads && row >= 0 && row < shape_.rows && fits) return;
+  throw std::invalid_argument("row " + std::to_string(row) + " of head " + std::to_string(head) + " with " + std::to_string(given) +
+                              ' ' + of + " is not one of a block table " + to_string(shape_));
+}
+
 void BlockTable::show(int head, std::int64_t row, std::span<const std::uint8_t> cells) {
-  if (head < 0 || head >= shape_.heads || row < 0 || row >= shape_.rows || std::ssize(cells) != shape_.columns) {
-    throw std::invalid_argument("row " + std::to_string(row) + " of head " + std::to_string(head) + " with " +
-                                std::to_string(cells.size()) + " columns is not one of a block table " + to_string(shape_));
-  }
-  std::uint64_t* const words = row_words(head, row);
+  require_row(head, row, std::ssize(cells) == shape_.columns, std::ssize(cells), "columns");
+  std::vector<std::uint64_t> words(static_cast<std::size_t>(row_words_));
   for (std::int64_t column = 0; column < shape_.columns; ++column) {
-    words[column / kWordBits] |= std::uint64_t{cells[column] != 0} << column % kWordBits;
+    words[static_cast<std::size_t>(column / kWordBits)] |= std::uint64_t{cells[column] != 0} << column % kWordBits;
   }
+  show(head, row, words);
+}
+
+void BlockTable::show(int head, std::int64_t row, std::span<const std::uint64_t> given) {
+  const std::int64_t spare = row_words_ * kWordBits - shape_.columns;  // bits behind the last column
+  require_row(head, row, std::ssize(given) == row_words_, std::ssize(given), "words");
+  require_row(head, row, spare == 0 || given.back() >> (kWordBits - spare) == 0, std::ssize(given),
+              "words, bits behind its last column among them,");
+  std::uint64_t* const words = row_words(head, row);
+  for (std::int64_t word = 0; word < row_words_; ++word) words[word] |= given[word];
   if (shape_.heads == 1) return;
   std::uint64_t* const any = row_words(shape_.heads, row);
-  for (std::int64_t word = 0; word < row_words_; ++word) any[word] |= words[word];
+  for (std::int64_t word = 0; word < row_words_; ++word) any[word] |= given[word];
 }
 
 void BlockTable::find_any() {

@@ -45,6 +45,8 @@ class BlockTable {
 
   /// Makes blocks of one row visible where `cells`, [columns], is not zero; what was visible stays so.
   void show(int head, std::int64_t row, std::span<const std::uint8_t> cells);
+  /// Likewise where bits are set: column c is bit c mod 64 of word c div 64, and there are no others.
+  void show(int head, std::int64_t row, std::span<const std::uint64_t> words);
 
   const BlockShape& shape() const { return shape_; }
   bool visible(int head, std::int64_t row, std::int64_t column) const;
@@ -68,6 +70,7 @@ class BlockTable {
   const std::uint64_t* row_words(int plane, std::int64_t row) const {
     return words_.data() + (plane * shape_.rows + row) * row_words_;
   }
+  void require_row(int head, std::int64_t row, bool fits, std::int64_t given, const char* of) const;
   void find_any();  // fills the plane of any head
   int plane(int head) const { return shape_.heads == 1 ? 0 : head; }
 

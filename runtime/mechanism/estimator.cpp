@@ -34,13 +34,12 @@ void take_greatest(const float* scores, std::int64_t count, std::int64_t wanted,
   indices.resize(static_cast<std::size_t>(wanted));
 }
 
-void ChosenRows::show(Transport& transport, int head, BlockTable& table) {
+void ChosenRows::show(Transport& transport, Range heads, BlockTable& table) {
   const std::vector<std::uint64_t> all = gather_table<std::uint64_t>(transport, rows_, shape_.rows, width_, words_);
-  std::vector<std::uint8_t> cells(static_cast<std::size_t>(shape_.columns));
-  for (std::int64_t row = 0; row < shape_.rows; ++row) {
-    for (std::int64_t column = 0; column < shape_.columns; ++column)
-      cells[static_cast<std::size_t>(column)] = all[static_cast<std::size_t>(row * width_ + column / 64)] >> column % 64 & 1U;
-    table.show(head, row, cells);
+  for (std::int64_t head = heads.begin; head < heads.end; ++head) {
+    for (std::int64_t row = 0; row < shape_.rows; ++row)
+      table.show(static_cast<int>(head), row,
+                 std::span(all).subspan(static_cast<std::size_t>(row * width_), static_cast<std::size_t>(width_)));
   }
   std::fill(words_.begin(), words_.end(), std::uint64_t{0});
 }

@@ -82,8 +82,9 @@ class ChosenRows {
   void choose(std::int64_t index, std::int64_t column) {
     words_[static_cast<std::size_t>(index * width_ + column / 64)] |= std::uint64_t{1} << column % 64;
   }
-  /// Every rank's rows become those of a head, and are forgotten here. Collective.
-  void show(Transport& transport, int head, BlockTable& table);
+  /// Every rank's rows become those of a head, or of each of some, and are forgotten here. Collective.
+  void show(Transport& transport, int head, BlockTable& table) { show(transport, {head, head + 1}, table); }
+  void show(Transport& transport, Range heads, BlockTable& table);
 
  private:
   BlockShape shape_;

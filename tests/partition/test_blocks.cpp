@@ -322,4 +322,8 @@ TEST_CASE("tables without blocks, of a wrong size or too large are refused") {
   BlockTable filled({.query_tokens = 1, .key_tokens = 1, .rows = 2, .columns = 3});
   CHECK_THROWS_WITH(filled.show(0, 2, std::vector<std::uint8_t>(3)), Catch::Contains("row 2"));
   CHECK_THROWS_WITH(filled.show(0, 0, std::vector<std::uint8_t>(4)), Catch::Contains("4 columns"));
+  CHECK_THROWS_WITH(filled.show(0, 0, std::vector<std::uint64_t>(2)), Catch::Contains("2 words"));
+  CHECK_THROWS_WITH(filled.show(0, 0, std::vector<std::uint64_t>{8}), Catch::Contains("bits behind its last column"));
+  filled.show(0, 1, std::vector<std::uint64_t>{5});
+  CHECK(filled == BlockTable(filled.shape(), std::vector<std::uint8_t>{0, 0, 0, 1, 0, 1}));
 }
