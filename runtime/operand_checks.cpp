@@ -6,9 +6,7 @@
 #include <string>
 
 namespace gyre {
-namespace {
-
-void require_shape(const char* name, const auto& rows, std::int64_t tokens, int heads, int dim) {
+void require_shape(const char* name, const TypedRows& rows, std::int64_t tokens, int heads, int dim) {
   const auto shape = [](std::int64_t t, int h, int d) {
     std::ostringstream text;
     text << '[' << t << ", " << h << ", " << d << ']';
@@ -25,6 +23,8 @@ void require_shape(const char* name, const auto& rows, std::int64_t tokens, int 
   }
   if (rows.data == nullptr && tokens > 0) throw std::invalid_argument(std::string(name) + " is null; give this rank's rows");
 }
+
+namespace {
 
 void require_sinks(const float* sinks, const Problem& problem) {
   const bool wanted = problem.sinks == SinkLogits::learned;

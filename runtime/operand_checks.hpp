@@ -14,6 +14,7 @@ struct LocalTokens {
 };
 
 /// Throws std::invalid_argument naming the argument, its shape or strides, and those that are wanted.
+void require_shape(const char* name, const TypedRows& rows, std::int64_t tokens, int heads, int dim);
 void require_operands(const Operands& operands, const Problem& problem, LocalTokens tokens);
 void require_operands(const GradientOperands& operands, const Problem& problem, LocalTokens tokens);
 
