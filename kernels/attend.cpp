@@ -7,6 +7,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "kernels/attend_blocks.hpp"
@@ -28,10 +29,11 @@ void require(bool condition, const std::string& message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
-/// Keys of a cell that are gathered: their places, and where they lie then.
+/// Keys of a cell that are gathered for some queries: their places, and where they lie then.
 struct Gathered {
   std::int32_t head = 0;
   std::int32_t cell = 0;
+  Range queries;
   std::int64_t begin = 0;  // in the scratch memory's words
   std::vector<std::int16_t> places;
 };
@@ -102,7 +104,7 @@ struct Attend::State {
   std::vector<QueryBlock> blocks;  // last first in every head
   std::vector<BlockTask> tasks;
   std::vector<UnitTask> units;        // instead of tasks, if there are any: block by block, ascending
-  std::vector<Gathered> gathered;     // ascending in head and cell
+  std::vector<Gathered> gathered;     // ascending in head, cell and queries
   std::optional<Bands::Split> split;  // where there are gathered keys, all of one table
   std::vector<double> work_before;    // [tasks + 1] of the tasks before each
   std::atomic<int> tasks_done = 0;
@@ -112,11 +114,14 @@ struct Attend::State {
   void reserve(int strips_per_block);
   Range begin_task(const BlockTask& task, AttendScratch::Worker& worker) const;
   void run_task(const BlockTask& task, AttendScratch::Worker& worker, bool polls, FunctionRef<void()> poll) const;
-  bool run_tile(ActiveBlock& block, const KeyCell& cell, const Gathered* columns, AttendScratch::Worker& worker) const;
-  Sight run_columns(ActiveBlock& block, const KeyCell& cell, const Gathered& columns, AttendScratch::Worker& worker) const;
+  bool run_tile(ActiveBlock& block, const KeyCell& cell, std::span<const Gathered> columns, AttendScratch::Worker& worker) const;
+  Sight run_columns(ActiveBlock& block, const KeyCell& cell, std::span<const Gathered> columns,
+                    AttendScratch::Worker& worker) const;
+  void run_gathered(ActiveBlock& block, const Gathered& columns, AttendScratch::Worker& worker) const;
   void run_seen(ActiveBlock& block, const Sight& sight) const;
   void find_columns();
-  const Gathered* columns_in(int head, std::ptrdiff_t cell) const;
+  void find_columns(std::int32_t head, Range queries, std::int64_t& words);
+  std::span<const Gathered> columns_in(int head, std::ptrdiff_t cell) const;
   void gather(const Gathered& columns) const;
   int most_few_rows() const { return !gathered.empty() ? 0 : units.empty() ? kernels.most_few_rows : kMostFewRows; }
   void split_into_units(int threads);
@@ -218,7 +223,7 @@ void Attend::State::run_task(const BlockTask& task, AttendScratch::Worker& worke
                             [](const KeyCell& key, std::int64_t position) { return key.positions.end <= position; });
     for (; cell != keys.end() && cell->positions.begin < touched.end; ++cell) {
       worker.expanded = {0, 0};
-      const Gathered* const columns = columns_in(blocks[task.first_block].head, cell - keys.begin());
+      const std::span<const Gathered> columns = columns_in(blocks[task.first_block].head, cell - keys.begin());
       for (int index = 0; index < task.blocks; ++index) {
         ActiveBlock& block = worker.blocks[index];
         block.tile.next_key = cell + 1 == keys.end() ? nullptr : key_words(cell[1]);
@@ -281,7 +286,7 @@ void Attend::State::run_unit(int index, AttendScratch::Worker& worker, bool poll
   const UnitTask& next = units[std::min(index + threads, std::ssize(units) - 1)];
   tile.next_key = key_words(work.heads[blocks[next.block].head].keys[next.key_cell]);
   worker.expanded = {0, 0};
-  const bool seen = run_tile(worker.blocks.front(), work.heads[blocks[unit.block].head].keys[unit.key_cell], nullptr, worker);
+  const bool seen = run_tile(worker.blocks.front(), work.heads[blocks[unit.block].head].keys[unit.key_cell], {}, worker);
   queue.finish(index, seen, [&](int finished, const float* sums, float* of) { fold_unit(finished, sums, of); });
   if (polls && seen) poll();
 }
@@ -356,14 +361,22 @@ void Attend::State::take_keys(const KeyCell& cell, Range strips, AttendScratch::
   tile.key = keys, tile.value = values;
 }
 
-/// False if the block sees nothing of the cell. Its gathered keys come first, as a part of their own.
-bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, const Gathered* columns,
+/// Those of a cell's gathered keys that are for some of a block's rows. They ascend in queries.
+std::span<const Gathered> for_rows(std::span<const Gathered> columns, Range rows) {
+  while (!columns.empty() && columns.front().queries.end <= rows.begin) columns = columns.subspan(1);
+  while (!columns.empty() && columns.back().queries.begin >= rows.end) columns = columns.first(columns.size() - 1);
+  return columns;
+}
+
+/// False if the block sees nothing of the cell. Its gathered keys come first, as parts of their own.
+bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, std::span<const Gathered> columns,
                              AttendScratch::Worker& worker) const {
   Tile& tile = block.tile;
-  const Sight sight = columns == nullptr ? sight_of(*work.bands, block.rows.lanes, cell.positions, worker.visible)
-                                         : run_columns(block, cell, *columns, worker);
+  columns = for_rows(columns, block.rows.lanes.hull);
+  const Sight sight = columns.empty() ? sight_of(*work.bands, block.rows.lanes, cell.positions, worker.visible)
+                                      : run_columns(block, cell, columns, worker);
   if (sight.cover == Cover::empty) return false;
-  if (columns != nullptr && sight.strips.empty()) return true;
+  if (!columns.empty() && sight.strips.empty()) return true;
   take_queries(cell, block);
   if (adds_terms()) {
     block.terms.take_unit(work.score, block.rows.lanes, cell.positions.begin);
@@ -375,27 +388,40 @@ bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, const Gath
   return true;
 }
 
-/// The gathered keys of a unit. Returns what the block sees of the rest. Mostly a block sees all of them, and of the rest little.
-Sight Attend::State::run_columns(ActiveBlock& block, const KeyCell& cell, const Gathered& columns,
+/// The gathered keys of a unit. Returns what the block sees of the rest. Mostly its rows share them, all of them see all, and of
+/// the rest little. Where a block has rows of several tables' rows, each sees its own part: in the others it sees no key, which
+/// changes nothing of it.
+Sight Attend::State::run_columns(ActiveBlock& block, const KeyCell& cell, std::span<const Gathered> columns,
                                  AttendScratch::Worker& worker) const {
-  Tile& tile = block.tile;
   const Lanes& lanes = block.rows.lanes;
-  const auto count = std::ssize(columns.places), rounded = round_up(count, kStrip), tokens = cell.positions.size();
-  const bool all_see = split && split->columns.cover(lanes.hull, cell.positions) == Cover::full;
-  std::fill_n(worker.columns.begin(), count, ~std::uint64_t{0} >> (kMostLanes - lanes.count));
-  std::fill(worker.columns.begin() + count, worker.columns.begin() + rounded, std::uint64_t{0});
+  const bool shared = columns.size() == 1 && columns.front().queries.contains(lanes.hull);
+  const bool all_see = shared && split && split->columns.cover(lanes.hull, cell.positions) == Cover::full;
   Sight rest = sight_of(all_see ? split->others : *work.bands, lanes, cell.positions, worker.visible);
   if (rest.cover == Cover::empty && !all_see) return rest;
-  const std::span<std::uint64_t> taken = all_see ? std::span<std::uint64_t>{} : std::span(worker.columns);
-  if (rest.cover != Cover::empty) rest = take_out(rest, lanes.count, tokens, columns.places, worker.visible, taken);
+  take_queries(cell, block);
+  for (const Gathered& some : columns) {
+    const auto count = std::ssize(some.places), rounded = round_up(count, kStrip);
+    const std::uint64_t rows = shared ? ~std::uint64_t{0} >> (kMostLanes - lanes.count) : lanes.within(some.queries);
+    std::fill_n(worker.columns.begin(), count, rows);
+    std::fill(worker.columns.begin() + count, worker.columns.begin() + rounded, std::uint64_t{0});
+    const std::span<std::uint64_t> taken = all_see ? std::span<std::uint64_t>{} : std::span(worker.columns);
+    if (rest.cover != Cover::empty)
+      rest = take_out(rest, lanes.count, rows, cell.positions.size(), some.places, worker.visible, taken);
+    run_gathered(block, some, worker);
+  }
   rest.cover = Cover::partial;
+  return rest;
+}
+
+/// Of which worker.columns says who sees them.
+void Attend::State::run_gathered(ActiveBlock& block, const Gathered& columns, AttendScratch::Worker& worker) const {
+  Tile& tile = block.tile;
+  const std::int64_t count = std::ssize(columns.places);
   tile.key = scratch->gathered_.get() + columns.begin;
   tile.value = tile.key + column_layout(work.shape, count, takes_words()).key_words;
   tile.keys = tile.unit_keys = static_cast<int>(count);
   tile.visible = worker.columns.data();
-  take_queries(cell, block);
   attend(tile);
-  return rest;
 }
 
 /// The part of the tile from the first key that is seen to the last: whatever looks for keys looks there. Terms count keys from the
@@ -415,27 +441,43 @@ void Attend::State::run_seen(ActiveBlock& block, const Sight& sight) const {
 
 /// Terms count keys from the unit's first one: with them nothing is gathered.
 void Attend::State::find_columns() {
+  if (adds_terms()) return;
   std::int64_t words = 0;
-  for (std::int32_t head = 0; head < std::ssize(work.heads) && !adds_terms(); ++head) {
-    const std::vector<KeyCell>& keys = work.heads[head].keys;
-    for (std::int32_t cell = 0; cell < std::ssize(keys); ++cell) {
-      const Range query_heads{std::int64_t{head} * work.shape.group, std::int64_t{head + 1} * work.shape.group};
-      Gathered columns{
-          .head = head, .cell = cell, .begin = words, .places = columns_of(*work.bands, query_heads, keys[cell].positions)};
-      if (columns.places.empty()) continue;
-      words += round_up(column_layout(work.shape, std::ssize(columns.places), takes_words()).words, kStrip);
-      gathered.push_back(std::move(columns));
+  for (std::int32_t head = 0; head < std::ssize(work.heads); ++head) {
+    Range done{-kUnbounded, -kUnbounded};
+    for (const QueryCell& cell : work.heads[head].queries) {
+      while (done.end < cell.positions.end) {
+        done = work.bands->same_columns(std::max(done.end, cell.positions.begin), kColumns);
+        find_columns(head, done, words);
+      }
     }
   }
+  std::ranges::sort(gathered, {}, [](const Gathered& of) { return std::tuple(of.head, of.cell, of.queries.begin); });
   scratch->gathered_.reserve(words);
-  if (!gathered.empty()) split = work.bands->split_columns(kMostColumnKeys, work.shape.group);
+  if (!gathered.empty()) split = work.bands->split_columns(kColumns, work.shape.group);
 }
 
-const Gathered* Attend::State::columns_in(int head, std::ptrdiff_t cell) const {
-  const auto found = std::lower_bound(
-      gathered.begin(), gathered.end(), std::pair<int, std::ptrdiff_t>(head, cell),
-      [](const Gathered& of, const auto& wanted) { return std::pair<int, std::ptrdiff_t>(of.head, of.cell) < wanted; });
-  return found != gathered.end() && found->head == head && found->cell == cell ? &*found : nullptr;
+/// For queries that are shown the same columns.
+void Attend::State::find_columns(std::int32_t head, Range queries, std::int64_t& words) {
+  const std::vector<KeyCell>& keys = work.heads[head].keys;
+  const Range query_heads{std::int64_t{head} * work.shape.group, std::int64_t{head + 1} * work.shape.group};
+  for (std::int32_t cell = 0; cell < std::ssize(keys); ++cell) {
+    Gathered columns{.head = head,
+                     .cell = cell,
+                     .queries = queries,
+                     .begin = words,
+                     .places = columns_of(*work.bands, queries.begin, query_heads, keys[cell].positions)};
+    if (columns.places.empty() || work.bands->cover(queries, keys[cell].positions, query_heads) == Cover::empty) continue;
+    words += round_up(column_layout(work.shape, std::ssize(columns.places), takes_words()).words, kStrip);
+    gathered.push_back(std::move(columns));
+  }
+}
+
+/// Ascending in queries.
+std::span<const Gathered> Attend::State::columns_in(int head, std::ptrdiff_t cell) const {
+  const auto found = std::ranges::equal_range(gathered, std::pair(head, cell), {},
+                                              [](const Gathered& of) { return std::pair<int, std::ptrdiff_t>(of.head, of.cell); });
+  return {found.begin(), found.end()};
 }
 
 void Attend::State::gather(const Gathered& columns) const {

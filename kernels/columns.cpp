@@ -7,7 +7,7 @@
 namespace gyre {
 namespace {
 
-constexpr std::int64_t kPanelKeys = kMostColumnKeys + 1;
+constexpr std::int64_t kPanelKeys = kColumns.most_keys + 1;
 
 /// Where an element of a cell lies, or of what is gathered: Pair of them in a word, neighbours along the dims of keys and along the
 /// keys of values.
@@ -38,9 +38,9 @@ void gather(const CellShape& shape, const From* cell, std::int64_t tokens, std::
 
 }  // namespace
 
-std::vector<std::int16_t> columns_of(const Bands& bands, Range query_heads, Range unit) {
+std::vector<std::int16_t> columns_of(const Bands& bands, std::int64_t query, Range query_heads, Range unit) {
   std::vector<std::int64_t> keys;
-  bands.columns(unit, kMostColumnKeys, query_heads, keys);
+  bands.columns(query, unit, kColumns, query_heads, keys);
   std::int64_t panels = 0, last = -1;
   std::vector<std::int16_t> places;
   for (const std::int64_t key : keys) {

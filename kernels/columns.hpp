@@ -7,8 +7,8 @@
 //   keys of the unit   . . x . . . . .   . . . . . . x .   . . . x . . . .      three panels with one key each
 //   gathered           x x x                                                    one panel with three
 //
-// Which keys are gathered is decided by bands, unit and key/value head alone, never by the rows that sit together in a block: so
-// the order in which a row adds up is the same however queries and keys are shared out.
+// Which keys are gathered is decided by bands, the row of the table that a query stands in, unit and key/value head alone, never by
+// the rows that sit together in a block: so the order in which a row adds up is the same however queries and keys are shared out.
 #pragma once
 
 #include <cstdint>
@@ -20,11 +20,13 @@
 
 namespace gyre {
 
-/// As long as blocks of a table of columns may be: a panel is 8 keys, which kernels skip or take together.
-inline constexpr std::int64_t kMostColumnKeys = 7;
+/// Blocks of a table of columns: a panel is 8 keys, which kernels skip or take together, and copying a key takes about as long as
+/// attending it by 64 queries.
+inline constexpr Bands::ColumnBlocks kColumns{.least_queries = 128, .most_keys = 7};
 
-/// The places in a unit of the keys that are gathered, ascending; none unless at least half of the panels are saved by it.
-std::vector<std::int16_t> columns_of(const Bands& bands, Range query_heads, Range unit);
+/// The places in a unit of the keys that are gathered for this query, ascending; none unless at least half of the panels are saved
+/// by it.
+std::vector<std::int16_t> columns_of(const Bands& bands, std::int64_t query, Range query_heads, Range unit);
 
 /// What the gathered keys and values of a unit take in words, with 0 past their end: keys `[count / 16][words][16]`, then values
 /// `[value_dim / 8][rows of words of count to 16][8]`, as Tile has them.

@@ -33,13 +33,20 @@ void Lanes::append(Range cell, std::int64_t strip) {
   }
 }
 
-Sight take_out(const Sight& sight, int lanes, std::int64_t keys, std::span<const std::int16_t> places,
+std::uint64_t Lanes::within(Range range) const {
+  std::uint64_t bits = 0;
+  for (int lane = 0; lane < count; ++lane) bits |= std::uint64_t{range.contains(positions[lane])} << lane;
+  return bits;
+}
+
+Sight take_out(const Sight& sight, int lanes, std::uint64_t rows, std::int64_t keys, std::span<const std::int16_t> places,
                std::span<std::uint64_t> scratch, std::span<std::uint64_t> taken) {
   const auto all = static_cast<std::size_t>(round_up(keys, kStrip));
   if (sight.visible == nullptr) std::fill_n(scratch.begin(), all, ~std::uint64_t{0} >> (kMostLanes - lanes));
   for (std::size_t at = 0; at < places.size(); ++at) {
-    const std::uint64_t seen = std::exchange(scratch[static_cast<std::size_t>(places[at])], 0);
-    if (!taken.empty()) taken[at] = seen;
+    std::uint64_t& seen = scratch[static_cast<std::size_t>(places[at])];
+    if (!taken.empty()) taken[at] = seen & rows;
+    seen &= ~rows;
   }
   return {.cover = Cover::partial, .visible = scratch.data(), .strips = strips_seen(scratch.first(all))};
 }

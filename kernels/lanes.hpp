@@ -25,6 +25,8 @@ struct Lanes {
   Lanes(int key_head, int group);
   /// Appends strip `strip` of the query cell at these positions, [token x group + member].
   void append(Range cell, std::int64_t strip);
+  /// Those that stand in this range, a bit each.
+  std::uint64_t within(Range range) const;
 };
 
 /// What the lanes see of a unit of keys.
@@ -37,9 +39,9 @@ struct Sight {
 /// scratch: a word for each key of the unit, rounded up to whole strips. Allocates nothing.
 Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, std::span<std::uint64_t> scratch);
 
-/// Takes the keys at these places of a unit of so many keys out of what the lanes see of it, and returns what is left; their words
-/// go to `taken`, unless that is empty. scratch: as sight_of got it.
-Sight take_out(const Sight& sight, int lanes, std::int64_t keys, std::span<const std::int16_t> places,
+/// Takes the keys at these places of a unit of so many keys out of what some rows, a bit each, see of it, and returns what is left;
+/// their words go to `taken`, unless that is empty. scratch: as sight_of got it.
+Sight take_out(const Sight& sight, int lanes, std::uint64_t rows, std::int64_t keys, std::span<const std::int16_t> places,
                std::span<std::uint64_t> scratch, std::span<std::uint64_t> taken);
 
 }  // namespace gyre

@@ -204,17 +204,17 @@ void Bands::keys_touched(Range queries, Range keys, std::vector<Range>& out) con
 
 namespace {
 
-bool has_columns(const BlockTable& table, std::int64_t longest) {
-  return table.shape().query_tokens == kEveryQuery && table.shape().key_tokens <= longest;
+bool has_columns(const BlockTable& table, const Bands::ColumnBlocks& which) {
+  return table.shape().query_tokens >= which.least_queries && table.shape().key_tokens <= which.most_keys;
 }
 
 }  // namespace
 
-std::optional<Bands::Split> Bands::split_columns(std::int64_t longest, int heads_together) const {
+std::optional<Bands::Split> Bands::split_columns(const ColumnBlocks& which, int heads_together) const {
   std::vector<Band> columns, others;
   const BlockTable* table = nullptr;
   for (Band band : all()) {
-    if (band.blocks == nullptr || !has_columns(*band.blocks, longest)) {
+    if (band.blocks == nullptr || !has_columns(*band.blocks, which)) {
       others.push_back(band);
       continue;
     }
@@ -226,13 +226,23 @@ std::optional<Bands::Split> Bands::split_columns(std::int64_t longest, int heads
   return Split{.columns = Bands(std::move(columns)), .others = Bands(std::move(others), tables()).at(first_query_)};
 }
 
-void Bands::columns(Range keys, std::int64_t longest, Range heads, std::vector<std::int64_t>& out) const {
+Range Bands::same_columns(std::int64_t query, const ColumnBlocks& which) const {
+  Range same{-kUnbounded, kUnbounded};
+  for (const auto& table : block_tables()) {
+    const TableAt at{*table, first_query_};
+    if (has_columns(*table, which)) same = same & at.queries_of(at.row_of(query));
+  }
+  return same;
+}
+
+void Bands::columns(std::int64_t query, Range keys, const ColumnBlocks& which, Range heads, std::vector<std::int64_t>& out) const {
   out.clear();
   for (const auto& table : block_tables()) {
-    if (!has_columns(*table, longest)) continue;
+    if (!has_columns(*table, which)) continue;
+    const TableAt at{*table, first_query_};
     const Range planes = heads & Range{0, table->shape().heads};
     for (std::int64_t head = planes.begin; head < planes.end; ++head) {
-      each_run({*table, first_query_}, static_cast<int>(head), 0, keys, [&](Range run) {
+      each_run(at, static_cast<int>(head), at.row_of(query), keys, [&](Range run) {
         for (std::int64_t key = run.begin; key < run.end; ++key) out.push_back(key);
       });
     }

@@ -99,13 +99,20 @@ class Bands {
   /// to grow it.
   void keys_touched(Range queries, Range keys, std::vector<Range>& out) const;
 
-  /// The keys of the range that a table shows, to one of these heads, in blocks of every query and at most `longest` keys,
-  /// ascending, whatever bands cut off. `out` is overwritten.
-  void columns(Range keys, std::int64_t longest, Range heads, std::vector<std::int64_t>& out) const;
-  /// The same bands in two sets: those that carry such a table, without it, and the others. So a key that it shows is visible where
-  /// one of the two says so. Nothing unless there is one such table, and it is the same for so many heads together.
+  /// Columns: blocks of few keys and many queries, by which a table says what stretches of queries see, whatever bands cut off.
+  struct ColumnBlocks {
+    std::int64_t least_queries = 0;
+    std::int64_t most_keys = 0;
+  };
+  /// The keys of the range that tables of columns show to this query, for one of these heads, ascending. `out` is overwritten.
+  void columns(std::int64_t query, Range keys, const ColumnBlocks& which, Range heads, std::vector<std::int64_t>& out) const;
+  /// The queries around this one that are shown the same columns: they stand in the same rows of these tables.
+  Range same_columns(std::int64_t query, const ColumnBlocks& which) const;
+  /// The same bands in two sets: those that carry a table of columns, without it, and the others. So a key that it shows to a query
+  /// is visible where one of the two says so. Nothing unless there is one such table, and it is the same for so many heads
+  /// together.
   struct Split;
-  std::optional<Split> split_columns(std::int64_t longest, int heads_together) const;
+  std::optional<Split> split_columns(const ColumnBlocks& which, int heads_together) const;
 
   /// The tile interface of kernels: for up to 64 lanes at the given query positions and every key of the range, bit `lane` of
   /// out[key - keys.begin] tells whether the lane sees the key. Costs O(lanes + keys) per band that touches the tile (a modulus

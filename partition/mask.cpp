@@ -1,6 +1,7 @@
 #include "partition/mask.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 #include <stdexcept>
 #include <utility>
@@ -33,15 +34,28 @@ void require_slice(const Slice& slice) {
   }
 }
 
-/// Bands that count queries by rows, with row 0 at a position.
+/// Bands that count queries by rows, with row 0 at a position. Keys of slices stay; a table of diagonals counts from the query.
 Bands moved(const Bands& rows, std::int64_t first_query) {
+  const auto move = [&](std::int64_t& limit, std::int64_t by) {
+    if (std::abs(limit) < kUnbounded) limit += by;
+  };
   std::vector<Band> bands(rows.all().begin(), rows.all().end());
   for (Band& band : bands) {
     band.queries = band.queries + first_query;
-    if (band.lower != -kUnbounded) band.lower -= first_query;
-    if (band.upper != kUnbounded) band.upper -= first_query;
+    if (band.diagonals != nullptr) {
+      move(band.keys.begin, first_query), move(band.keys.end, first_query);
+    } else {
+      move(band.lower, -first_query), move(band.upper, -first_query);
+    }
   }
-  return Bands(std::move(bands));
+  return Bands(std::move(bands), rows.tables());
+}
+
+/// What a table of diagonals shows. It must outlive the band.
+Band band_of(const BlockTable& table) {
+  const BlockShape& shape = table.shape();
+  const bool bounded = shape.columns < kUnbounded / shape.key_tokens;
+  return {.lower = bounded ? 1 - shape.columns * shape.key_tokens : -kUnbounded, .upper = 0, .diagonals = &table};
 }
 
 std::string tokens_of_block(const BlockShape& shape) {
@@ -173,10 +187,7 @@ Mask Mask::diagonals(BlockTable table, const std::string& file) {
   const auto shared = std::make_shared<const BlockTable>(std::move(table));
   const BlockShape& shape = shared->shape();
   require_one_row(shape, "diagonals(FILE,C)");
-  const bool bounded = shape.columns < kUnbounded / shape.key_tokens;
-  const std::int64_t lower = bounded ? 1 - shape.columns * shape.key_tokens : -kUnbounded;
-  Mask mask{Bands({Band{.lower = lower, .upper = 0, .diagonals = shared.get()}}, {shared}),
-            "diagonals(" + file_name(file) + ',' + std::to_string(shape.key_tokens) + ')'};
+  Mask mask{Bands({band_of(*shared)}, {shared}), "diagonals(" + file_name(file) + ',' + std::to_string(shape.key_tokens) + ')'};
   mask.tables_.push_back({file, Counts::diagonals, shape});
   return mask;
 }
@@ -184,7 +195,7 @@ Mask Mask::diagonals(BlockTable table, const std::string& file) {
 /// What a mask with slices was made of. Both: an intersection; else a union, or a mask without operands.
 struct Mask::Parts {
   Bands bands;
-  bool slices = false;  // that are counted by rows, all of the bands
+  bool of_rows = false;  // all of the bands: queries are counted by rows, and slices' diagonals from there
   bool both = false;
   std::shared_ptr<const Parts> left{}, right{};
 
@@ -194,9 +205,31 @@ struct Mask::Parts {
   Bands at(std::int64_t first_query) const {
     if (left != nullptr)
       return both ? left->at(first_query) & right->at(first_query) : left->at(first_query) | right->at(first_query);
-    return slices ? moved(bands, first_query) : bands.at(first_query);
+    return of_rows ? moved(bands, first_query) : bands.at(first_query);
   }
 };
+
+Mask Mask::diagonals(std::vector<BlockTable> tables, std::int64_t query_tokens, const std::string& file) {
+  if (tables.empty()) throw std::invalid_argument("diagonals of several tables: there is none; give one for each run of queries");
+  require_argument("diagonals of several tables", "the queries of each", query_tokens, 1);
+  require_argument("diagonals of several tables", "the queries of all", query_tokens * std::ssize(tables), 1);
+  std::vector<Band> bands;
+  Bands::Tables shared;
+  std::vector<Table> known;
+  for (BlockTable& table : tables) {
+    require_one_row(table.shape(), "diagonals of several tables");
+    known.push_back({file, Counts::diagonals, table.shape()});
+    shared.push_back(std::make_shared<const BlockTable>(std::move(table)));
+    Band band = band_of(*shared.back());
+    band.queries = {std::ssize(bands) * query_tokens, std::ssize(shared) * query_tokens};
+    bands.push_back(band);
+  }
+  Mask mask{Bands(std::move(bands), shared),
+            "diagonals(" + file_name(file) + ',' + std::to_string(known.front().shape.key_tokens) + ')'};
+  mask.tables_ = std::move(known);
+  mask.with_slices_ = std::make_shared<const Parts>(Parts{.bands = mask.bands_, .of_rows = true});
+  return mask;
+}
 
 Mask Mask::slices(std::span<const Slice> slices, const std::string& file) {
   std::vector<Band> bands;
@@ -213,7 +246,7 @@ Mask Mask::slices(std::span<const Slice> slices, const std::string& file) {
   }
   Mask mask{Bands(std::move(bands)), "slices(" + file_name(file) + ')'};
   mask.tables_.push_back({file, Counts::slices, reach});
-  mask.with_slices_ = std::make_shared<const Parts>(Parts{.bands = mask.bands_, .slices = true});
+  mask.with_slices_ = std::make_shared<const Parts>(Parts{.bands = mask.bands_, .of_rows = true});
   return mask;
 }
 
@@ -247,7 +280,7 @@ Mask Mask::combined(const Mask& a, const Mask& b, bool both) {
   mask.outermost_ = both ? Outermost::both : Outermost::either;
   if (a.with_slices_ != nullptr || b.with_slices_ != nullptr) {
     mask.with_slices_ = std::make_shared<const Parts>(
-        Parts{.bands = {}, .slices = false, .both = both, .left = Parts::of(a), .right = Parts::of(b)});
+        Parts{.bands = {}, .of_rows = false, .both = both, .left = Parts::of(a), .right = Parts::of(b)});
   }
   return mask;
 }

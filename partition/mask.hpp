@@ -68,6 +68,8 @@ class Mask {
   static Mask blocks(BlockTable table, const std::string& file);     // the block of (query row, j) is visible in the table
   static Mask columns(BlockTable table, const std::string& file);    // so is the column j of its only row, of blocks of 1 key
   static Mask diagonals(BlockTable table, const std::string& file);  // i >= j, and so is the bin (i - j) div its key_tokens
+  /// The same, by the k-th table for the query rows [k query_tokens, (k + 1) query_tokens): what every chunk of queries chose.
+  static Mask diagonals(std::vector<BlockTable> tables, std::int64_t query_tokens, const std::string& file);
   /// One of the slices shows the pair, of which the query is counted by rows, as blocks count. They may overlap: a pair is visible
   /// or it is not.
   static Mask slices(std::span<const Slice> slices, const std::string& file);
@@ -85,7 +87,7 @@ class Mask {
   const std::string& text() const { return text_; }                   // an expression that parses to the same mask
   std::span<const std::int64_t> borders() const { return borders_; }  // document borders on the key axis, ascending
   /// The bands with query 0 at this position: tables of blocks and slices count queries from there. Cheap, but for masks with
-  /// slices at another position than 0: those are put together anew.
+  /// slices, or with diagonals of several tables, at another position than 0: those are put together anew.
   Bands bands_at(std::int64_t first_query_position) const;
 
   /// Throws std::invalid_argument unless the documents, where there are some, add up to this many keys.
@@ -110,7 +112,7 @@ class Mask {
     BlockShape shape;  // of slices: blocks of one token up to where they reach
   };
   std::vector<Table> tables_;                 // as read: bands may have combined them
-  std::shared_ptr<const Parts> with_slices_;  // what it was made of, where there are slices: they move with the first query
+  std::shared_ptr<const Parts> with_slices_;  // what it was made of, where bands are of query rows: they move with the first one
   // Of the text, the outermost operator. Parentheses are kept where it would else be grouped differently: the same pairs would be
   // visible, but through other bands.
   enum class Outermost : std::uint8_t { primitive, both, either };

@@ -42,6 +42,10 @@ CaseShape random_shape(std::uint64_t seed) {
   if (seed % 7 == 3) {
     shape.mask = "columns(drawn 27 " + std::to_string(shape.group * shape.key_heads) + " 1 300) | diagonals(drawn 57 1 1 60,5)";
   }
+  if (seed % 7 == 4) {  // other columns for the second 130 queries, in the middle of blocks
+    shape.query_tokens += 130;
+    shape.mask = "(blocks(drawn 9 1 2 300,130,1) | window(7)) & causal";
+  }
   return shape;
 }
 
@@ -57,7 +61,9 @@ std::vector<CaseShape> shapes_of_bits() {
        {"full", "causal", "window(33) | sinks(5)", "documents(90,1,209) & causal", "dilated(40,3)", "blocks(drawn 7 1 12 8,40)",
         "blocks(drawn 8 HEADS 30 30,11) & causal | blocks(drawn 9 1 9 9,33) & strided(3)",
         "(columns(drawn 9 1 1 300) | window(20)) & causal", "columns(drawn 9 1 1 300)",
-        "columns(drawn 27 1 1 300) & causal | diagonals(drawn 57 HEADS 1 60,5)"}) {
+        "columns(drawn 27 1 1 300) & causal | diagonals(drawn 57 HEADS 1 60,5)",
+        "(blocks(drawn 6 HEADS 3 300,130,1) | window(20)) & causal",
+        "blocks(drawn 9 1 3 300,128,1) | diagonals(drawn 57 1 1 60,5)"}) {
     for (const double size : {1.5, 30.0}) {
       list.push_back({.head_dim = 40,
                       .value_dim = 24,

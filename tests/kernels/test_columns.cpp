@@ -42,17 +42,34 @@ std::vector<float> random_rows(std::int64_t tokens, int dim, Type type, std::uin
 }  // namespace
 
 TEST_CASE("columns are gathered for some head of a group, where that saves half of the panels, and else left alone") {
-  CHECK(columns_of(columns_mask({3, 20, 41}), {0, 1}, {0, 64}) == Places{3, 20, 41});
-  CHECK(columns_of(columns_mask({3, 20, 41}), {0, 1}, {16, 40}) == Places{});
-  CHECK(columns_of(columns_mask({3, 20, 41}), {0, 1}, {2, 30}) == Places{1, 18});
-  CHECK(columns_of(columns_mask({3, 41}, {20}), {0, 2}, {0, 64}) == Places{3, 20, 41});
-  CHECK(columns_of(columns_mask({3, 41}, {20}), {1, 2}, {0, 64}) == Places{});
-  CHECK(columns_of(columns_mask({0, 1, 2, 3, 4, 5, 6, 7}), {0, 1}, {0, 64}) == Places{});
-  CHECK(columns_of(columns_mask({0, 1, 2, 3, 4, 5, 6, 7, 9, 20, 30}), {0, 1}, {0, 64}) ==
+  CHECK(columns_of(columns_mask({3, 20, 41}), 0, {0, 1}, {0, 64}) == Places{3, 20, 41});
+  CHECK(columns_of(columns_mask({3, 20, 41}), 0, {0, 1}, {16, 40}) == Places{});
+  CHECK(columns_of(columns_mask({3, 20, 41}), 0, {0, 1}, {2, 30}) == Places{1, 18});
+  CHECK(columns_of(columns_mask({3, 41}, {20}), 0, {0, 2}, {0, 64}) == Places{3, 20, 41});
+  CHECK(columns_of(columns_mask({3, 41}, {20}), 0, {1, 2}, {0, 64}) == Places{});
+  CHECK(columns_of(columns_mask({0, 1, 2, 3, 4, 5, 6, 7}), 0, {0, 1}, {0, 64}) == Places{});
+  CHECK(columns_of(columns_mask({0, 1, 2, 3, 4, 5, 6, 7, 9, 20, 30}), 0, {0, 1}, {0, 64}) ==
         Places{0, 1, 2, 3, 4, 5, 6, 7, 9, 20, 30});
-  CHECK(columns_of(Mask::causal().bands(), {0, 1}, {0, 64}).empty());
+  CHECK(columns_of(Mask::causal().bands(), 0, {0, 1}, {0, 64}).empty());
   const Mask wide = Mask::parse("blocks(drawn 9 1 1 30,1099511627776,8)", test::drawn_files());
-  CHECK(columns_of(wide.bands(), {0, 1}, {0, 240}).empty());
+  CHECK(columns_of(wide.bands(), 0, {0, 1}, {0, 240}).empty());
+}
+
+TEST_CASE("queries of different rows of a table have columns of their own, and those of short rows none") {
+  const auto columns_at = [](std::int64_t query_tokens, std::int64_t first_query, std::int64_t query) {
+    BlockTable table({.query_tokens = query_tokens, .key_tokens = 1, .heads = 1, .rows = 2, .columns = 64});
+    for (const auto& [row, key] : {std::pair{0, 3}, {0, 20}, {1, 41}, {1, 20}}) {
+      std::vector<std::uint8_t> cells(64);
+      cells[static_cast<std::size_t>(key)] = 1;
+      table.show(0, row, cells);
+    }
+    return columns_of(Mask::blocks(std::move(table), "b").bands_at(first_query), query, {0, 1}, {0, 64});
+  };
+  CHECK(columns_at(150, 0, 149) == Places{3, 20});
+  CHECK(columns_at(150, 0, 150) == Places{20, 41});
+  CHECK(columns_at(150, 30, 179) == Places{3, 20});
+  CHECK(columns_at(150, 30, 180) == Places{20, 41});
+  CHECK(columns_at(127, 0, 3) == Places{});
 }
 
 TEST_CASE("gathered keys lie as if they alone had been packed, expanded where they do not stay pairs") {

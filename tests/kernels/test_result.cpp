@@ -186,7 +186,8 @@ TEST_CASE("a partial that is settled, also if it is then combined into a clear o
 
 TEST_CASE("results of single units, combined in order, give the bits of one attend over all of them") {
   for (const CaseShape& shape : shapes_of_bits()) {
-    if (shape.mask.find("columns") != std::string::npos) continue;  // whose gathered keys are folded by themselves
+    const bool columns = shape.mask.find("columns") != std::string::npos || shape.mask.find(",1)") != std::string::npos;
+    if (columns) continue;  // whose gathered keys are folded by themselves
     const AttendCase attend(shape);
     for (const KernelTable* kernels : available_kernels()) {
       INFO(kernels->name << ": " << shape.text());

@@ -217,6 +217,54 @@ TEST_CASE("columns, diagonals and blocks over each other are counted once, over 
   }
 }
 
+TEST_CASE("runs of queries may have diagonals and columns of their own, wherever the first query stands") {
+  std::mt19937_64 random(57);
+  const std::int64_t keys = 700, run = 93, bin = 16, bins = (keys + bin - 1) / bin;
+  const std::int64_t queries = 400, runs = (queries + run - 1) / run;
+  const std::vector<std::uint8_t> columns = drawn_row(random, 2 * runs * keys, 15, 2);
+  std::vector<std::vector<std::uint8_t>> diagonals;
+  std::vector<BlockTable> tables;
+  for (std::int64_t k = 0; k < runs; ++k) {
+    diagonals.push_back(drawn_row(random, 2 * bins, 6, 1));
+    tables.push_back(table_of_row(bin, 2, diagonals.back()));
+  }
+  const gyre::BlockShape shape{.query_tokens = run, .key_tokens = 1, .heads = 2, .rows = runs, .columns = keys};
+  const Mask mask = (Mask::blocks(BlockTable(shape, columns), "chosen") | Mask::diagonals(tables, run, "chosen")) & Mask::causal();
+  CHECK_NOTHROW(mask.require_tables(queries, keys, 2));
+  CHECK_THROWS_WITH(mask.require_tables(queries, keys + bin, 2), Catch::Contains("chosen"));
+  for (const std::int64_t first : {0, 300, -20}) {
+    const Bands bands = mask.bands_at(first);
+    std::int64_t pairs = 0, wrong = 0;
+    for (int head = 0; head < 2; ++head) {
+      for (std::int64_t row = 0; row < queries; ++row) {
+        const std::int64_t i = row + first, k = row / run;
+        for (std::int64_t j = 0; j < keys; ++j) {
+          const bool seen =
+              j <= i && (columns[(head * runs + k) * keys + j] != 0 || diagonals[k][head * bins + (i - j) / bin] != 0);
+          wrong += seen != bands.visible(i, j, head);
+          pairs += seen;
+        }
+      }
+    }
+    INFO("first query at " << first);
+    CHECK(wrong == 0);
+    CHECK(bands.count(Range{0, queries} + first, {0, keys}) == pairs);
+    for (std::int64_t row = 0; row < queries; row += 50) {
+      const Range same = bands.same_columns(row + first, {.least_queries = 90, .most_keys = 1});
+      CHECK(same == Range{row / run * run, (row / run + 1) * run} + first);
+      std::vector<std::int64_t> shown;
+      bands.columns(row + first, {0, keys}, {.least_queries = 90, .most_keys = 1}, {1, 2}, shown);
+      std::vector<std::int64_t> expected;
+      for (std::int64_t j = 0; j < keys; ++j) {
+        if (columns[(runs + row / run) * keys + j] != 0) expected.push_back(j);
+      }
+      CHECK(shown == expected);
+    }
+  }
+  CHECK_THROWS_WITH(Mask::diagonals(std::vector<BlockTable>{}, 4, "d"), Catch::Contains("there is none"));
+  CHECK_THROWS_WITH(Mask::diagonals(tables, 0, "d"), Catch::Contains("the queries of each is 0"));
+}
+
 TEST_CASE("slices mean what MagiAttention says of their corners") {
   const auto seen = [](const gyre::Slice& slice) {
     const Bands bands = Mask::slices(std::span(&slice, 1), "s").bands();

@@ -168,7 +168,8 @@ std::vector<std::uint8_t> sparse_bits(std::mt19937_64& random, std::int64_t coun
 }  // namespace
 
 TEST_CASE(
-    "balanced is within 3% of equal work for blocks of which 95% are empty and for columns with diagonals, at default units") {
+    "balanced is within 3% of equal work for blocks of which 95% are empty and for columns with diagonals, "
+    "of all queries or of chunks, at default units") {
   std::mt19937_64 random(36);
   const std::int64_t tokens = 131'072;
   const auto table = [&](std::int64_t queries, std::int64_t keys, std::uint64_t one_in) {
@@ -178,9 +179,12 @@ TEST_CASE(
   };
   const Mask vertical = Mask::columns(table(gyre::kEveryQuery, 1, 65), "c"),
              slash = Mask::diagonals(table(gyre::kEveryQuery, 64, 20), "d");
+  std::vector<gyre::BlockTable> slashes_of_chunks;
+  while (slashes_of_chunks.size() < 8) slashes_of_chunks.push_back(table(gyre::kEveryQuery, 64, 20));
+  const Mask in_chunks = Mask::blocks(table(16'384, 1, 65), "c") | Mask::diagonals(slashes_of_chunks, 16'384, "d");
   for (const Mask& mask :
        {Mask::blocks(table(64, 64, 20), "b") & Mask::causal(), Mask::blocks(table(128, 128, 20), "b") & Mask::causal(),
-        Mask::blocks(table(256, 256, 20), "b") & Mask::causal(), (vertical | slash) & Mask::causal()}) {
+        Mask::blocks(table(256, 256, 20), "b") & Mask::causal(), (vertical | slash) & Mask::causal(), in_chunks & Mask::causal()}) {
     for (const int ranks : {2, 16, 64}) {
       const Units units(tokens, gyre::default_unit_tokens(tokens, ranks));
       const std::vector<std::int64_t> work = gyre::count_work(mask.bands(), units, units, 0);
