@@ -202,8 +202,6 @@ void read_sparsity(const Given& given, RunRequest& request) {
   for (const char* name : {"recall", "against-dense"})
     if (!given.has("sparse") && given.has(name))
       refuse("--" + std::string(name) + " looks at what --sparse chooses, and that is not given; give it, or remove --" + name);
-  if (given.has("recall") && given.has("dual-chunk"))
-    refuse("--recall weighs scores of one position a query, and --dual-chunk gives it three; remove one");
   if (request.sparse.ends_with(".json"))
     request.mask_files.push_back(request.sparse);
   else if (given.has("sparse"))

@@ -63,7 +63,10 @@ class Parts {
   Mask operator()(const Moba& choice) const { return Mask::blocks(select_moba(estimator_, choice, heads_), text_); }
   Mask operator()(const VerticalSlash& choice) const {
     ColumnsAndDiagonals tables = select_vertical_slash(estimator_, choice, heads_);
-    return Mask::columns(std::move(tables.columns), text_) | Mask::diagonals(std::move(tables.diagonals), text_);
+    if (tables.diagonals.size() == 1)
+      return Mask::columns(std::move(tables.columns), text_) | Mask::diagonals(std::move(tables.diagonals.front()), text_);
+    return Mask::blocks(std::move(tables.columns), text_) |
+           Mask::diagonals(std::move(tables.diagonals), estimator_.problem.dual_chunk->length(), text_);
   }
 
  private:
@@ -99,8 +102,8 @@ void require_choices(const Problem& problem, std::span<const SparseChoice> choic
     };
     if (!problem.self_attention()) refuse("is for self-attention; give as many queries as keys, and no query offset");
     if (!same_bands(problem.mask, Mask::causal())) refuse("estimates under the mask causal; give that, or use a_shape or dense");
-    if (problem.dual_chunk)
-      refuse("estimates scores of one position a query; leave dual chunk attention away, or use a_shape or dense");
+    if (problem.dual_chunk && !std::holds_alternative<VerticalSlash>(choice))
+      refuse("estimates scores of one position a query; leave dual chunk attention away, or use vertical_slash, a_shape or dense");
     if (problem.softcap) refuse("estimates scores without a cap; leave the softcap away, or use a_shape or dense");
     if (problem.bias != PositionBias::none) refuse("estimates scores without ALiBi; leave it away, or use a_shape or dense");
     if (problem.sinks != SinkLogits::none) refuse("estimates scores without sink logits; leave them away, or use a_shape or dense");
@@ -122,12 +125,13 @@ Mask estimate_mask(Transport& transport, Team& team, const KernelTable& kernels,
   std::optional<RotaryTable> table;
   if (problem.rotary) table.emplace(*problem.rotary, problem.head_dim, kernels);
   const RotaryTable* const rotary = table ? &*table : nullptr;
+  const Standing standing{.chunk = problem.dual_chunk ? problem.dual_chunk->length() : 0};
   const Estimator estimator{.transport = transport,
                             .team = team,
                             .kernels = kernels,
                             .problem = problem,
-                            .queries = {rows.queries, gather_row_map(transport, rows.query_rows), rotary},
-                            .keys = {rows.keys, gather_row_map(transport, rows.key_rows), rotary}};
+                            .queries = {rows.queries, gather_row_map(transport, rows.query_rows), rotary, standing},
+                            .keys = {rows.keys, gather_row_map(transport, rows.key_rows), rotary, standing}};
   require_covered(estimator.queries.held, problem.query_tokens, "query");
   require_covered(estimator.keys.held, problem.key_tokens, "key");
   if (problem.query_tokens == 0 || problem.key_tokens == 0) return problem.mask;

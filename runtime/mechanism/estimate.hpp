@@ -38,7 +38,7 @@ RowMap rows_for_estimate(std::int64_t tokens, int ranks);
 
 /// Throws std::invalid_argument, naming choice, reason and remedy, where these choices cannot be made for this problem: a number of
 /// choices that is neither 1 nor the query heads; and, of those that look at queries and keys, whatever is no plain causal
-/// self-attention, is dual chunk attention, or has scores with a cap, distances or sinks in them. Local.
+/// self-attention, or has scores with a cap, distances or sinks in them, and of all but vertical_slash dual chunk attention. Local.
 void require_choices(const Problem& problem, std::span<const SparseChoice> choices);
 
 /// problem.mask, and of it what each query head chooses (one choice for all, or one for each). The same on every rank, to the bit,

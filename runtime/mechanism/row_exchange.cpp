@@ -50,13 +50,13 @@ struct Parcel {
   }
 };
 
-/// Turns rows of ascending tokens. It starts anew at every 64th position, so that the bits of a row depend on its own alone.
+/// Turns rows. It starts anew at every 64th position, so that the bits of a row depend on its own alone.
 class RowTurner {
  public:
-  explicit RowTurner(const RowsOnRanks& from) : table_(from.rotary), first_(from.first_position) {}
+  explicit RowTurner(const RowsOnRanks& from) : table_(from.rotary), standing_(from.standing) {}
   void stand_at(std::int64_t token) {
     constexpr std::int64_t kSteps = 64;
-    const std::int64_t position = first_ + token, start = floor_divide(position, kSteps) * kSteps;
+    const std::int64_t position = standing_.position(token), start = floor_divide(position, kSteps) * kSteps;
     if (table_ == nullptr || (turner_ && position == position_)) return;
     if (!turner_ || position < position_ || start > position_) turner_.emplace(*table_, Stretch{.first = start}), position_ = start;
     for (; position_ < position; ++position_) turner_->advance();
@@ -74,7 +74,8 @@ class RowTurner {
 
  private:
   const RotaryTable* table_;
-  std::int64_t first_, position_ = 0;  // where the turner stands
+  Standing standing_;
+  std::int64_t position_ = 0;  // where the turner stands
   std::optional<Turner> turner_;
 };
 

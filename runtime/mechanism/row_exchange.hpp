@@ -28,12 +28,26 @@ RowMap gather_row_map(Transport& transport, std::span<const Range> mine);
 /// Throws std::invalid_argument, naming the rows, unless ranks hold each of these tokens once. Local.
 void require_covered(const RowMap& held, std::int64_t tokens, const char* name);
 
+/// Where tokens are taken to stand: at first + token or, in chunks of the key axis, at shift + (first + token) mod chunk, and at
+/// `last` from there on.
+struct Standing {
+  std::int64_t first = 0;  // of token 0
+  std::int64_t chunk = 0;  // tokens; 0: there are no chunks
+  std::int64_t shift = 0;
+  std::int64_t last = Stretch::kNoLast;
+
+  std::int64_t position(std::int64_t token) const {
+    const std::int64_t at = first + token;
+    return chunk == 0 ? at : std::min(shift + at - floor_divide(at, chunk) * chunk, last);
+  }
+};
+
 /// An axis' rows: this rank's, [its tokens, heads, dim], and which tokens the ranks hold, all of them each token once.
 struct RowsOnRanks {
   TypedRows rows;
   RowMap held;
   const RotaryTable* rotary = nullptr;  // by which rows are turned where they are read; null: not at all
-  std::int64_t first_position = 0;      // of token 0
+  Standing standing{};
 };
 
 /// Some heads of the tokens that this rank wants, [tokens, heads, dim], turned and as cells of `type` hold them. Every rank gives

@@ -98,6 +98,27 @@ Table table_of(const SparseCase& job, const std::function<Table(const Estimator&
   return std::move(*table);
 }
 
+/// What a mask says, in numbers: its bands and every word of its tables.
+inline std::vector<std::uint64_t> contents(const Mask& mask) {
+  std::vector<std::uint64_t> all;
+  for (const Band& band : mask.bands().all()) {
+    for (const std::int64_t number : {band.queries.begin, band.queries.end, band.keys.begin, band.keys.end, band.lower, band.upper})
+      all.push_back(static_cast<std::uint64_t>(number));
+  }
+  for (const auto& table : mask.bands().tables()) all.insert(all.end(), table->words().begin(), table->words().end());
+  return all;
+}
+
+/// That one rank chooses.
+inline Mask mask_of(const SparseCase& job, const std::vector<SparseChoice>& choices) {
+  Mask mask;
+  on_ranks<int>(job, 1, {{{0, job.tokens()}}}, [&](Transport& transport, Team& team, const EstimateRows& rows) {
+    mask = estimate_mask(transport, team, select_kernels(), job.problem, rows, choices);
+    return 0;
+  });
+  return mask;
+}
+
 /// Whether columns of a row are the `wanted` ones of greatest score, but for scores that are closer than rounding: none that is
 /// left out is better than one that is taken by more than `tolerance`. Forced ones are taken, and count.
 inline bool takes_greatest(const BlockTable& table, int head, std::int64_t row, const std::vector<double>& scores,

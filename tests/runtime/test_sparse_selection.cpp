@@ -160,7 +160,7 @@ TEST_CASE("vertical_slash takes the columns and the bins of diagonals that the l
     for (int head = 0; head < 2; ++head) {
       const Looked looked = look(job, head);
       CHECK(takes_greatest(tables.columns, head, 0, looked.columns, 100, 1e-6, columns));
-      CHECK(takes_greatest(tables.diagonals, head, 0, looked.bins, 8, 1e-5, bins));
+      CHECK(takes_greatest(tables.diagonals.front(), head, 0, looked.bins, 8, 1e-5, bins));
     }
   }
 }
@@ -206,7 +206,7 @@ TEST_CASE("of equal scores those with the lowest index are taken, by every estim
   const auto looked = table_of<ColumnsAndDiagonals>(
       job, [&](const Estimator& e) { return select_vertical_slash(e, {.columns = 50, .diagonals = 256}, heads); });
   CHECK(looked.columns.count(0, 0, {0, 50}) == 50);
-  CHECK(columns_of(looked.diagonals, 0) == Columns{0, 1, 2, 3});
+  CHECK(columns_of(looked.diagonals.front(), 0) == Columns{0, 1, 2, 3});
 }
 
 TEST_CASE("the estimators' exponential is 1 at 0, 0 far below, and within 2e-6 of the true one where weights count") {

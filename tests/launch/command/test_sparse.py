@@ -78,6 +78,22 @@ class Sparse(CommandTest):
         self.assertEqual(len(shares), 1)
         self.assertNotIn(round(plain["sparse"]["recall"], 12), [recall for _, recall in shares])
 
+    def test_chunks_of_dual_chunk_attention_choose_for_themselves_on_any_ranks(self):
+        case, found = self.make(), []
+        for ranks in (1, 3):
+            out, report = self.run_sparse(case, "vertical_slash(40,128)", "--recall", 50, "--rope", 500, "--dual-chunk", "130,30", "--ranks", ranks,
+                                          "--against-dense")  # fmt: skip
+            self.assertTrue(report["check"]["passed"])
+            self.assertLess(report["sparse"]["kept_share"], 1)
+            self.assertGreater(report["sparse"]["recall"], report["sparse"]["kept_share"])
+            found.append((out, report["sparse"]))
+        (alone, one), (several, three) = found
+        self.assertLessEqual(max(abs(a - b) for a, b in zip(alone, several)), 4e-6 * max(map(abs, alone)))
+        self.assertEqual(one["kept_share"], three["kept_share"])
+        self.assertAlmostEqual(one["recall"], three["recall"], places=12)
+        _, all_pairs = self.run_sparse(case, "dense", "--recall", 50, "--rope", 500, "--dual-chunk", "130,30", mask="full")
+        self.assertAlmostEqual(all_pairs["sparse"]["recall"], 1, places=12)
+
     def test_under_mpirun_with_gradients_and_a_trace(self):
         self.succeed("run", "--synthetic", 700, "--mask", "causal", "--sparse", "block_topk(3)", "--recall", 5, "--check", 5, "--backward", "auto",
                      "--against-dense", "--trace", self.path("trace.json"), mpi=3)  # fmt: skip
@@ -94,7 +110,6 @@ class Sparse(CommandTest):
         self.refuse_everywhere(*causal, "--sparse", "block_topk(2)", "--softcap", 30, saying="cap")
         chunks = ("--rope", 10000, "--dual-chunk", "32,8")
         self.refuse_everywhere(*causal, "--sparse", "block_topk(2)", *chunks, saying=("block_topk(2)", "dual chunk"))
-        self.refuse_everywhere(*causal, "--sparse", "dense", *chunks, "--recall", 5, saying=("--recall", "--dual-chunk"))
         self.refuse_everywhere(*causal, "--recall", 5, saying=("--recall", "--sparse"))
         self.refuse_everywhere(*causal, "--against-dense", saying=("--against-dense", "--sparse"))
         self.refuse_everywhere(*causal, "--sparse", self.path("none.json"), saying="none.json")
