@@ -5,6 +5,7 @@
 #include <atomic>
 #include <numbers>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -29,10 +30,11 @@ void require(bool condition, const std::string& message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
-/// Keys of a cell that are gathered for some queries: their places, and where they lie then.
+/// Keys of a cell that are gathered for some queries of some query heads: their places, and where they lie then.
 struct Gathered {
   std::int32_t head = 0;
   std::int32_t cell = 0;
+  Range query_heads;
   Range queries;
   std::int64_t begin = 0;  // in the scratch memory's words
   std::vector<std::int16_t> places;
@@ -104,7 +106,7 @@ struct Attend::State {
   std::vector<QueryBlock> blocks;  // last first in every head
   std::vector<BlockTask> tasks;
   std::vector<UnitTask> units;        // instead of tasks, if there are any: block by block, ascending
-  std::vector<Gathered> gathered;     // ascending in head, cell and queries
+  std::vector<Gathered> gathered;     // ascending in head, cell, query heads and queries
   std::optional<Bands::Split> split;  // where there are gathered keys, all of one table
   std::vector<double> work_before;    // [tasks + 1] of the tasks before each
   std::atomic<int> tasks_done = 0;
@@ -120,7 +122,7 @@ struct Attend::State {
   void run_gathered(ActiveBlock& block, const Gathered& columns, AttendScratch::Worker& worker) const;
   void run_seen(ActiveBlock& block, const Sight& sight) const;
   void find_columns();
-  void find_columns(std::int32_t head, Range queries, std::int64_t& words);
+  void find_columns(std::int32_t head, Range query_heads, Range queries, std::int64_t& words);
   std::span<const Gathered> columns_in(int head, std::ptrdiff_t cell) const;
   void gather(const Gathered& columns) const;
   int most_few_rows() const { return !gathered.empty() ? 0 : units.empty() ? kernels.most_few_rows : kMostFewRows; }
@@ -361,10 +363,15 @@ void Attend::State::take_keys(const KeyCell& cell, Range strips, AttendScratch::
   tile.key = keys, tile.value = values;
 }
 
-/// Those of a cell's gathered keys that are for some of a block's rows. They ascend in queries.
-std::span<const Gathered> for_rows(std::span<const Gathered> columns, Range rows) {
-  while (!columns.empty() && columns.front().queries.end <= rows.begin) columns = columns.subspan(1);
-  while (!columns.empty() && columns.back().queries.begin >= rows.end) columns = columns.first(columns.size() - 1);
+/// Whether they are for some of a block's rows.
+bool are_for(const Gathered& columns, const Lanes& lanes) {
+  return !(columns.query_heads & lanes.head_hull).empty() && !(columns.queries & lanes.hull).empty();
+}
+
+/// Of a cell's gathered keys, from the first to the last that are for some of a block's rows.
+std::span<const Gathered> for_rows(std::span<const Gathered> columns, const Lanes& lanes) {
+  while (!columns.empty() && !are_for(columns.front(), lanes)) columns = columns.subspan(1);
+  while (!columns.empty() && !are_for(columns.back(), lanes)) columns = columns.first(columns.size() - 1);
   return columns;
 }
 
@@ -372,11 +379,11 @@ std::span<const Gathered> for_rows(std::span<const Gathered> columns, Range rows
 bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, std::span<const Gathered> columns,
                              AttendScratch::Worker& worker) const {
   Tile& tile = block.tile;
-  columns = for_rows(columns, block.rows.lanes.hull);
+  columns = for_rows(columns, block.rows.lanes);
   const Sight sight = columns.empty() ? sight_of(*work.bands, block.rows.lanes, cell.positions, worker.visible)
                                       : run_columns(block, cell, columns, worker);
-  if (sight.cover == Cover::empty) return false;
-  if (!columns.empty() && sight.strips.empty()) return true;
+  if (sight.cover == Cover::empty || (columns.empty() && sight.strips.empty())) return false;
+  if (sight.strips.empty()) return true;
   take_queries(cell, block);
   if (adds_terms()) {
     block.terms.take_unit(work.score, block.rows.lanes, cell.positions.begin);
@@ -389,19 +396,21 @@ bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, std::span<
 }
 
 /// The gathered keys of a unit. Returns what the block sees of the rest. Mostly its rows share them, all of them see all, and of
-/// the rest little. Where a block has rows of several tables' rows, each sees its own part: in the others it sees no key, which
-/// changes nothing of it.
+/// the rest little. Where a block has rows of several tables' rows, or of two heads, each sees its own part: in the others it sees
+/// no key, which changes nothing of it.
 Sight Attend::State::run_columns(ActiveBlock& block, const KeyCell& cell, std::span<const Gathered> columns,
                                  AttendScratch::Worker& worker) const {
   const Lanes& lanes = block.rows.lanes;
-  const bool shared = columns.size() == 1 && columns.front().queries.contains(lanes.hull);
+  const bool shared =
+      columns.size() == 1 && columns.front().queries.contains(lanes.hull) && columns.front().query_heads.contains(lanes.head_hull);
   const bool all_see = shared && split && split->columns.cover(lanes.hull, cell.positions) == Cover::full;
   Sight rest = sight_of(all_see ? split->others : *work.bands, lanes, cell.positions, worker.visible);
   if (rest.cover == Cover::empty && !all_see) return rest;
   take_queries(cell, block);
   for (const Gathered& some : columns) {
+    if (!are_for(some, lanes)) continue;
     const auto count = std::ssize(some.places), rounded = round_up(count, kStrip);
-    const std::uint64_t rows = shared ? ~std::uint64_t{0} >> (kMostLanes - lanes.count) : lanes.within(some.queries);
+    const std::uint64_t rows = lanes.within(some.queries, some.query_heads);
     std::fill_n(worker.columns.begin(), count, rows);
     std::fill(worker.columns.begin() + count, worker.columns.begin() + rounded, std::uint64_t{0});
     const std::span<std::uint64_t> taken = all_see ? std::span<std::uint64_t>{} : std::span(worker.columns);
@@ -439,31 +448,37 @@ void Attend::State::run_seen(ActiveBlock& block, const Sight& sight) const {
   attend(tile);
 }
 
-/// Terms count keys from the unit's first one: with them nothing is gathered.
+/// Terms count keys from the unit's first one: with them nothing is gathered. Where rows lie by head, each query head has its own
+/// keys if the mask shows each others.
 void Attend::State::find_columns() {
   if (adds_terms()) return;
+  const int group = work.shape.group;
+  const int together = work.shape.rows == RowOrder::by_head && work.bands->column_heads(kColumns) > 1 ? 1 : group;
   std::int64_t words = 0;
   for (std::int32_t head = 0; head < std::ssize(work.heads); ++head) {
     Range done{-kUnbounded, -kUnbounded};
     for (const QueryCell& cell : work.heads[head].queries) {
       while (done.end < cell.positions.end) {
         done = work.bands->same_columns(std::max(done.end, cell.positions.begin), kColumns);
-        find_columns(head, done, words);
+        for (std::int64_t first = std::int64_t{head} * group; first < std::int64_t{head + 1} * group; first += together) {
+          find_columns(head, {first, first + together}, done, words);
+        }
       }
     }
   }
-  std::ranges::sort(gathered, {}, [](const Gathered& of) { return std::tuple(of.head, of.cell, of.queries.begin); });
+  std::ranges::sort(gathered, {},
+                    [](const Gathered& of) { return std::tuple(of.head, of.cell, of.query_heads.begin, of.queries.begin); });
   scratch->gathered_.reserve(words);
-  if (!gathered.empty()) split = work.bands->split_columns(kColumns, work.shape.group);
+  if (!gathered.empty()) split = work.bands->split_columns(kColumns, together);
 }
 
 /// For queries that are shown the same columns.
-void Attend::State::find_columns(std::int32_t head, Range queries, std::int64_t& words) {
+void Attend::State::find_columns(std::int32_t head, Range query_heads, Range queries, std::int64_t& words) {
   const std::vector<KeyCell>& keys = work.heads[head].keys;
-  const Range query_heads{std::int64_t{head} * work.shape.group, std::int64_t{head + 1} * work.shape.group};
   for (std::int32_t cell = 0; cell < std::ssize(keys); ++cell) {
     Gathered columns{.head = head,
                      .cell = cell,
+                     .query_heads = query_heads,
                      .queries = queries,
                      .begin = words,
                      .places = columns_of(*work.bands, queries.begin, query_heads, keys[cell].positions)};
@@ -473,7 +488,7 @@ void Attend::State::find_columns(std::int32_t head, Range queries, std::int64_t&
   }
 }
 
-/// Ascending in queries.
+/// Ascending in query heads, then in queries.
 std::span<const Gathered> Attend::State::columns_in(int head, std::ptrdiff_t cell) const {
   const auto found = std::ranges::equal_range(gathered, std::pair(head, cell), {},
                                               [](const Gathered& of) { return std::pair<int, std::ptrdiff_t>(of.head, of.cell); });

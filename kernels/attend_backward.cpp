@@ -170,15 +170,17 @@ void AttendBackward::State::append_blocks(int head) {
 }
 
 Lanes AttendBackward::State::lanes_of(int head, const Block& block) const {
-  Lanes lanes(head, work.shape.group);
-  for (int s = 0; s < block.strips; ++s) lanes.append(work.heads[head].queries[block.cell].positions, block.strip + s);
+  Lanes lanes;
+  for (int s = 0; s < block.strips; ++s) {
+    lanes.append(work.shape, head, work.heads[head].queries[block.cell].positions, block.strip + s);
+  }
   return lanes;
 }
 
 /// The first unit from this one on that the block sees; end_unit if there is none.
 std::int32_t AttendBackward::State::unit_from(int head, const Block& block, const Lanes& lanes, std::int32_t unit) const {
   const auto empty = [&](std::int32_t u) {
-    return work.bands->cover(lanes.hull, work.heads[head].keys[u].positions, lanes.group) == Cover::empty;
+    return work.bands->cover(lanes.hull, work.heads[head].keys[u].positions, lanes.head_hull) == Cover::empty;
   };
   while (unit < block.end_unit && empty(unit)) ++unit;
   return unit;

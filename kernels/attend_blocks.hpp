@@ -37,8 +37,8 @@ struct BlockTask {
 std::int64_t strips_of_table_row(const AttendWork& work);
 
 /// Appends the blocks of one head, last first. A block runs on into the next cell only where their positions adjoin, so that its
-/// hull holds no position that is not its own, and not beyond a row of tables that is so many strips (0: there is none); what is
-/// between is cut into pieces as even as possible.
+/// hull holds no position that is not its own, and not beyond a row of tables that is so many strips (0: there is none); where rows
+/// lie by head it is of one head, but for a strip that lies across two. What is between is cut into pieces as even as possible.
 void append_blocks(const AttendWork& work, int head, int strips_per_block, std::int64_t table_row, std::vector<QueryBlock>& blocks);
 
 /// Tasks that every thread wants to have, so that the last ones end at about the same time.

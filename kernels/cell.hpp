@@ -62,11 +62,16 @@ constexpr Role sum_of(Role share) {
 enum class Integrity : std::uint8_t { unchecked, checked };
 inline constexpr int kTrailerBytes = kAlignment;
 
-/// Everything that a cell's size depends on, beside its unit's length.
+/// In which order the query rows of a unit lie in its cells: the heads of a token side by side, or the tokens of a head. The latter
+/// where heads see different keys: a vector of rows computes what any of them sees.
+enum class RowOrder : std::uint8_t { by_token, by_head };
+
+/// How cells are laid out, beside their unit's length.
 struct CellShape {
   int head_dim = 0;
   int value_dim = 0;
-  int group = 1;          // query heads per key/value head
+  int group = 1;  // query heads per key/value head
+  RowOrder rows = RowOrder::by_token;
   Type type = Type::f32;  // of query, key/value and grad_out cells; the others are fp32
   Integrity integrity = Integrity::unchecked;
   int forms =
@@ -90,6 +95,18 @@ constexpr std::int64_t cell_dims(const CellShape& shape) {
 /// Elements of a piece of a cell, filled up with zeros to a multiple of kAlignment bytes.
 constexpr std::int64_t aligned_elements(const CellShape& shape, std::int64_t elements) {
   return round_up(elements, kAlignment / type_bytes(shape.type));
+}
+
+/// A row of a query, partial or result cell, or of what gradients have likewise.
+struct QueryRow {
+  std::int64_t token = 0;  // of the unit
+  int member = 0;          // of the group
+};
+/// row: below tokens x group. Members begin where the one before ends, within a strip or not.
+constexpr QueryRow query_row(const CellShape& shape, std::int64_t tokens, std::int64_t row) {
+  const bool by_head = shape.rows == RowOrder::by_head;
+  const std::int64_t together = by_head ? tokens : shape.group, outer = row / together, inner = row % together;
+  return by_head ? QueryRow{inner, static_cast<int>(outer)} : QueryRow{outer, static_cast<int>(inner)};
 }
 
 /// Strips of a query, partial or result cell of a unit.

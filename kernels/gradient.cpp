@@ -64,6 +64,7 @@ struct Shares {
 struct RowPlace {
   const float* piece;
   std::int64_t first, stride;
+  std::int64_t token;  // of the unit, whose row it is
   std::int64_t form_floats = 0;
 };
 
@@ -77,22 +78,19 @@ void finish_row(const RowPlace& from, int channels, Type type, std::byte* row) {
   }
 }
 
-/// Rows of one token after the other, turned back: the sum of what their forms have.
+/// Rows turned back: the sum of what their forms have.
 template <class Numbers>
 class TurnedBack {
  public:
-  /// group: rows of a token.
-  TurnedBack(const Turned& turned, int forms, int head_dim, int group) : forms_(forms), head_dim_(head_dim), group_(group) {
+  TurnedBack(const Turned& turned, int forms, int head_dim) : forms_(forms), head_dim_(head_dim) {
     for (int form = 0; form < forms; ++form) turners_[form].emplace(*turned.table, turned.stretches[form]);
   }
 
   void finish_row(const RowPlace& from, Type type, std::byte* row) {
-    const bool next_token = row_ > 0 && row_ % group_ == 0;
-    ++row_;
     float gradient[2 * kMostRotaryPairs];
     double sum[2 * kMostRotaryPairs] = {};
     for (int form = 0; form < forms_; ++form) {
-      if (next_token) turners_[form]->advance();
+      turners_[form]->go_to(from.token);
       const float* const piece = from.piece + form * from.form_floats;
       for (int c = 0; c < head_dim_; ++c) gradient[c] = Numbers::number(piece, from.first + c * from.stride);
       turners_[form]->add_turned_back(gradient, head_dim_, sum);
@@ -103,20 +101,19 @@ class TurnedBack {
 
  private:
   std::optional<Turner> turners_[kMostForms];
-  int forms_, head_dim_, group_;
-  std::int64_t row_ = 0;
+  int forms_, head_dim_;
 };
 
 /// Calls finish(row, as finish_row has it) for rows as they are, or turned back.
 template <class Numbers, class Finish>
-void each_row(std::int64_t rows, int forms, int head_dim, int group, const Turned& turned, Finish&& finish) {
+void each_row(std::int64_t rows, int forms, int head_dim, const Turned& turned, Finish&& finish) {
   if (turned.table == nullptr) {
     for (std::int64_t row = 0; row < rows; ++row) {
       finish(row, [&](const RowPlace& from, Type type, std::byte* to) { finish_row<Numbers>(from, head_dim, type, to); });
     }
     return;
   }
-  TurnedBack<Numbers> back(turned, forms, head_dim, group);
+  TurnedBack<Numbers> back(turned, forms, head_dim);
   for (std::int64_t row = 0; row < rows; ++row) {
     finish(row, [&](const RowPlace& from, Type type, std::byte* to) { back.finish_row(from, type, to); });
   }
@@ -128,9 +125,14 @@ void finish_queries(const CellShape& shape, const std::byte* cell, std::int64_t 
   const float* const strips = reinterpret_cast<const float*>(cell);
   const std::int64_t strip_floats = std::int64_t{Numbers::kStride} * shape.head_dim;
   const std::int64_t form_floats = query_strips(shape, tokens) * strip_floats;
-  each_row<Numbers>(tokens * shape.group, shape.forms, shape.head_dim, shape.group, turned, [&](std::int64_t row, auto&& finish) {
-    finish({.piece = strips + row / kStrip * strip_floats, .first = row % kStrip, .stride = kStrip, .form_floats = form_floats},
-           grad_query.type, grad_query.row(first + row / shape.group, head * shape.group + static_cast<int>(row % shape.group)));
+  each_row<Numbers>(tokens * shape.group, shape.forms, shape.head_dim, turned, [&](std::int64_t row, auto&& finish) {
+    const auto [token, member] = query_row(shape, tokens, row);
+    finish({.piece = strips + row / kStrip * strip_floats,
+            .first = row % kStrip,
+            .stride = kStrip,
+            .token = token,
+            .form_floats = form_floats},
+           grad_query.type, grad_query.row(first + token, head * shape.group + member));
   });
 }
 
@@ -139,11 +141,11 @@ void finish_key_values(const CellShape& shape, const std::byte* cell, std::int64
                        TypedOutRows grad_value, std::int64_t first, const Turned& turned) {
   const float* const keys = reinterpret_cast<const float*>(cell);
   const float* const values = keys + grad_key_floats(shape, tokens) / kStrip * Numbers::kStride;
-  each_row<Numbers>(tokens, 1, shape.head_dim, 1, turned, [&](std::int64_t row, auto&& finish) {
-    finish({.piece = keys, .first = row * round_up(shape.head_dim, kStrip), .stride = 1}, grad_key.type,
+  each_row<Numbers>(tokens, 1, shape.head_dim, turned, [&](std::int64_t row, auto&& finish) {
+    finish({.piece = keys, .first = row * round_up(shape.head_dim, kStrip), .stride = 1, .token = row}, grad_key.type,
            grad_key.row(first + row, head));
-    finish_row<Numbers>({.piece = values, .first = row * round_up(shape.value_dim, kStrip), .stride = 1}, shape.value_dim,
-                        grad_value.type, grad_value.row(first + row, head));
+    finish_row<Numbers>({.piece = values, .first = row * round_up(shape.value_dim, kStrip), .stride = 1, .token = row},
+                        shape.value_dim, grad_value.type, grad_value.row(first + row, head));
   });
 }
 
@@ -166,8 +168,9 @@ void pack_row_statistics(const CellShape& shape, TypedRows grad_out, TypedRows o
     float* const lane = strip + row / kStrip * 2 * kStrip + row % kStrip;
     lane[0] = kBlindLogSumExp, lane[kStrip] = 0;
     if (row >= rows) continue;
-    const std::int64_t token = first + row / shape.group;
-    const int query_head = head * shape.group + static_cast<int>(row % shape.group);
+    const QueryRow at = query_row(shape, tokens, row);
+    const std::int64_t token = first + at.token;
+    const int query_head = head * shape.group + at.member;
     const float log_sum_exp = lse[token * grad_out.heads + query_head];
     if (std::isinf(log_sum_exp)) continue;
     lane[0] = static_cast<float>(static_cast<double>(log_sum_exp) * std::numbers::log2e);

@@ -1,7 +1,6 @@
 #include "kernels/lanes.hpp"
 
 #include <algorithm>
-#include <utility>
 
 namespace gyre {
 namespace {
@@ -21,21 +20,27 @@ Range strips_seen(std::span<const std::uint64_t> visible) {
 
 }  // namespace
 
-Lanes::Lanes(int key_head, int group_size) : group{std::int64_t{key_head} * group_size, std::int64_t{key_head + 1} * group_size} {}
-
-void Lanes::append(Range cell, std::int64_t strip) {
+void Lanes::append(const CellShape& shape, int key_head, Range cell, std::int64_t strip) {
+  const auto include = [](Range& hull_of, std::int64_t at) {
+    hull_of = {std::min(hull_of.begin, at), std::max(hull_of.end, at + 1)};
+  };
+  const std::int64_t rows = cell.size() * shape.group;
   for (int lane = 0; lane < kStrip; ++lane, ++count) {
-    const std::int64_t row = strip * kStrip + lane, position = cell.begin + row / group.size();
-    const bool there = position < cell.end;
-    positions[count] = there ? position : kNoPosition;
-    heads[count] = static_cast<std::int32_t>(group.begin + row % group.size());
-    if (there) hull = {std::min(hull.begin, position), std::max(hull.end, position + 1)};
+    const std::int64_t row = strip * kStrip + lane;
+    positions[count] = kNoPosition, heads[count] = key_head * shape.group;
+    if (row >= rows) continue;
+    const auto [token, member] = query_row(shape, cell.size(), row);
+    positions[count] = cell.begin + token, heads[count] += member;
+    include(hull, positions[count]), include(head_hull, heads[count]);
   }
 }
 
-std::uint64_t Lanes::within(Range range) const {
+std::uint64_t Lanes::within(Range range, Range some_heads) const {
+  if (range.contains(hull) && some_heads.contains(head_hull)) return ~std::uint64_t{0} >> (kMostLanes - count);
   std::uint64_t bits = 0;
-  for (int lane = 0; lane < count; ++lane) bits |= std::uint64_t{range.contains(positions[lane])} << lane;
+  for (int lane = 0; lane < count; ++lane) {
+    bits |= std::uint64_t{range.contains(positions[lane]) && some_heads.contains(heads[lane])} << lane;
+  }
   return bits;
 }
 
@@ -53,7 +58,7 @@ Sight take_out(const Sight& sight, int lanes, std::uint64_t rows, std::int64_t k
 
 Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, std::span<std::uint64_t> scratch) {
   Sight sight;
-  sight.cover = bands.cover(lanes.hull, keys, lanes.group);
+  sight.cover = bands.cover(lanes.hull, keys, lanes.head_hull);
   if (sight.cover == Cover::empty) return sight;
   const auto count = static_cast<std::size_t>(keys.size());
   const auto rounded = static_cast<std::size_t>(round_up(keys.size(), kStrip));

@@ -15,18 +15,15 @@ inline constexpr int kMostLanes = Tile::kMostStrips * kStrip;
 /// Rows of a block: where they stand.
 struct Lanes {
   std::array<std::int64_t, kMostLanes> positions;  // kNoPosition past the end of a cell
-  std::array<std::int32_t, kMostLanes> heads;      // query heads
+  std::array<std::int32_t, kMostLanes> heads;      // query heads; past the end of a cell any
   Range hull{kNoPosition, -kNoPosition};           // of the positions
-  Range group;                                     // of the heads: all that read a key/value head
+  Range head_hull{kNoPosition, -kNoPosition};      // of the heads that have rows
   int count = 0;
 
-  Lanes() = default;
-  /// group: query heads per key/value head.
-  Lanes(int key_head, int group);
-  /// Appends strip `strip` of the query cell at these positions, [token x group + member].
-  void append(Range cell, std::int64_t strip);
-  /// Those that stand in this range, a bit each.
-  std::uint64_t within(Range range) const;
+  /// Appends strip `strip` of a key/value head's query cell at these positions.
+  void append(const CellShape& shape, int key_head, Range cell, std::int64_t strip);
+  /// Those that stand in this range and are of one of these heads, a bit each.
+  std::uint64_t within(Range range, Range some_heads) const;
 };
 
 /// What the lanes see of a unit of keys.

@@ -49,6 +49,7 @@ static_assert(kPieceChannels % kChannels == 0);
 /// Up to 16 rows of one tensor.
 struct Sources {
   const std::byte* rows[kStrip] = {};
+  std::int64_t tokens[kStrip] = {};  // of the unit
   int count = 0;
   Type type = Type::f32;
 };
@@ -134,18 +135,16 @@ void pack_value_pairs(const std::byte* const* rows, int count, int channels, std
   }
 }
 
-/// Rows of a strip, turned one after the other, as long as a cell's tokens last.
+/// Rows of a strip, turned one after the other.
 class TurnedRows {
  public:
-  /// group: rows of a token.
-  TurnedRows(const Turned& turned, int form, int head_dim, int group)
-      : turner_(*turned.table, turned.stretches[form]), head_dim_(head_dim), group_(group) {}
+  TurnedRows(const Turned& turned, int form, int head_dim) : turner_(*turned.table, turned.stretches[form]), head_dim_(head_dim) {}
 
-  /// The next rows: where they lie once they are turned, until the next call.
+  /// Where the rows lie once they are turned, until the next call.
   Sources take(const Sources& from) {
     Sources rows{.count = from.count, .type = Type::f32};
-    for (int lane = 0; lane < from.count; ++lane, ++row_) {
-      if (row_ > 0 && row_ % group_ == 0) turner_.advance();
+    for (int lane = 0; lane < from.count; ++lane) {
+      turner_.go_to(from.tokens[lane]);
       convert(from.rows[lane], from.type, rows_[lane], Type::f32, head_dim_);
       turner_.turn(rows_[lane]);
       rows.rows[lane] = reinterpret_cast<const std::byte*>(rows_[lane]);
@@ -155,20 +154,18 @@ class TurnedRows {
 
  private:
   Turner turner_;
-  int head_dim_, group_;
-  std::int64_t row_ = 0;
+  int head_dim_;
   alignas(kAlignment) float rows_[kStrip][2 * kMostRotaryPairs];
 };
 
 /// Calls pack(rows) for the strips of a cell, each as it lies or turned: rows(strip) are those that it is of.
 template <class RowsOfStrip, class Pack>
-void each_strip(const CellShape& shape, std::int64_t strips, const Turned& turned, int form, int group, RowsOfStrip&& rows_of,
-                Pack&& pack) {
+void each_strip(const CellShape& shape, std::int64_t strips, const Turned& turned, int form, RowsOfStrip&& rows_of, Pack&& pack) {
   if (turned.table == nullptr) {
     for (std::int64_t strip = 0; strip < strips; ++strip) pack(rows_of(strip));
     return;
   }
-  TurnedRows rows(turned, form, shape.head_dim, group);
+  TurnedRows rows(turned, form, shape.head_dim);
   for (std::int64_t strip = 0; strip < strips; ++strip) pack(rows.take(rows_of(strip)));
 }
 
@@ -183,13 +180,13 @@ void pack_query_cell(const CellShape& shape, TypedRows queries, std::int64_t fir
     const std::int64_t begin = index * kStrip;
     Sources lanes{.count = static_cast<int>(std::min<std::int64_t>(kStrip, rows - begin)), .type = queries.type};
     for (int lane = 0; lane < lanes.count; ++lane) {
-      lanes.rows[lane] =
-          queries.row(first + (begin + lane) / shape.group, head * shape.group + static_cast<int>((begin + lane) % shape.group));
+      const QueryRow row = query_row(shape, tokens, begin + lane);
+      lanes.rows[lane] = queries.row(first + row.token, head * shape.group + row.member), lanes.tokens[lane] = row.token;
     }
     return lanes;
   };
   for (int form = 0; form < shape.forms; ++form) {
-    each_strip(shape, query_strips(shape, tokens), turned, form, shape.group, rows_of, [&](const Sources& lanes) {
+    each_strip(shape, query_strips(shape, tokens), turned, form, rows_of, [&](const Sources& lanes) {
       pack_strip(lanes, shape.type, shape.head_dim, strip);
       std::fill(strip + used, strip + stride, Word{0});
       strip += stride;
@@ -197,9 +194,13 @@ void pack_query_cell(const CellShape& shape, TypedRows queries, std::int64_t fir
   }
 }
 
-Sources sources(TypedRows rows, std::int64_t first, std::int64_t tokens, std::int64_t most, int head) {
-  Sources from{.count = static_cast<int>(std::min(most, tokens)), .type = rows.type};
-  for (int row = 0; row < from.count; ++row) from.rows[row] = rows.row(first + row, head);
+/// Of a unit of so many tokens, whose first is row `first`: up to `most` rows from token `begin` on.
+Sources sources(TypedRows rows, std::int64_t first, std::int64_t tokens, std::int64_t begin, std::int64_t most, int head) {
+  Sources from{.count = static_cast<int>(std::min(most, tokens - begin)), .type = rows.type};
+  for (int row = 0; row < from.count; ++row) {
+    from.tokens[row] = begin + row;
+    from.rows[row] = rows.row(first + from.tokens[row], head);
+  }
   return from;
 }
 
@@ -208,10 +209,8 @@ void pack_keys(const CellShape& shape, TypedRows keys, std::int64_t first, std::
                Word* key) {
   const std::int64_t word = sizeof(Word) / type_bytes(shape.type), stride = kStrip * cell_dims(shape) / word;
   Word* const end = key + value_offset_elements(shape, tokens) / word;
-  const auto rows_of = [&](std::int64_t strip) {
-    return sources(keys, first + strip * kStrip, tokens - strip * kStrip, kStrip, head);
-  };
-  each_strip(shape, round_up(tokens, kStrip) / kStrip, turned, 0, 1, rows_of, [&](const Sources& rows) {
+  const auto rows_of = [&](std::int64_t strip) { return sources(keys, first, tokens, strip * kStrip, kStrip, head); };
+  each_strip(shape, round_up(tokens, kStrip) / kStrip, turned, 0, rows_of, [&](const Sources& rows) {
     pack_strip(rows, shape.type, shape.head_dim, key);
     key += stride;
   });
@@ -222,7 +221,7 @@ template <class Raw>
 void pack_value_blocks(const CellShape& shape, TypedRows values, std::int64_t first, std::int64_t tokens, int head, Raw* value) {
   const std::int64_t block_elements = round_up(tokens, kStrip) * kChannels;
   for (std::int64_t row = 0; row < tokens; row += kValueRows) {
-    const Sources from = sources(values, first + row, tokens - row, kValueRows, head);
+    const Sources from = sources(values, first, tokens, row, kValueRows, head);
     take_rows(from, shape.type, shape.value_dim, [&](const std::byte* const* rows, int begin, int channels) {
       Raw* const place = value + begin / kChannels * block_elements + row * kChannels;
       if constexpr (std::is_same_v<Raw, std::uint16_t>) {
@@ -337,16 +336,15 @@ void finish_cell(const CellShape& shape, const std::byte* cell, std::int64_t tok
                  std::int64_t first, const float* sinks) {
   const float* strip = reinterpret_cast<const float*>(cell);
   const std::int64_t rows = tokens * shape.group;
-  const auto token_of = [&](std::int64_t row) { return first + row / shape.group; };
-  const auto head_of = [&](std::int64_t row) { return head * shape.group + static_cast<int>(row % shape.group); };
   for (std::int64_t row = 0; row < rows; row += kStrip, strip += Strips::floats(shape)) {
     const int count = static_cast<int>(std::min<std::int64_t>(kStrip, rows - row));
     const float* const maximum = strip + round_up(shape.value_dim, kChannels) * Strips::kStride;
     std::byte* lanes[kStrip] = {};
     float sum[kStrip] = {}, left[kStrip] = {};
     for (int lane = 0; lane < count; ++lane) {
-      const std::int64_t token = token_of(row + lane);
-      const int query_head = head_of(row + lane);
+      const QueryRow at = query_row(shape, tokens, row + lane);
+      const std::int64_t token = first + at.token;
+      const int query_head = head * shape.group + at.member;
       const float seen = Strips::number(maximum + kStrip + lane);
       const Denominator found =
           sinks == nullptr ? denominator_of(maximum[lane], seen) : denominator_of(maximum[lane], seen, sinks[query_head]);

@@ -7,6 +7,7 @@
 #include <numbers>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 #include "kernels/dispatch.hpp"
 
@@ -128,28 +129,36 @@ RotaryTable::RotaryTable(const Rotary& rotary, int head_dim, const KernelTable& 
 }
 
 Turner::Turner(const RotaryTable& table, const Stretch& stretch) : table_(table), stretch_(stretch) {
-  const std::int64_t position = stretch.position(0), distance = std::abs(position);
-  if (distance >> kPositionBits != 0)
+  const std::int64_t position = stretch.position(0);
+  if (std::abs(position) >> kPositionBits != 0)
     refuse("a row stands at position " + std::to_string(position) + "; rotary positions are below 2^" +
            std::to_string(kPositionBits));
-  std::fill_n(cosines_, table.pairs_, table.magnitude_);
-  std::fill_n(sines_, table.pairs_, 0.0);
-  for (int bit = 0; distance >> bit != 0; ++bit) {
-    if ((distance >> bit & 1) != 0) turn_by(bit);
-  }
+  begin();
+}
+
+void Turner::begin() {
+  const std::int64_t position = stretch_.position(0);
+  token_ = 0;
+  std::fill_n(cosines_, table_.pairs_, table_.magnitude_);
+  std::fill_n(sines_, table_.pairs_, 0.0);
+  turn_by(std::abs(position));
   if (position >= 0) return;
-  for (int pair = 0; pair < table.pairs_; ++pair) sines_[pair] = -sines_[pair];
+  for (int pair = 0; pair < table_.pairs_; ++pair) sines_[pair] = -sines_[pair];
 }
 
-/// By 2^bit positions.
-void Turner::turn_by(int bit) {
-  const std::ptrdiff_t first = std::ptrdiff_t{bit} * table_.pairs_;
-  table_.kernels_.turn_on(table_.pairs_, table_.cosines_.data() + first, table_.sines_.data() + first, cosines_, sines_);
+/// By so many positions.
+void Turner::turn_by(std::int64_t distance) {
+  for (int bit = 0; distance >> bit != 0; ++bit) {
+    if ((distance >> bit & 1) == 0) continue;
+    const std::ptrdiff_t first = std::ptrdiff_t{bit} * table_.pairs_;
+    table_.kernels_.turn_on(table_.pairs_, table_.cosines_.data() + first, table_.sines_.data() + first, cosines_, sines_);
+  }
 }
 
-void Turner::advance() {
-  const std::int64_t before = stretch_.position(token_++);
-  if (stretch_.position(token_) != before) turn_by(0);
+void Turner::go_to(std::int64_t token) {
+  if (token < token_) begin();
+  const std::int64_t before = stretch_.position(std::exchange(token_, token));
+  turn_by(stretch_.position(token) - before);
 }
 
 void Turner::turn(float* row) const {

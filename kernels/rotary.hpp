@@ -82,20 +82,23 @@ class RotaryTable {
   std::vector<double> cosines_, sines_;  // [kPositionBits][pairs] of 2^bit theta
 };
 
-/// Goes from token to token of a stretch, and turns their rows. On the stack; allocates nothing.
+/// Goes from token to token of a stretch, in any order, and turns their rows. On the stack; allocates nothing.
 class Turner {
  public:
   /// Throws std::invalid_argument on positions out of range.
   Turner(const RotaryTable& table, const Stretch& stretch);
-  /// To the next token.
-  void advance();
+  /// To another token of the stretch: at little cost to one not far behind, and from its beginning to one before. Which tokens lie
+  /// on the way may change what is lost to rounding.
+  void go_to(std::int64_t token);
+  void advance() { go_to(token_ + 1); }
   /// row: [head dim], in place.
   void turn(float* row) const;
   /// Adds the gradient, turned back, to `sum`, [head dim] both.
   void add_turned_back(const float* gradient, int head_dim, double* sum) const;
 
  private:
-  void turn_by(int bit);
+  void begin();
+  void turn_by(std::int64_t distance);
 
   const RotaryTable& table_;
   Stretch stretch_;

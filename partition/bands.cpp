@@ -89,6 +89,10 @@ Bands::Bands(std::vector<Band> given, const Tables& tables) {
   contents_ = std::move(contents);
 }
 
+bool Bands::heads_alike(int together) const {
+  return std::all_of(tables().begin(), tables().end(), [&](const auto& table) { return table->alike(together); });
+}
+
 Bands Bands::at(std::int64_t first_query_position) const {
   Bands bound(*this);
   bound.first_query_ = first_query_position;
@@ -209,6 +213,12 @@ bool has_columns(const BlockTable& table, const Bands::ColumnBlocks& which) {
 }
 
 }  // namespace
+
+int Bands::column_heads(const ColumnBlocks& which) const {
+  int heads = 1;
+  for (const auto& table : block_tables()) heads = std::max(heads, has_columns(*table, which) ? table->shape().heads : 1);
+  return heads;
+}
 
 std::optional<Bands::Split> Bands::split_columns(const ColumnBlocks& which, int heads_together) const {
   std::vector<Band> columns, others;

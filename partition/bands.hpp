@@ -78,6 +78,8 @@ class Bands {
   const Tables& tables() const { return contents_->tables; }
   /// 1 if every query head sees the same, else the number of query heads that the tables were made for.
   int heads() const { return contents_->heads; }
+  /// Whether each run of so many query heads sees the same. Looks through all tables.
+  bool heads_alike(int together) const;
   /// The same bands with row 0 of their tables of blocks at this position. Until then it is at 0.
   Bands at(std::int64_t first_query_position) const;
   std::int64_t first_query_position() const { return first_query_; }
@@ -108,6 +110,8 @@ class Bands {
   void columns(std::int64_t query, Range keys, const ColumnBlocks& which, Range heads, std::vector<std::int64_t>& out) const;
   /// The queries around this one that are shown the same columns: they stand in the same rows of these tables.
   Range same_columns(std::int64_t query, const ColumnBlocks& which) const;
+  /// For how many heads such tables are: 1 where none tells heads apart.
+  int column_heads(const ColumnBlocks& which) const;
   /// The same bands in two sets: those that carry a table of columns, without it, and the others. So a key that it shows to a query
   /// is visible where one of the two says so. Nothing unless there is one such table, and it is the same for so many heads
   /// together.

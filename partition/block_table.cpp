@@ -138,6 +138,17 @@ std::int64_t BlockTable::first_visible(Range heads, std::int64_t row, Range colu
   return first;
 }
 
+bool BlockTable::alike(int together) const {
+  if (shape_.heads == 1) return true;
+  const std::int64_t plane_words = shape_.rows * row_words_;
+  const auto plane_at = [&](std::int64_t head) { return words_.begin() + head * plane_words; };
+  for (std::int64_t head = 0; head < shape_.heads; ++head) {
+    const std::int64_t first = head - head % together;
+    if (head != first && !std::equal(plane_at(head), plane_at(head + 1), plane_at(first))) return false;
+  }
+  return true;
+}
+
 bool BlockTable::all(Range heads, std::int64_t row, Range columns) const {
   if (row < 0 || row >= shape_.rows || !Range{0, shape_.columns}.contains(columns)) return false;
   const Range planes = shape_.heads == 1 ? Range{0, 1} : heads;

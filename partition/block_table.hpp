@@ -57,6 +57,7 @@ class BlockTable {
   std::int64_t first_visible(Range heads, std::int64_t row, Range columns) const;
   bool all(Range heads, std::int64_t row, Range columns) const;         // for every head; false outside of the table
   std::int64_t count(int head, std::int64_t row, Range columns) const;  // visible blocks
+  bool alike(int together) const;                                       // for each run of so many heads
   std::span<const std::uint64_t> words() const { return words_; }       // all that it says, beside its shape
 
   bool operator==(const BlockTable&) const = default;

@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/row_order.hpp"
 #include "partition/cuts.hpp"
 
 namespace gyre {
@@ -150,6 +151,7 @@ Layout::Layout(const Problem& given, const Options& options, int rank_count)
       query_units(make_units(given, options, partition.query_chunks, given.query_tokens, given.first_query_position(), rank_count)),
       key_units(make_units(given, options, key_chunks(given, partition), given.key_tokens, 0, rank_count)),
       bands_(given.bands()) {
+  rows = row_order_for(bands(), problem.group());
   place_queries();
   place_keys();
   find_needs();

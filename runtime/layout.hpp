@@ -18,9 +18,10 @@ struct Layout {
   Problem problem;
   int ranks = 1;
   Integrity integrity = Integrity::unchecked;
-  std::int64_t piece_bytes = 1;  // what travels is not cut into smaller pieces than this
-  PartitionChoice partition;     // never automatic
-  Units query_units;             // of query indices; position = index + problem.first_query_position()
+  std::int64_t piece_bytes = 1;        // what travels is not cut into smaller pieces than this
+  PartitionChoice partition;           // never automatic
+  RowOrder rows = RowOrder::by_token;  // in cells
+  Units query_units;                   // of query indices; position = index + problem.first_query_position()
   Units key_units;
   Placement queries;  // by unit
   Placement keys;     // by unit
@@ -37,6 +38,7 @@ struct Layout {
   CellShape cell_shape() const {
     CellShape shape = problem.cell_shape();
     shape.integrity = integrity;
+    shape.rows = rows;
     return shape;
   }
   std::vector<int> query_units_of(int rank) const;  // ascending

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "bench/kernels/drawn.hpp"
+#include "kernels/row_order.hpp"
 #include "partition/cuts.hpp"
 
 namespace gyre::bench {
@@ -31,11 +32,16 @@ Axis::Axis(const Shape& shape)
 }
 
 double Axis::pairs(const Shape& shape) const {
-  return static_cast<double>(bands.count({shape.first_query(), shape.keys}, {0, shape.keys}));
+  const int alike = shape.query_heads() / bands.heads();
+  return static_cast<double>(bands.count({shape.first_query(), shape.keys}, {0, shape.keys})) * alike;
 }
 
-CellShape cell_shape_of(const Shape& shape) {
-  return {.head_dim = shape.head_dim, .value_dim = shape.value_dims(), .group = shape.group, .type = shape.type};
+CellShape cell_shape_of(const Shape& shape, const Bands& bands) {
+  return {.head_dim = shape.head_dim,
+          .value_dim = shape.value_dims(),
+          .group = shape.group,
+          .rows = shape.token_order ? RowOrder::by_token : row_order_for(bands, shape.group),
+          .type = shape.type};
 }
 
 ScoreRule score_of(const Shape& shape) {

@@ -17,10 +17,10 @@ struct Axis {
 
   /// Throws std::invalid_argument if the mask's documents do not add up to the keys.
   explicit Axis(const Shape& shape);
-  double pairs(const Shape& shape) const;  // visible (query, key) of one head
+  double pairs(const Shape& shape) const;  // visible (query, key) of all query heads
 };
 
-CellShape cell_shape_of(const Shape& shape);
+CellShape cell_shape_of(const Shape& shape, const Bands& bands);
 ScoreRule score_of(const Shape& shape);  // scale 1 / sqrt(head dim)
 
 }  // namespace gyre::bench

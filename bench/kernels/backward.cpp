@@ -23,8 +23,8 @@ class Backward : public Subject {
  public:
   Backward(const Shape& shape, Team& team)
       : shape_(shape),
-        cell_shape_(cell_shape_of(shape)),
         axis_(shape),
+        cell_shape_(cell_shape_of(shape, axis_.bands)),
         team_(team),
         queries_(shape.keys, shape.query_heads(), shape.head_dim, shape.type, 1),
         keys_(shape.keys, shape.heads, shape.head_dim, shape.type, 2),
@@ -65,9 +65,7 @@ class Backward : public Subject {
     return pass.error();
   }
 
-  double flops() const override {
-    return 2 * axis_.pairs(shape_) * shape_.query_heads() * (3 * shape_.head_dim + 2 * shape_.value_dims());
-  }
+  double flops() const override { return 2 * axis_.pairs(shape_) * (3 * shape_.head_dim + 2 * shape_.value_dims()); }
   double bytes() const override { return static_cast<double>(cells_.bytes()); }
 
  private:
@@ -145,8 +143,8 @@ class Backward : public Subject {
   }
 
   Shape shape_;
-  CellShape cell_shape_;
   Axis axis_;
+  CellShape cell_shape_;
   Team& team_;
   RandomRows queries_, keys_, values_, grad_out_;
   Cells cells_;

@@ -4,6 +4,8 @@
 //   columns(1000)       so many keys, at random
 //   diagonals(40,64)    so many bins: the two nearest, others at random
 //   slices(64)          the queries in so many pieces, each with an eighth of the keys, somewhere; full, causal, ... in turn
+//
+// The same for all query heads, or for each of them others: blocks(each 0.05,64), columns(each 1000), diagonals(each 40,64).
 #pragma once
 
 #include "bench/kernels/shape.hpp"
@@ -11,7 +13,7 @@
 
 namespace gyre::bench {
 
-/// For the shape's tokens, the same for all heads and every time. They throw std::invalid_argument where no number stands.
+/// For the shape's tokens, the same every time. They throw std::invalid_argument where no number stands.
 MaskFiles drawn_files(const Shape& shape);
 
 }  // namespace gyre::bench

@@ -18,8 +18,8 @@ class Forward : public Subject {
  public:
   Forward(const Shape& shape, Team& team)
       : shape_(shape),
-        cell_shape_(cell_shape_of(shape)),
         axis_(shape),
+        cell_shape_(cell_shape_of(shape, axis_.bands)),
         team_(team),
         queries_(shape.query_tokens(), shape.query_heads(), shape.head_dim, shape.type, 1),
         keys_(shape.keys, shape.heads, shape.head_dim, shape.type, 2),
@@ -54,7 +54,7 @@ class Forward : public Subject {
       const int head = sample % shape_.query_heads();
       const ReferencePartial reference =
           reference_partial(queries_.rows().row(token, head), shape_.first_query() + token, keys_.rows(), values_.rows(),
-                            head / shape_.group, 0, work_.score, axis_.bands);
+                            head / shape_.group, 0, work_.score, axis_.bands, head);
       const float* const out = out_.data() + (token * shape_.query_heads() + head) * shape_.value_dims();
       for (int c = 0; c < shape_.value_dims(); ++c) {
         const double share = std::abs(out[c] - reference.out(c)) / (reference.out_bound(c, shape_.type) + 1e-36);
@@ -64,7 +64,7 @@ class Forward : public Subject {
     return worst;
   }
 
-  double flops() const override { return 2 * axis_.pairs(shape_) * shape_.query_heads() * (shape_.head_dim + shape_.value_dims()); }
+  double flops() const override { return 2 * axis_.pairs(shape_) * (shape_.head_dim + shape_.value_dims()); }
   double bytes() const override { return static_cast<double>(cells_.bytes()); }
   std::vector<std::span<const std::byte>> reads() const override {
     std::vector<std::span<const std::byte>> cells;
@@ -121,8 +121,8 @@ class Forward : public Subject {
   }
 
   Shape shape_;
-  CellShape cell_shape_;
   Axis axis_;
+  CellShape cell_shape_;
   Team& team_;
   RandomRows queries_, keys_, values_;
   std::vector<float> out_, lse_;

@@ -58,6 +58,7 @@ po::options_description of_one(Choices& to) {
   add("dropout", po::value(&to.shape.dropout)->default_value(0), "probability with which weights are dropped; 0: none");
   add("unit", po::value(&to.shape.unit_tokens)->default_value(0), "tokens of a unit; 0: the default rule");
   add("over-dense", po::bool_switch(&to.over_dense), "each in turns with dense attention of its kind, of at most 8,192 tokens");
+  add("token-order", po::bool_switch(&to.shape.token_order), "rows lie in cells as tokens come, whatever suits the mask");
   add("strips", po::value(&to.shape.strips)->default_value(0), "strips per block; 0: the kernel's own");
   return options;
 }

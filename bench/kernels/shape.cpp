@@ -50,6 +50,7 @@ std::string name_of(const Shape& shape) {
     cap << shape.softcap;
     name += "/softcap=" + cap.str();
   }
+  if (shape.token_order) name += "/token-order";
   if (shape.alibi) name += "/alibi";
   if (shape.dropout > 0) {
     std::ostringstream probability;

@@ -30,6 +30,7 @@ struct Shape {
   double dropout = 0;            // probability
   std::int64_t unit_tokens = 0;  // 0: the default rule
   int strips = 0;                // per block; 0: the kernel's own
+  bool token_order = false;      // of rows in cells, whatever suits the mask
   std::string isa{};             // empty: the best there is
 
   std::int64_t query_tokens() const { return queries > 0 ? queries : keys; }

@@ -25,11 +25,12 @@ float rounded(float number, Type type) {
 
 std::string CaseShape::text() const {
   return "head dim " + std::to_string(head_dim) + ", value dim " + std::to_string(value_dim) + ", group " + std::to_string(group) +
-         ", key heads " + std::to_string(key_heads) + ", queries " + std::to_string(query_tokens) + " by " +
-         std::to_string(query_unit) + " from " + std::to_string(query_offset) + ", keys " + std::to_string(key_tokens) + " by " +
-         std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) + ", outliers " + std::to_string(outliers) +
-         ", softcap " + std::to_string(softcap) + (alibi ? ", alibi" : "") + ", dropout " + std::to_string(dropout) +
-         (sinks ? ", sinks" : "") + ", " + to_string(type) + ", seed " + std::to_string(seed);
+         (rows == RowOrder::by_head ? " by head" : "") + ", key heads " + std::to_string(key_heads) + ", queries " +
+         std::to_string(query_tokens) + " by " + std::to_string(query_unit) + " from " + std::to_string(query_offset) + ", keys " +
+         std::to_string(key_tokens) + " by " + std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) +
+         ", outliers " + std::to_string(outliers) + ", softcap " + std::to_string(softcap) + (alibi ? ", alibi" : "") +
+         ", dropout " + std::to_string(dropout) + (sinks ? ", sinks" : "") + ", " + to_string(type) + ", seed " +
+         std::to_string(seed);
 }
 
 std::vector<int> every_unit(const Units& units) {
@@ -40,8 +41,12 @@ std::vector<int> every_unit(const Units& units) {
 
 AttendCase::AttendCase(const CaseShape& shape, Type cells, Integrity integrity, const Element& element)
     : shape_(shape),
-      cell_shape_{
-          .head_dim = shape.head_dim, .value_dim = shape.value_dim, .group = shape.group, .type = cells, .integrity = integrity},
+      cell_shape_{.head_dim = shape.head_dim,
+                  .value_dim = shape.value_dim,
+                  .group = shape.group,
+                  .rows = shape.rows,
+                  .type = cells,
+                  .integrity = integrity},
       query_units_(shape.query_tokens, shape.query_unit),
       key_units_(shape.key_tokens, shape.key_unit),
       mask_(Mask::parse(shape.mask, test::drawn_files())),

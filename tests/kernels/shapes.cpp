@@ -35,6 +35,7 @@ CaseShape random_shape(std::uint64_t seed) {
       pick<std::string>(random, {"full", "causal", "window(20)", "window(9,30)", "window(30) | sinks(4)", "causal & prefix(50)",
                                  "dilated(9,5)", "strided(7) & causal", documents, documents + " & causal",
                                  "(" + documents + " | prefix(3)) & causal", "window(1) | strided(16)"});
+  if (seed / 7 % 2 == 1) shape.rows = RowOrder::by_head;
   shape.alibi = seed % 3 == 1, shape.sinks = seed % 4 == 2, shape.dropout = seed % 5 == 3 ? 0.3 : 0.0;
   if (seed % 7 == 0) shape.mask = "blocks(drawn 3 1 9 20,16)";
   if (seed % 7 == 1) shape.mask = "blocks(drawn 4 " + std::to_string(shape.group * shape.key_heads) + " 40 90,3) & causal";
@@ -85,6 +86,7 @@ std::vector<CaseShape> shapes_of_bits() {
                       .value_dim = 8,
                       .group = 3,
                       .key_heads = 1,
+                      .rows = size == 1.5 ? RowOrder::by_head : RowOrder::by_token,
                       .query_tokens = 151,
                       .key_tokens = 300,
                       .query_unit = 37,

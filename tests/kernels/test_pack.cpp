@@ -48,8 +48,8 @@ std::vector<float> elements(const Buffer& cell, Type type) {
 
 constexpr Type kTypes[] = {Type::f32, Type::bf16, Type::f16};
 
-void check_query_cell(int dim, int group, int tokens, Type from, Type to) {
-  const CellShape shape{.head_dim = dim, .value_dim = 1, .group = group, .type = to};
+void check_query_cell(int dim, int group, int tokens, RowOrder rows, Type from, Type to) {
+  const CellShape shape{.head_dim = dim, .value_dim = 1, .group = group, .rows = rows, .type = to};
   const int head = 1, first = 2;
   const Marked queries(from, tokens + 4, 2 * group, dim);
   const Buffer cell(cell_bytes(Role::query, shape, tokens));
@@ -61,7 +61,9 @@ void check_query_cell(int dim, int group, int tokens, Type from, Type to) {
     const std::int64_t strip = i / query_strip_elements(shape), j = i % query_strip_elements(shape);
     const std::int64_t pair = pair_of(to), row = strip * kStrip + j / pair % kStrip, d = j / pair / kStrip * pair + j % pair;
     const bool there = d < dim && row < tokens * group;
-    const float expected = there ? mark(first + row / group, head * group + static_cast<int>(row % group), static_cast<int>(d)) : 0;
+    const std::int64_t token = rows == RowOrder::by_head ? row % tokens : row / group;
+    const std::int64_t member = rows == RowOrder::by_head ? row / tokens : row % group;
+    const float expected = there ? mark(first + token, head * group + static_cast<int>(member), static_cast<int>(d)) : 0;
     right = right && found[i] == expected;
   }
   CHECK(right);
@@ -92,10 +94,12 @@ void check_key_value_cell(int dim, int value_dim, int tokens, Type from, Type to
 
 }  // namespace
 
-TEST_CASE("a query cell holds row token * group + member in strips of 16 with zeros behind, of and in every type") {
+TEST_CASE("a query cell holds row token * group + member, or member * tokens + token, in strips with zeros behind, of every type") {
   for (const auto& [dim, group, tokens] : {std::tuple{5, 3, 7}, {16, 1, 16}, {17, 2, 20}, {40, 8, 1}, {1, 1, 1}, {131, 1, 18}}) {
     for (const Type from : kTypes) {
-      for (const Type to : kTypes) check_query_cell(dim, group, tokens, from, to);
+      for (const Type to : kTypes) {
+        for (const RowOrder rows : {RowOrder::by_token, RowOrder::by_head}) check_query_cell(dim, group, tokens, rows, from, to);
+      }
     }
   }
 }

@@ -7,6 +7,7 @@
 #include "support/drawn_blocks.hpp"
 
 using gyre::Bands;
+using gyre::BlockShape;
 using gyre::BlockTable;
 using gyre::Cover;
 using gyre::kNoPosition;
@@ -306,6 +307,20 @@ TEST_CASE("blocks that hold every query are divided by any others, whatever thei
   REQUIRE(both.bands().tables().size() == 1);
   CHECK(both.bands().tables()[0]->shape() ==
         gyre::BlockShape{.query_tokens = 7, .key_tokens = 1, .heads = 1, .rows = 7, .columns = 40});
+}
+
+TEST_CASE("heads are alike by runs of so many, in every row of every table") {
+  const auto bands_of = [](std::vector<std::uint8_t> cells) {
+    const BlockShape shape{.query_tokens = 4, .key_tokens = 4, .heads = 4, .rows = 2, .columns = 2};
+    return (Mask::blocks(BlockTable(shape, cells), "b") & Mask::causal()).bands();
+  };
+  const Bands pairs = bands_of({1, 0, 0, 1, 1, 0, 0, 1, 0, 0, 1, 1, 0, 0, 1, 1});
+  CHECK(pairs.heads_alike(1));
+  CHECK(pairs.heads_alike(2));
+  CHECK_FALSE(pairs.heads_alike(4));
+  CHECK_FALSE(bands_of({1, 0, 0, 1, 1, 0, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0}).heads_alike(2));
+  CHECK(Mask::parse("blocks(drawn 3 1 9 9,16) & causal", drawn_files()).bands().heads_alike(8));
+  CHECK(Mask::causal().bands().heads_alike(8));
 }
 
 TEST_CASE("tables must fit tokens and heads, by name") {

@@ -5,6 +5,7 @@
 
 #include "comm/loopback_transport.hpp"
 #include "support/catch.hpp"
+#include "support/drawn_blocks.hpp"
 #include "support/problems.hpp"
 
 using namespace gyre;
@@ -50,4 +51,19 @@ TEST_CASE("a caller's own layout keeps its rows where they are: ascending, cut n
   CHECK(rows_of(layout.key_units, layout.keys, 2) == Ranges{{0, 999}});
   options.partition.key_chunks.clear();
   CHECK(Layout(problem, options, 4).keys == Layout(problem, options, 4).queries);
+}
+
+TEST_CASE("rows lie by head where heads of a group see different keys, and else by token") {
+  Problem problem;
+  problem.query_tokens = problem.key_tokens = 100;
+  problem.query_heads = 4, problem.key_heads = 2;
+  const auto rows = [&](const char* mask) {
+    problem.mask = Mask::parse(mask, drawn_files());
+    return Layout(problem, {}, 2).cell_shape().rows;
+  };
+  CHECK(rows("causal") == RowOrder::by_token);
+  CHECK(rows("blocks(drawn 1 1 10 10,10)") == RowOrder::by_token);
+  CHECK(rows("blocks(drawn 1 4 10 10,10) & causal") == RowOrder::by_head);
+  problem.key_heads = 4;
+  CHECK(rows("blocks(drawn 1 4 10 10,10) & causal") == RowOrder::by_token);
 }
