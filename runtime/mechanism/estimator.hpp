@@ -6,6 +6,7 @@
 // scores the one with the lower index comes first.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <numeric>
@@ -52,9 +53,9 @@ void take_greatest(const float* scores, std::int64_t count, std::int64_t wanted,
 /// e^x of an x that is not above 0, within 2e-6 of it down to x = -20; 1 at 0, 0 from e^-86 on. Products and sums of fp32 alone, so
 /// that it has the same bits with any library of mathematics; no branch, so that compilers make vectors of it.
 inline float exp_of_fall(float x) {
-  constexpr float kLeast = -124.0F;
-  const float unlimited = x * 1.44269504F;
-  const float t = unlimited < kLeast ? kLeast : unlimited;
+  constexpr auto kMost = std::bit_cast<std::int32_t>(124.0F);  // of -x in log2 units
+  const std::int32_t unlimited = std::bit_cast<std::int32_t>(x * 1.44269504F) & 0x7fffffff;
+  const float t = -std::bit_cast<float>(std::min(unlimited, kMost));
   const int whole = static_cast<int>(t - 0.5F);  // to the nearest: t is not above 0
   const float f = t - static_cast<float>(whole);
   float power = 1.5403530e-4F;  // 2^f, by its series
@@ -65,7 +66,8 @@ inline float exp_of_fall(float x) {
   power = power * f + 6.9314718e-1F;
   power = power * f + 1.0F;
   const float result = power * std::bit_cast<float>((whole + 127) << 23);
-  return unlimited < kLeast ? 0.0F : result;
+  const std::int32_t kept = (unlimited - kMost - 1) >> 31;  // all bits, or none: of a choice compilers make a branch
+  return std::bit_cast<float>(std::bit_cast<std::int32_t>(result) & kept);
 }
 
 /// Chosen columns of the rows that a rank owns, as bits, and the way into a table that every rank has.

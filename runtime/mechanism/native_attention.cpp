@@ -293,9 +293,10 @@ void NativeSparseAttention::Parts::forward(const NativeSparseOperands& operands,
         attention.forward({.queries = queries.view(), .keys = its_keys, .values = its_values, .out = rows, .lse = lse.data()});
   };
   for (auto& [out, lse] : state.branches) {
-    lse.assign(static_cast<std::size_t>(operands.out.tokens * operands.out.heads), 0.0F);
-    out.assign(lse.size() * static_cast<std::size_t>(operands.out.dim), 0.0F);
+    lse.resize(static_cast<std::size_t>(operands.out.tokens * operands.out.heads));
+    out.resize(lse.size() * static_cast<std::size_t>(operands.out.dim));
   }
+  if (!compressed) std::ranges::fill(state.branches[index_of(NativeBranch::compressed)].out, 0.0F);
   if (compressed) attend(*compressed, NativeBranch::compressed, small.keys, small.values);
   attend(*window, NativeBranch::window, keys.view(), operands.values);
   {

@@ -2,36 +2,38 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 namespace gyre {
 namespace {
 
-constexpr std::int64_t kLanes = 16;  // sums that a row of weights is added up in
-
 /// What a worker scores into.
 struct Scratch {
   AlignedFloats products;      // [tokens of a task][group][compressed keys]
-  std::vector<float> weights;  // [compressed keys], of all heads of the group
+  std::vector<float> weights;  // [compressed keys, to the end of a vector], of all heads of the group
   std::vector<float> sums;     // [blocks]
   std::vector<std::int32_t> taken;
 };
 
-/// The softmax of `count` products, added to `weights`; the products become its numerators.
+/// The softmax of `count` products, of which the last vector has room to its end, added to `weights`, which has as much. Lane by
+/// lane, so that compilers make vectors of it and the order of additions is still fixed.
 void add_softmax(float* products, std::int64_t count, float factor, float* weights) {
-  float most = -std::numeric_limits<float>::infinity();
-  for (std::int64_t key = 0; key < count; ++key) {
-    products[key] *= factor;
-    most = std::max(most, products[key]);
+  const std::int64_t padded = panels_of(count) * kStrip;
+  float most[kStrip];
+  std::fill_n(most, kStrip, -std::numeric_limits<float>::infinity());
+  for (std::int64_t key = 0; key < padded; ++key) products[key] *= factor;
+  std::fill(products + count, products + padded, -std::numeric_limits<float>::infinity());
+  for (std::int64_t key = 0; key < padded; key += kStrip) {
+    for (std::int64_t lane = 0; lane < kStrip; ++lane) most[lane] = std::max(most[lane], products[key + lane]);
   }
-  for (std::int64_t key = 0; key < count; ++key) products[key] = exp_of_fall(products[key] - most);
-  float lanes[kLanes] = {};
-  for (std::int64_t key = 0; key < count; key += kLanes) {
-    const std::int64_t end = std::min(kLanes, count - key);
-    for (std::int64_t lane = 0; lane < end; ++lane) lanes[lane] += products[key + lane];
+  const float greatest = *std::max_element(most, most + kStrip);
+  for (std::int64_t key = 0; key < padded; ++key) products[key] = exp_of_fall(products[key] - greatest);
+  float sums[kStrip] = {};
+  for (std::int64_t key = 0; key < padded; key += kStrip) {
+    for (std::int64_t lane = 0; lane < kStrip; ++lane) sums[lane] += products[key + lane];
   }
-  float sum = 0;
-  for (const float lane : lanes) sum += lane;
-  for (std::int64_t key = 0; key < count; ++key) weights[key] += products[key] / sum;
+  const float share = 1.0F / std::accumulate(sums, sums + kStrip, 0.0F);
+  for (std::int64_t key = 0; key < padded; ++key) weights[key] += products[key] * share;
 }
 
 /// The choice of one group's queries on this rank.
@@ -64,7 +66,7 @@ class Selection {
   /// rows: of this rank.
   void choose(Range rows, Scratch& own, ChosenRows& chosen) const {
     const std::int64_t stride = panels_of(blocks_.seen_by(positions_[static_cast<std::size_t>(rows.end - 1)])) * kStrip;
-    float* const products = own.products.resize(rows.size() * group_ * stride);
+    float* const products = own.products.resize(rows.size() * group_ * panels_of(blocks_.count()) * kStrip);  // once
     if (stride > 0)
       estimator_.kernels.products({.rows = static_cast<int>(rows.size() * group_),
                                    .dims = dims_,
@@ -75,7 +77,7 @@ class Selection {
                                    .stride = stride});
     for (std::int64_t row = rows.begin; row < rows.end; ++row) {
       const std::int64_t position = positions_[static_cast<std::size_t>(row)], seen = blocks_.seen_by(position);
-      own.weights.assign(static_cast<std::size_t>(seen), 0.0F);
+      own.weights.assign(static_cast<std::size_t>(panels_of(seen) * kStrip), 0.0F);
       for (std::int64_t head = 0; head < group_ && seen > 0; ++head)
         add_softmax(products + ((row - rows.begin) * group_ + head) * stride, seen, factor_, own.weights.data());
       take(position, row, own, chosen);
