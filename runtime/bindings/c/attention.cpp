@@ -42,7 +42,8 @@ const gyre_problem kDefaultProblem{.size = 0,
                                    .rope_original = 0,
                                    .dual_chunk = 0,
                                    .dual_chunk_local = 0,
-                                   .dual_chunk_original = 0};
+                                   .dual_chunk_original = 0,
+                                   .chosen = nullptr};
 
 gyre_options default_options() {
   gyre_options options{};
@@ -160,6 +161,15 @@ void read_chunks(const gyre_options& given, Options& options) {
   options.partition = PartitionChoice::layout(std::move(queries), std::move(keys));
 }
 
+/// Pairs that heads chose of the mask, in its place.
+void read_chosen(const gyre_problem& given, Problem& problem) {
+  if (given.chosen == nullptr) return;
+  if (given.chosen->from != problem.mask.text())
+    throw std::invalid_argument("gyre_problem.chosen was chosen from the mask '" + given.chosen->from +
+                                "', and gyre_problem.mask is '" + problem.mask.text() + "'; give the mask that it was chosen from");
+  problem.mask = given.chosen->problem.mask;
+}
+
 std::vector<gyre_range> in_c(const std::vector<Range>& rows) {
   std::vector<gyre_range> ranges;
   ranges.reserve(rows.size());
@@ -179,17 +189,20 @@ gyre_attention* create(const std::shared_ptr<Ranks>& ranks, const gyre_problem* 
   together(ranks->transport(), [&] {
     const gyre_options defaults = default_options();
     NamedChoices names;
-    read(known(given_problem, kFirstProblem, "gyre_problem"), problem, names);
+    const gyre_problem asked = known(given_problem, kFirstProblem, "gyre_problem");
+    read(asked, problem, names);
     const gyre_options ours = given_options == nullptr ? defaults : known(given_options, kFirstOptions, "gyre_options");
     read(ours, options, names);
     apply(names, problem, options);
+    read_chosen(asked, problem);
     read_chunks(ours, options);
   });
   options.threads = ranks->threads(options.threads);
   Attention attention(ranks->transport(), problem, options);
   auto queries = in_c(attention.query_rows()), keys = in_c(attention.key_rows());
   std::string strategy = to_string(attention.strategy()), why = attention.why();
-  return new gyre_attention{ranks, std::move(attention), std::move(queries), std::move(keys), std::move(strategy), std::move(why)};
+  return new gyre_attention{ranks,          std::move(attention), std::move(queries), std::move(keys), std::move(strategy),
+                            std::move(why), std::move(problem),   options.threads};
 }
 
 /// A null attention has none.

@@ -3,6 +3,7 @@
 #include "runtime/bindings/c/errors.hpp"
 #include "runtime/bindings/c/handles.hpp"
 #include "runtime/bindings/c/structs.hpp"
+#include "runtime/bindings/c/tensors.hpp"
 
 namespace gyre {
 namespace {
@@ -13,19 +14,6 @@ constexpr std::size_t kFirstTensor = 48, kFirstOperands = 16 + 4 * kFirstTensor,
 static_assert(sizeof(gyre_tensor) == kFirstTensor, "it lies inside other structs and cannot grow");
 static_assert(sizeof(gyre_operands) >= kFirstOperands && sizeof(gyre_gradient_operands) >= kFirstGradientOperands &&
               sizeof(gyre_call_time) >= kFirstCallTime);
-
-template <class Rows>
-Rows rows_of(const gyre_tensor& tensor, const char* name) {
-  if (tensor.dtype < GYRE_F32 || tensor.dtype > GYRE_F16)
-    throw std::invalid_argument(std::string(name) + ".dtype is " + std::to_string(static_cast<int>(tensor.dtype)) +
-                                "; give GYRE_F32, GYRE_BF16 or GYRE_F16");
-  if (tensor.reserved != 0)
-    throw std::invalid_argument(std::string(name) + ".reserved is not 0; set the whole struct to zero first");
-  Rows rows(tensor.data, static_cast<Type>(tensor.dtype), tensor.tokens, tensor.heads, tensor.dim);
-  if (tensor.token_stride != 0) rows.token_stride = tensor.token_stride;
-  if (tensor.head_stride != 0) rows.head_stride = tensor.head_stride;
-  return rows;
-}
 
 Operands operands_of(const gyre_operands* given) {
   const gyre_operands ours = known(given, kFirstOperands, "gyre_operands");

@@ -18,4 +18,12 @@ struct gyre_attention {
   gyre::Attention attention;
   std::vector<gyre_range> query_rows, key_rows;
   std::string strategy, why;
+  gyre::Problem problem;
+  int threads = 1;
+};
+
+struct gyre_mask {
+  gyre::Problem problem;  // with the chosen mask
+  std::string from;       // the text of what it was chosen from
+  gyre::Bands bands;
 };

@@ -16,6 +16,7 @@
 
 #include "comm/agreement.hpp"
 #include "runtime/attention.hpp"
+#include "runtime/bindings/chosen.hpp"
 #include "runtime/bindings/names.hpp"
 #include "runtime/bindings/python/communicator.hpp"
 #include "runtime/bindings/python/documentation.hpp"
@@ -47,16 +48,35 @@ nb::list slices_of(const std::vector<Range>& rows) {
   return slices;
 }
 
+/// Pairs that query heads chose.
+class PythonMask {
+ public:
+  explicit PythonMask(Problem problem) : problem_(std::move(problem)), bands_(problem_.bands()) {}
+  const Mask& mask() const { return problem_.mask; }
+  double pairs() const { return problem_.visible_pairs(); }
+  bool visible(std::int64_t query, std::int64_t key, int head) const {
+    if (head < 0 || head >= problem_.query_heads)
+      throw std::invalid_argument("head is " + std::to_string(head) + "; give 0 to " + std::to_string(problem_.query_heads - 1));
+    return bands_.visible(query, key, head);
+  }
+
+ private:
+  Problem problem_;  // of the attention that it was made by, and what was chosen of its mask
+  Bands bands_;
+};
+
 /// An Attention with its ranks, and what it takes to be called from Python.
 class PythonAttention {
  public:
-  /// problem and options without what `names` and the layouts say. Collective.
+  /// problem and options without what `names` and the layouts say; mask: in place of a name, or null. Collective.
   PythonAttention(std::shared_ptr<Communicator> communicator, Problem problem, Options options, const NamedChoices& names,
-                  const std::optional<Chunks>& query_chunks, const std::optional<Chunks>& key_chunks);
+                  const PythonMask* mask, const std::optional<Chunks>& query_chunks, const std::optional<Chunks>& key_chunks);
 
   nb::tuple forward(nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse, nb::handle sinks);
   nb::tuple backward(nb::handle grad_out, nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse, nb::handle dq,
                      nb::handle dk, nb::handle dv, nb::handle sinks, nb::handle dsinks);
+
+  PythonMask estimate_mask(nb::handle q, nb::handle k, const std::string& sparse);
 
   Attention& attention() { return *attention_; }
   Communicator& communicator() { return *communicator_; }
@@ -78,23 +98,25 @@ class PythonAttention {
   std::shared_ptr<Communicator> communicator_;
   std::unique_ptr<Attention> attention_;
   Problem problem_;
+  int threads_ = 1;
   std::int64_t query_tokens_ = 0, key_tokens_ = 0;  // of this rank
   CallTime last_call_;
 };
 
 PythonAttention::PythonAttention(std::shared_ptr<Communicator> communicator, Problem problem, Options options,
-                                 const NamedChoices& names, const std::optional<Chunks>& query_chunks,
+                                 const NamedChoices& names, const PythonMask* mask, const std::optional<Chunks>& query_chunks,
                                  const std::optional<Chunks>& key_chunks)
     : communicator_(std::move(communicator)) {
   communicator_->work([&] {
     together(communicator_->transport(), [&] {
       apply(names, problem, options);
+      if (mask != nullptr) problem.mask = mask->mask();
       if (key_chunks && !query_chunks)
         throw std::invalid_argument("key_partition is given, and partition is not a list of chunks; give both as lists");
       if (query_chunks)
         options.partition = PartitionChoice::layout(chunks_of(*query_chunks), chunks_of(key_chunks.value_or(Chunks{})));
     });
-    options.threads = communicator_->ranks().threads(options.threads);
+    options.threads = threads_ = communicator_->ranks().threads(options.threads);
     attention_ = std::make_unique<Attention>(communicator_->transport(), problem, options);
   });
   problem_ = std::move(problem);
@@ -208,6 +230,24 @@ nb::tuple PythonAttention::backward(nb::handle grad_out, nb::handle q, nb::handl
   return nb::make_tuple(given.dq.array, given.dk.array, given.dv.array, given.dsinks.array);
 }
 
+PythonMask PythonAttention::estimate_mask(nb::handle q, nb::handle k, const std::string& sparse) {
+  std::string wrong;
+  std::optional<Input> given_q, given_k;
+  try {
+    given_q = input(q, queries("q")), given_k = input(k, keys("k"));
+  } catch (const std::exception& error) {
+    wrong = error.what();
+  }
+  Problem chosen = problem_;
+  chosen.mask = communicator_->work([&] {
+    return choose_pairs(communicator_->transport(), *attention_, problem_, threads_, [&]() -> ChoiceOfPairs {
+      if (!wrong.empty()) throw std::invalid_argument(wrong);
+      return {.sparse = sparse, .queries = given_q->rows, .keys = given_k->rows};
+    });
+  });
+  return PythonMask(std::move(chosen));
+}
+
 std::optional<Chunks> layout_of(nb::handle given, const char* name) {
   if (given.is_none() || nb::isinstance<nb::str>(given)) return std::nullopt;
   Chunks chunks;
@@ -295,7 +335,7 @@ std::optional<DualChunk> dual_chunk_of(nb::handle given) {
 
 /// Arguments of gyre.Attention, in the order of kAttentionSignature.
 void construct(PythonAttention* self, nb::handle comm, std::int64_t query_tokens, std::optional<std::int64_t> key_tokens,
-               int query_heads, std::optional<int> key_heads, int head_dim, std::optional<int> value_dim, const std::string& mask,
+               int query_heads, std::optional<int> key_heads, int head_dim, std::optional<int> value_dim, nb::handle mask,
                std::optional<std::int64_t> query_offset, std::optional<double> scale, std::optional<double> softcap,
                const std::string& dtype, nb::handle partition, nb::handle key_partition, const std::string& strategy,
                nb::handle backward, std::optional<int> threads, const std::string& isa, std::int64_t unit, int prefetch,
@@ -316,14 +356,17 @@ void construct(PythonAttention* self, nb::handle comm, std::int64_t query_tokens
   options.deadline_seconds = deadline_seconds;
   options.integrity = integrity ? Integrity::checked : Integrity::unchecked;
   const auto query_chunks = layout_of(partition, "partition"), key_chunks = layout_of(key_partition, "key_partition");
-  const NamedChoices names{.mask = mask,
+  const PythonMask* const chosen = nb::isinstance<PythonMask>(mask) ? nb::cast<const PythonMask*>(mask) : nullptr;
+  if (chosen == nullptr && !nb::isinstance<nb::str>(mask)) throw nb::type_error("mask is neither an expression nor a gyre.Mask");
+  const NamedChoices names{.mask = chosen == nullptr ? nb::cast<std::string>(mask) : "full",
                            .dtype = dtype,
                            .partition = query_chunks ? "auto" : nb::cast<std::string>(partition),
                            .strategy = strategy,
                            .backward = direction(backward),
                            .sharing = sharing,
                            .machine = machine};
-  new (self) PythonAttention(communicator_of(comm), std::move(problem), std::move(options), names, query_chunks, key_chunks);
+  new (self)
+      PythonAttention(communicator_of(comm), std::move(problem), std::move(options), names, chosen, query_chunks, key_chunks);
 }
 
 void bind_call_time(nb::module_& module) {
@@ -340,6 +383,11 @@ void bind_call_time(nb::module_& module) {
 
 void bind_attention(nb::module_& module) {
   bind_call_time(module);
+  nb::class_<PythonMask>(module, "Mask", kMask)
+      .def_prop_ro("pairs", &PythonMask::pairs, "Pairs that are visible, summed over query heads.")
+      .def("visible", &PythonMask::visible, nb::arg("query"), nb::arg("key"), nb::arg("head") = 0,
+           "Whether a query head sees a key. Positions on the key axis.")
+      .def("__repr__", [](const PythonMask& self) { return "gyre.Mask: " + self.mask().text(); });
   nb::class_<PythonAttention> attention(module, "Attention", kAttention);
   attention.def("__init__", &construct, nb::arg("comm").none() = nb::none(), nb::kw_only(), nb::arg("query_tokens"),
                 nb::arg("key_tokens") = nb::none(), nb::arg("query_heads") = 1, nb::arg("key_heads") = nb::none(),
@@ -359,6 +407,8 @@ void bind_attention(nb::module_& module) {
                 nb::arg("v").none(), nb::arg("out").none(), nb::arg("lse").none(), nb::arg("dq").none() = nb::none(),
                 nb::arg("dk").none() = nb::none(), nb::arg("dv").none() = nb::none(), nb::arg("sinks").none() = nb::none(),
                 nb::arg("dsinks").none() = nb::none(), nb::sig(kBackwardSignature), kBackward);
+  attention.def("estimate_mask", &PythonAttention::estimate_mask, nb::arg("q").none(), nb::arg("k").none(), nb::arg("sparse"),
+                nb::sig(kEstimateSignature), kEstimate);
   attention.def_prop_ro(
       "query_rows", [](PythonAttention& self) { return slices_of(self.attention().query_rows()); },
       nb::sig("def query_rows(self) -> list[slice]"),

@@ -12,7 +12,7 @@ inline constexpr const char* kAttention =
     "query_tokens    of all ranks together; key_tokens likewise, by default as many\n"
     "query_heads     key_heads (default: as many) divides them: query head h reads key head h // (query_heads // key_heads)\n"
     "head_dim        value_dim by default the same\n"
-    "mask            'full', 'causal', 'window(4096) | sinks(4)', 'causal & documents(60,40)': as gyre run --mask\n"
+    "mask            'full', 'causal', 'window(4096) | sinks(4)', 'causal & documents(60,40)': as gyre run --mask; or a gyre.Mask\n"
     "query_offset    position of query 0 on the key axis; default: the last query meets the last key\n"
     "scale           of scores before the softmax; default head_dim ** -0.5\n"
     "softcap         scores become softcap * tanh(score / softcap); default: none\n"
@@ -43,7 +43,7 @@ inline constexpr const char* kAttention =
 
 inline constexpr const char* kAttentionSignature =
     "def __init__(self, comm: typing.Any = None, *, query_tokens: int, key_tokens: int | None = None, query_heads: int = 1, "
-    "key_heads: int | None = None, head_dim: int = 64, value_dim: int | None = None, mask: str = 'full', "
+    "key_heads: int | None = None, head_dim: int = 64, value_dim: int | None = None, mask: str | Mask = 'full', "
     "query_offset: int | None = None, scale: float | None = None, softcap: float | None = None, dtype: str = 'f32', "
     "partition: str | collections.abc.Sequence[tuple[int, int, int]] = 'auto', "
     "key_partition: collections.abc.Sequence[tuple[int, int, int]] | None = None, strategy: str = 'auto', "
@@ -53,6 +53,29 @@ inline constexpr const char* kAttentionSignature =
     "rope: float | tuple[float, str] | tuple[float, str, int] | None = None, yarn: tuple[float, int] | None = None, "
     "rope_linear: float | None = None, rope_ntk: float | None = None, "
     "dual_chunk: tuple[int, int] | tuple[int, int, int] | None = None) -> None";
+
+inline constexpr const char* kMask =
+    "Pairs of queries and keys that query heads chose (Attention.estimate_mask), of all ranks together: a mask for gyre.Attention.";
+
+inline constexpr const char* kEstimateSignature = "def estimate_mask(self, q: typing.Any, k: typing.Any, sparse: str) -> Mask";
+inline constexpr const char* kEstimate =
+    "What each query head keeps of this attention's mask, by queries and keys: the same pairs on every rank, on any number of "
+    "them.\n"
+    "Collective.\n"
+    "\n"
+    "    dense = gyre.Attention(comm, query_tokens=n, mask='causal')\n"
+    "    mask = dense.estimate_mask(q, k, 'vertical_slash(1000,6096)')\n"
+    "    chosen = gyre.Attention(comm, query_tokens=n, mask=mask)    # its rows may be dealt otherwise: give partition to keep "
+    "them\n"
+    "\n"
+    "q, k    as forward has them\n"
+    "sparse  'vertical_slash(1000,6096)', 'a_shape(128,4096)', 'block_topk(100)', 'xattention(16,0.9)', 'moba(512,8)', 'dense', or "
+    "a\n"
+    "        file with one of these for each head, as gyre run --sparse. All but a_shape and dense want self-attention under the "
+    "mask\n"
+    "        'causal', without softcap, ALiBi and sinks; of dual chunk attention only vertical_slash chooses.\n"
+    "\n"
+    "No gradient flows through a choice.";
 
 inline constexpr const char* kForwardSignature =
     "def forward(self, q: typing.Any, k: typing.Any, v: typing.Any, out: typing.Any = None, lse: typing.Any = None, "

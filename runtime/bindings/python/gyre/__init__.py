@@ -6,6 +6,6 @@
 gyre.torch has it for PyTorch, with gradients.
 """
 
-from ._gyre import Attention, CallTime, Communicator, Disagreement, LostPeer, Stall, __version__
+from ._gyre import Attention, CallTime, Communicator, Disagreement, LostPeer, Mask, Stall, __version__
 
-__all__ = ["Attention", "CallTime", "Communicator", "Disagreement", "LostPeer", "Stall", "__version__"]
+__all__ = ["Attention", "CallTime", "Communicator", "Disagreement", "LostPeer", "Mask", "Stall", "__version__"]
