@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -395,6 +396,11 @@ NativeSparseTime NativeSparseAttention::backward(const NativeSparseGradientOpera
     parts_->backward(operands, state, time);
   }
   return time;
+}
+
+void NativeSparseAttention::refuse(const std::string& message) {
+  together(parts_->transport, [&] { throw std::invalid_argument(message); });
+  std::terminate();  // this rank said no
 }
 
 const Attention* NativeSparseAttention::branch(NativeBranch branch) const {

@@ -19,6 +19,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "comm/transport.hpp"
@@ -101,6 +102,10 @@ class NativeSparseAttention {
   /// and planned anew for another. Collective, as forward is. Throws std::invalid_argument unless Options::backward let it be
   /// built.
   NativeSparseTime backward(const NativeSparseGradientOperands& operands, const NativeSparseState& state);
+
+  /// In place of a call, on a rank whose caller finds before it that it cannot be made: every rank throws std::invalid_argument
+  /// with this message (that of the lowest rank, where there are several). Collective with the call of the others.
+  [[noreturn]] void refuse(const std::string& message);
 
   /// Of one branch in its last call; null for `compressed` where there is no compressed key, and for `selected` before a call.
   const Attention* branch(NativeBranch branch) const;

@@ -5,6 +5,7 @@
 #include "runtime/attention.hpp"
 #include "runtime/bindings/python/attention.hpp"
 #include "runtime/bindings/python/communicator.hpp"
+#include "runtime/bindings/python/native_attention.hpp"
 
 namespace nb = nanobind;
 
@@ -17,4 +18,5 @@ NB_MODULE(_gyre, module) {
   module.attr("__version__") = gyre::version();
   gyre::python::bind_communicator(module);
   gyre::python::bind_attention(module);
+  gyre::python::bind_native_attention(module);
 }
