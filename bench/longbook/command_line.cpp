@@ -58,6 +58,7 @@ Command parse_command_line(int argc, char** argv) {
   add("mask", value(&command.mask), "as of gyre run; causal as well, whatever it is");
   add("yarn", po::value(&yarn), "SCALE,ORIGINAL, as of gyre run; the model's base");
   add("dual-chunk", po::value(&dual_chunk), "CHUNK,LOCAL, as of gyre run");
+  add("sparse", po::value(&command.sparse), "pairs that query heads choose in every layer anew, as of gyre run");
   add("dtype", po::value(&type)->default_value("f32"), "of cells, as of gyre run");
   add("unit", value(&command.attention.unit_tokens), "tokens, as of gyre run");
   add("threads", value(&command.attention.threads), "of a rank, in attention and in the BLAS");
@@ -88,6 +89,7 @@ Command parse_command_line(int argc, char** argv) {
     const auto [chunk, local] = parse_two<std::int64_t>("--dual-chunk", dual_chunk);
     command.dual_chunk = {.chunk = chunk, .local = local};
   }
+  if (!command.sparse.empty()) command.choices = read_sparse_choices(command.sparse);
   validate(command);
   return command;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/mechanism/sparse_choice.hpp"
 #include "runtime/problem.hpp"
 
 namespace gyre::longbook {
@@ -26,6 +27,8 @@ struct Command {
   std::optional<Yarn> yarn;
   std::optional<DualChunk> dual_chunk;
   std::string mask = "causal";
+  std::string sparse;                 // as given; empty: none
+  std::vector<SparseChoice> choices;  // what it says
   int repeat = 1;
   std::int64_t bin_tokens = 256;
   double tolerance = 0;

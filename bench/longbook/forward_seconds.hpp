@@ -8,6 +8,7 @@ namespace gyre::longbook {
 
 struct ForwardSeconds {
   double embedding = 0, norms = 0, projections = 0;
+  double estimating = 0, planning = 0;  // where heads choose pairs: which, and an attention for them
   double attending = 0, packing = 0,
          waiting = 0;  // attention: computing; cells from rows, which turns them, and back; nothing to compute
   double feed_forward = 0, logits = 0;

@@ -28,7 +28,7 @@ Problem attention_of(const LlamaShape& shape, std::int64_t tokens) {
   return problem;
 }
 
-void Llama::forward(std::span<const std::int32_t> tokens, Attention& attention, ForwardSeconds& seconds) {
+void Llama::forward(std::span<const std::int32_t> tokens, LayerAttention& attention, ForwardSeconds& seconds) {
   Stopwatch watch, whole;
   rows_ = std::ssize(tokens);
   for (auto* tensor : {&stream_, &norm_}) tensor->resize(rows_ * shape_.width);
@@ -46,7 +46,7 @@ void Llama::forward(std::span<const std::int32_t> tokens, Attention& attention, 
   seconds.total += whole.lap();
 }
 
-void Llama::attend(const LlamaLayer& layer, Attention& attention, ForwardSeconds& seconds) {
+void Llama::attend(const LlamaLayer& layer, LayerAttention& attention, ForwardSeconds& seconds) {
   Stopwatch watch;
   rms_norm({rows_, shape_.width, shape_.norm_epsilon}, stream_.data(), layer.attention_gain.data(), norm_.data());
   seconds.norms += watch.lap();
@@ -55,14 +55,13 @@ void Llama::attend(const LlamaLayer& layer, Attention& attention, ForwardSeconds
   linear({rows_, shape_.width, shape_.key_width()}, norm_.data(), layer.value.data(), values_.data());
   seconds.projections += watch.lap();
   const auto rows = [&](std::vector<float>& data, int heads) { return Rows<float>(data.data(), rows_, heads, shape_.head_dim); };
-  const CallTime time = attention.forward({.queries = rows(queries_, shape_.query_heads),
-                                           .keys = rows(keys_, shape_.key_heads),
-                                           .values = rows(values_, shape_.key_heads),
-                                           .out = rows(out_, shape_.query_heads),
-                                           .lse = nullptr});
-  const double call = watch.lap();
-  seconds.attending += time.computing_seconds, seconds.packing += time.packing_seconds;
-  seconds.waiting += call - time.computing_seconds - time.packing_seconds;
+  attention.forward({.queries = rows(queries_, shape_.query_heads),
+                     .keys = rows(keys_, shape_.key_heads),
+                     .values = rows(values_, shape_.key_heads),
+                     .out = rows(out_, shape_.query_heads),
+                     .lse = nullptr},
+                    seconds);
+  watch.lap();
   linear({rows_, shape_.query_width(), shape_.width}, out_.data(), layer.output.data(), stream_.data(), Into::add);
   seconds.projections += watch.lap();
 }

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "bench/longbook/forward_seconds.hpp"
+#include "bench/longbook/layer_attention.hpp"
 #include "bench/longbook/llama_weights.hpp"
-#include "runtime/attention.hpp"
 
 namespace gyre::longbook {
 
@@ -25,10 +25,10 @@ class Llama {
   Llama(const LlamaShape& shape, const LlamaWeights& weights) : shape_(shape), weights_(weights) {}
 
   /// Through all layers; adds to `seconds`. attention: of attention_of(shape), its positions or its mask changed maybe; it turns
-  /// queries and keys. tokens: of this rank's rows, in the order of attention.query_rows(), whose keys are its
-  /// queries' tokens. One attention serves all layers. Memory: some rows of `hidden`, and of each of this rank's tokens 4 (4 width
+  /// queries and keys. tokens: of this rank's rows, in the order of attention.rows(). Memory: some rows of `hidden`, and of each of
+  /// this rank's tokens 4 (4 width
   /// + 2 key width) bytes. Collective over the attention's ranks.
-  void forward(std::span<const std::int32_t> tokens, Attention& attention, ForwardSeconds& seconds);
+  void forward(std::span<const std::int32_t> tokens, LayerAttention& attention, ForwardSeconds& seconds);
 
   /// rms_norm(x) W_out of rows [first, first + count) of the last forward. out: [count, vocabulary]. Local.
   void logits(std::int64_t first, std::int64_t count, float* out);
@@ -36,7 +36,7 @@ class Llama {
   const LlamaShape& shape() const { return shape_; }
 
  private:
-  void attend(const LlamaLayer& layer, Attention& attention, ForwardSeconds& seconds);
+  void attend(const LlamaLayer& layer, LayerAttention& attention, ForwardSeconds& seconds);
   void feed_forward(const LlamaLayer& layer, ForwardSeconds& seconds);
 
   LlamaShape shape_;

@@ -34,10 +34,15 @@ Problem problem_of(const Command& command, const LlamaShape& shape) {
 void write_json(const Command& command, const Transport& transport, const LlamaShape& shape, double loading_seconds,
                 Json readings) {
   if (command.json_file.empty() || transport.rank() != 0) return;
-  const Json json = {{"ranks", transport.ranks()},         {"threads", command.attention.threads},
-                     {"tokens", command.tokens},           {"mask", command.mask},
-                     {"dtype", to_string(command.type)},   {"context_tokens", shape.context_tokens},
-                     {"loading_seconds", loading_seconds}, {"readings", std::move(readings)}};
+  const Json json = {{"ranks", transport.ranks()},
+                     {"threads", command.attention.threads},
+                     {"tokens", command.tokens},
+                     {"mask", command.mask},
+                     {"sparse", command.sparse},
+                     {"dtype", to_string(command.type)},
+                     {"context_tokens", shape.context_tokens},
+                     {"loading_seconds", loading_seconds},
+                     {"readings", std::move(readings)}};
   std::ofstream file(command.json_file);
   file << json.dump(1) << '\n';
   if (!file.flush()) throw std::runtime_error(command.json_file + " cannot be written");
@@ -55,7 +60,7 @@ int read_all(const Command& command, Transport& transport) {
   double first = 0, worst = 0;
   for (const StrategyChoice& strategy : command.strategies) {
     for (const PartitionChoice& partition : command.partitions) {
-      ReadingOptions options{.attention = command.attention, .repeat = command.repeat};
+      ReadingOptions options{.attention = command.attention, .repeat = command.repeat, .choices = command.choices};
       options.attention.strategy = strategy, options.attention.partition = partition;
       const Reading reading = read(transport, model, text, problem, options);
       const std::string first_token = loaded.tokenizer.decode(std::span(&reading.first_token, 1));

@@ -15,7 +15,7 @@ struct Pass {
   std::int32_t first_token = kNoTarget;  // on the rank that has the last row
 };
 
-Pass forward(Transport& transport, Llama& model, std::span<const std::int32_t> tokens, bool has_last, Attention& attention) {
+Pass forward(Transport& transport, Llama& model, std::span<const std::int32_t> tokens, bool has_last, LayerAttention& attention) {
   Pass pass;
   std::vector<float> logits(static_cast<std::size_t>(has_last ? model.shape().vocabulary : 0));
   transport.barrier();
@@ -32,7 +32,7 @@ Pass forward(Transport& transport, Llama& model, std::span<const std::int32_t> t
 }
 
 /// All ranks' passes, of the call of the median time. Collective.
-void time_calls(Transport& transport, Llama& model, std::span<const std::int32_t> tokens, bool has_last, Attention& attention,
+void time_calls(Transport& transport, Llama& model, std::span<const std::int32_t> tokens, bool has_last, LayerAttention& attention,
                 int repeat, Reading& reading) {
   std::vector<std::vector<Pass>> calls;
   const Traffic before = transport.traffic();
@@ -69,13 +69,12 @@ double Reading::perplexity() const {
 
 Reading read(Transport& transport, Llama& model, std::span<const std::int32_t> text, const Problem& problem,
              const ReadingOptions& options) {
-  Attention attention(transport, problem, options.attention);
+  LayerAttention attention(transport, problem, options.attention, options.choices);
   Reading reading;
-  reading.strategy = to_string(attention.strategy());
-  reading.partition = attention.layout().partition.text();
+  reading.strategy = attention.strategy(), reading.partition = attention.partition();
   std::vector<std::int32_t> tokens, targets;
   std::vector<std::int64_t> positions;
-  for (const Range& range : attention.query_rows()) {
+  for (const Range& range : attention.rows()) {
     for (std::int64_t position = range.begin; position < range.end; ++position) {
       positions.push_back(position);
       tokens.push_back(text[position]);
@@ -84,6 +83,7 @@ Reading read(Transport& transport, Llama& model, std::span<const std::int32_t> t
   }
   const bool has_last = !positions.empty() && positions.back() + 1 == std::ssize(text);
   time_calls(transport, model, tokens, has_last, attention, options.repeat, reading);
+  reading.kept_share = attention.kept_share();
 
   Stopwatch watch;
   std::vector<float> losses(targets.size());

@@ -12,6 +12,7 @@ namespace gyre::longbook {
 
 struct Reading {
   std::string strategy, partition;           // resolved
+  double kept_share = 1;                     // of the pairs of all layers
   std::vector<ForwardSeconds> rank_seconds;  // [ranks] of the call of the median time to the first token
   double first_token_seconds = 0;            // from the tokens to the logits behind the last of them, on the rank that has its row
   double scoring_seconds = 0;                // logits of all rows, slowest rank
@@ -26,11 +27,12 @@ struct Reading {
 
 struct ReadingOptions {
   Options attention;
-  int repeat = 1;  // forward passes
+  int repeat = 1;                          // forward passes
+  std::vector<SparseChoice> choices = {};  // of query heads, for every layer anew; empty: they see all pairs
 };
 
 /// problem: attention of a layer, over as many tokens as the text has. The same on every rank, which all get the same result.
-/// Collective. Throws what Attention throws.
+/// Collective. Throws what LayerAttention throws.
 Reading read(Transport& transport, Llama& model, std::span<const std::int32_t> text, const Problem& problem,
              const ReadingOptions& options);
 

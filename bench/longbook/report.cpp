@@ -16,7 +16,8 @@ struct Part {
 };
 constexpr Part kParts[] = {{"embedding", &ForwardSeconds::embedding},       {"norms", &ForwardSeconds::norms},
                            {"projections", &ForwardSeconds::projections},   {"attending", &ForwardSeconds::attending},
-                           {"packing", &ForwardSeconds::packing},           {"waiting", &ForwardSeconds::waiting},
+                           {"packing", &ForwardSeconds::packing},           {"estimating", &ForwardSeconds::estimating},
+                           {"planning", &ForwardSeconds::planning},         {"waiting", &ForwardSeconds::waiting},
                            {"feed_forward", &ForwardSeconds::feed_forward}, {"logits", &ForwardSeconds::logits}};
 
 template <class... Values>
@@ -52,6 +53,7 @@ Json json_of(const Reading& reading, const std::string& first_token, std::int64_
   }
   return {{"strategy", reading.strategy},
           {"partition", reading.partition},
+          {"kept_share", reading.kept_share},
           {"perplexity", reading.perplexity()},
           {"loss", reading.mean_loss()},
           {"first_token", printable(first_token)},
@@ -71,6 +73,7 @@ std::string page(const Reading& reading, const std::string& first_token) {
   std::string text = formatted("%s, %s: perplexity %.4f of %td tokens; first token '%s' after %.2f s\n", reading.strategy.c_str(),
                                reading.partition.c_str(), reading.perplexity(), std::ssize(reading.losses),
                                printable(first_token).c_str(), reading.first_token_seconds);
+  if (reading.kept_share < 1) text += formatted("  %.1f%% of the pairs\n", 100 * reading.kept_share);
   text += " ";
   for (const Part& part : kParts)
     text += formatted(" %s %.0f%%", part.name, 100 * mean(part.seconds) / mean(&ForwardSeconds::total));

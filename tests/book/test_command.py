@@ -68,6 +68,17 @@ class Reading(unittest.TestCase):
         for options, changed in perplexity.items():
             self.assertGreater(abs(changed / plain - 1), 1e-4, options)
 
+    def test_layers_choose_pairs_in_chunks_and_the_report_says_how_many(self):
+        chunks = ("--dual-chunk", "140,8")
+        (whole,) = self.read(2, *chunks)["readings"]
+        run = self.read(2, *chunks, "--sparse", "vertical_slash(30,100)")
+        (chosen,) = run["readings"]
+        self.assertEqual((run["sparse"], whole["kept_share"]), ("vertical_slash(30,100)", 1))
+        self.assertLess(chosen["kept_share"], 1)
+        self.assertNotEqual(chosen["perplexity"], whole["perplexity"])
+        self.assertGreater(chosen["seconds"]["ranks"][0]["estimating"], 0)
+        self.assertGreater(chosen["seconds"]["ranks"][0]["planning"], 0)
+
     def test_readings_that_are_further_apart_than_the_tolerance_end_with_status_1(self):
         done = run(2, "--model", self.model, "--text", self.text, "--tokens", 300, "--strategy", "ring", "tree", "--tolerance", "-1")
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)

@@ -95,6 +95,52 @@ TEST_CASE("a Llama on any number of ranks foretells each token as its definition
   }
 }
 
+TEST_CASE("layers whose heads choose all pairs, or those that a mask shows, read as if nobody chose, wherever their rows lie") {
+  transformer::use_blas_threads(1);
+  const SmallLlama small;
+  const Loaded loaded = load(small.bytes());
+  const std::vector<std::int32_t> text = drawn_text(237);
+  const auto read_with = [&](int ranks, const char* partition, const char* mask, const char* choice, int chunk) {
+    Reading of_rank_0;
+    run_loopback(ranks, [&](Transport& transport) {
+      Llama model(loaded.shape, loaded.weights);
+      Problem problem = attention_of(loaded.shape, std::ssize(text));
+      problem.mask = problem.mask & Mask::parse(mask);
+      if (chunk > 0) problem.dual_chunk = DualChunk{.chunk = chunk, .local = 10};
+      ReadingOptions options;
+      options.attention.partition = PartitionChoice::parse(partition), options.attention.unit_tokens = 16;
+      if (choice != nullptr) options.choices = {parse_sparse_choice(choice)};
+      const Reading reading = read(transport, model, text, problem, options);
+      if (transport.rank() == 0) of_rank_0 = reading;
+    });
+    return of_rank_0;
+  };
+  const auto same = [](const Reading& a, const Reading& b) {
+    double worst = 0;
+    for (std::size_t position = 0; position < a.losses.size(); ++position)
+      worst = std::max(worst, static_cast<double>(std::abs(a.losses[position] - b.losses[position])));
+    return worst < 2e-5;
+  };
+  for (const int chunk : {0, 50}) {
+    const Reading whole = read_with(1, "contiguous", "full", nullptr, chunk);
+    const Reading window = read_with(1, "contiguous", "window(19) | sinks(4)", nullptr, chunk);
+    const Reading chosen = read_with(1, "contiguous", "full", "vertical_slash(31,100)", chunk);
+    CHECK(whole.kept_share == 1);
+    CHECK(chosen.kept_share < 1);
+    CHECK(!same(chosen, whole));
+    for (const auto& [ranks, partition] : {std::pair{1, "contiguous"}, {2, "zigzag"}, {3, "striped(5)"}, {4, "balanced"}}) {
+      INFO(ranks << " ranks, " << partition << ", chunk " << chunk);
+      const Reading all = read_with(ranks, partition, "full", "vertical_slash(1000,1000)", chunk);
+      CHECK(same(all, whole));
+      CHECK(all.kept_share == 1);
+      CHECK(same(read_with(ranks, partition, "full", "a_shape(4,20)", chunk), window));
+      const Reading again = read_with(ranks, partition, "full", "vertical_slash(31,100)", chunk);
+      CHECK(same(again, chosen));
+      CHECK(again.kept_share == chosen.kept_share);
+    }
+  }
+}
+
 TEST_CASE("ranks without a token read with the others") {
   transformer::use_blas_threads(1);
   const SmallLlama small;
