@@ -92,6 +92,7 @@ Pages SharedFile::map(std::size_t bytes, Access access) const {
   const int protection = access == Access::read ? PROT_READ : PROT_READ | PROT_WRITE;
   void* const address = ::mmap(nullptr, bytes, protection, MAP_SHARED, descriptor_, 0);
   if (address == MAP_FAILED) refuse("shared memory of " + std::to_string(bytes) + " bytes cannot be mapped", errno);
+  ::madvise(address, bytes, MADV_HUGEPAGE);  // only a wish: most systems have no large pages for shared memory
   return owned(address, bytes);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/convert.hpp"
+#include "kernels/dispatch.hpp"
 
 namespace gyre {
 namespace {
@@ -51,6 +52,14 @@ std::vector<std::int16_t> columns_of(const Bands& bands, std::int64_t query, Ran
   }
   if (2 * ((std::ssize(places) + kPanelKeys - 1) / kPanelKeys) > panels) places.clear();
   return places;
+}
+
+std::int64_t unit_tokens_for_columns(const Bands& bands) {
+  const auto has_columns = [](const Band& band) {
+    return band.blocks != nullptr && band.blocks->shape().key_tokens <= kColumns.most_keys &&
+           band.blocks->shape().query_tokens >= kColumns.least_queries;
+  };
+  return std::any_of(bands.all().begin(), bands.all().end(), has_columns) ? kLongestUnit : 0;
 }
 
 ColumnLayout column_layout(const CellShape& shape, std::int64_t count, bool pairs) {

@@ -28,6 +28,9 @@ inline constexpr Bands::ColumnBlocks kColumns{.least_queries = 128, .most_keys =
 /// by it.
 std::vector<std::int16_t> columns_of(const Bands& bands, std::int64_t query, Range query_heads, Range unit);
 
+/// How long units should be for the sake of columns: the few of a short unit do not pay for a fold of their own. 0: no matter.
+std::int64_t unit_tokens_for_columns(const Bands& bands);
+
 /// What the gathered keys and values of a unit take in words, with 0 past their end: keys `[count / 16][words][16]`, then values
 /// `[value_dim / 8][rows of words of count to 16][8]`, as Tile has them.
 struct ColumnLayout {

@@ -55,8 +55,8 @@ std::int64_t Units::longest() const {
   return longest;
 }
 
-std::int64_t default_unit_tokens(std::int64_t tokens, int ranks) {
-  constexpr std::int64_t kShortest = 64, kLongest = 512;
+std::int64_t default_unit_tokens(std::int64_t tokens, int ranks, std::int64_t wished) {
+  constexpr std::int64_t kShortest = 64, kLongest = 512, kUnitsOfRank = 16;
   if (tokens < 0 || ranks < 1) {
     throw std::invalid_argument(std::to_string(tokens) + " tokens on " + std::to_string(ranks) +
                                 " ranks: tokens must be at least 0 and ranks at least 1");
@@ -64,6 +64,7 @@ std::int64_t default_unit_tokens(std::int64_t tokens, int ranks) {
   const auto sixteenth = static_cast<std::uint64_t>(std::clamp(tokens / 16, kShortest, kLongest));
   auto unit_tokens = static_cast<std::int64_t>(std::bit_floor(sixteenth));
   while (unit_tokens > kShortest && unit_tokens * 4 * ranks > tokens) unit_tokens /= 2;
+  while (unit_tokens >= kLongest && 2 * unit_tokens <= wished && 2 * unit_tokens * kUnitsOfRank * ranks <= tokens) unit_tokens *= 2;
   return unit_tokens;
 }
 

@@ -58,7 +58,7 @@ class Units {
 };
 
 /// The design's rule: tokens / 16 rounded down to a power of two, within [64, 512], then halved while it exceeds both 64 and a
-/// quarter of a rank's share.
-std::int64_t default_unit_tokens(std::int64_t tokens, int ranks);
+/// quarter of a rank's share. What wishes for longer ones gets them, doubled from 512 up to `wished`, while a rank has 16 of them.
+std::int64_t default_unit_tokens(std::int64_t tokens, int ranks, std::int64_t wished = 0);
 
 }  // namespace gyre

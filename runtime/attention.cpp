@@ -18,6 +18,7 @@
 
 #include "comm/agreement.hpp"
 #include "comm/heartbeat.hpp"
+#include "kernels/pages.hpp"
 #include "runtime/borrowing.hpp"
 #include "runtime/choose.hpp"
 #include "runtime/instruction_set.hpp"
@@ -221,7 +222,7 @@ struct Attention::State {
     if (!unshared.empty()) {
       for (auto& [pass, direction] : directions) direction.program = direction.schedule(transport.rank());
     }
-    const Memory memory{.arena = make_arena(most(&Program::arena_bytes)), .window = std::move(window)};
+    const Memory memory{.arena = allocate_cells(most(&Program::arena_bytes)), .window = std::move(window)};
     for (auto& [pass, direction] : directions)
       direction.executor = std::make_unique<Executor>(std::move(direction.program), layout, transport, team, kernels, memory);
   }

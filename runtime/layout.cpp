@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/columns.hpp"
 #include "kernels/row_order.hpp"
 #include "partition/cuts.hpp"
 
@@ -40,7 +41,7 @@ std::span<const Chunk> key_chunks(const Problem& problem, const PartitionChoice&
 
 Units make_units(const Problem& problem, const Options& options, std::span<const Chunk> chunks, std::int64_t tokens,
                  std::int64_t offset, int ranks) {
-  const std::int64_t length = options.unit_tokens != 0 ? options.unit_tokens : default_unit_tokens(tokens, ranks);
+  const std::int64_t length = unit_tokens_of(problem, options, tokens, ranks);
   return Units(tokens, length, cuts_of(problem, options.partition, chunks, tokens, length, offset));
 }
 
@@ -215,6 +216,11 @@ std::vector<int> Layout::query_units_of(int rank) const {
 }
 std::vector<int> Layout::key_units_of(int rank) const {
   return units_held(keys, rank);
+}
+
+std::int64_t unit_tokens_of(const Problem& problem, const Options& options, std::int64_t tokens, int ranks) {
+  if (options.unit_tokens != 0) return options.unit_tokens;
+  return default_unit_tokens(tokens, ranks, unit_tokens_for_columns(problem.mask.bands()));
 }
 
 std::vector<std::vector<int>> units_by_rank(const Placement& placement) {

@@ -69,6 +69,9 @@ struct Layout {
   std::array<std::vector<std::int64_t>, static_cast<std::size_t>(Role::grad_key_value_share) + 1> cell_begins_;
 };
 
+/// The length of an axis' units: what the caller said, or the default rule with what the mask wishes for.
+std::int64_t unit_tokens_of(const Problem& problem, const Options& options, std::int64_t tokens, int ranks);
+
 /// Units of every rank, ascending.
 std::vector<std::vector<int>> units_by_rank(const Placement& placement);
 

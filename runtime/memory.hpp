@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 
 #include "comm/transport.hpp"
@@ -14,8 +13,5 @@ struct Memory {
   std::shared_ptr<std::byte[]> arena;
   std::shared_ptr<SharedMemory> window;  // null if nothing is lent or borrowed
 };
-
-/// At least so many bytes, aligned to a page. Throws std::bad_alloc.
-std::shared_ptr<std::byte[]> make_arena(std::int64_t bytes);
 
 }  // namespace gyre

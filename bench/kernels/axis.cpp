@@ -3,21 +3,23 @@
 #include <cmath>
 
 #include "bench/kernels/drawn.hpp"
+#include "kernels/columns.hpp"
 #include "kernels/row_order.hpp"
 #include "partition/cuts.hpp"
 
 namespace gyre::bench {
 namespace {
 
-std::int64_t unit_tokens_of(const Shape& shape) {
-  return shape.unit_tokens > 0 ? shape.unit_tokens : default_unit_tokens(shape.keys, 1);
+std::int64_t unit_tokens_of(const Shape& shape, const Mask& mask) {
+  return shape.unit_tokens > 0 ? shape.unit_tokens : default_unit_tokens(shape.keys, 1, unit_tokens_for_columns(mask.bands()));
 }
 
 /// The axis begins at position `first`.
 Units units_of(const Shape& shape, const Mask& mask, std::int64_t first) {
-  std::vector<std::int64_t> cuts = cuts_of_documents(mask.borders(), mask.bands(), unit_tokens_of(shape));
+  const std::int64_t length = unit_tokens_of(shape, mask);
+  std::vector<std::int64_t> cuts = cuts_of_documents(mask.borders(), mask.bands(), length);
   for (std::int64_t& cut : cuts) cut -= first;
-  return Units(shape.keys - first, unit_tokens_of(shape), cuts);
+  return Units(shape.keys - first, length, cuts);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 #include "bench/kernels/data.hpp"
 
-#include <new>
+#include <algorithm>
 #include <random>
+#include <utility>
 
 #include "kernels/convert.hpp"
 
@@ -29,13 +30,14 @@ RandomRows::RandomRows(std::int64_t tokens, int heads, int dim, Type type, std::
   for (float& x : data_) x = rounded(normal(random), type);
 }
 
-void Cells::Free::operator()(std::byte* data) const {
-  ::operator delete[](data, std::align_val_t{kAlignment});
-}
-
 std::byte* Cells::add(std::int64_t bytes) {
-  bytes_ += bytes;
-  return list_.emplace_back(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{kAlignment}))).get();
+  constexpr std::int64_t kPiece = std::int64_t{32} << 20;
+  if (bytes > left_) {
+    left_ = std::max(bytes, kPiece);
+    next_ = pieces_.emplace_back(allocate_cells(left_)).get();
+  }
+  bytes_ += bytes, left_ -= bytes;
+  return std::exchange(next_, next_ + bytes);
 }
 
 }  // namespace gyre::bench

@@ -3,10 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "kernels/cell.hpp"
+#include "kernels/pages.hpp"
 #include "kernels/tensor.hpp"
 
 namespace gyre::bench {
@@ -23,17 +23,16 @@ class RandomRows {
   std::vector<float> data_;
 };
 
-/// Aligned memory that lives as long as this.
+/// Aligned memory that lives as long as this, one cell behind the other as in an arena.
 class Cells {
  public:
   std::byte* add(std::int64_t bytes);
   std::int64_t bytes() const { return bytes_; }  // of all so far
 
  private:
-  struct Free {
-    void operator()(std::byte* data) const;
-  };
-  std::vector<std::unique_ptr<std::byte[], Free>> list_;
+  std::vector<CellMemory> pieces_;
+  std::byte* next_ = nullptr;
+  std::int64_t left_ = 0;  // bytes of the last piece, from next_ on
   std::int64_t bytes_ = 0;
 };
 

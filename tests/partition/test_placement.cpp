@@ -185,8 +185,8 @@ TEST_CASE(
   for (const Mask& mask :
        {Mask::blocks(table(64, 64, 20), "b") & Mask::causal(), Mask::blocks(table(128, 128, 20), "b") & Mask::causal(),
         Mask::blocks(table(256, 256, 20), "b") & Mask::causal(), (vertical | slash) & Mask::causal(), in_chunks & Mask::causal()}) {
-    for (const int ranks : {2, 16, 64}) {
-      const Units units(tokens, gyre::default_unit_tokens(tokens, ranks));
+    for (const auto& [ranks, wished] : {std::pair(2, 0), {2, 2048}, {4, 2048}, {16, 0}, {64, 0}}) {
+      const Units units(tokens, gyre::default_unit_tokens(tokens, ranks, wished));
       const std::vector<std::int64_t> work = gyre::count_work(mask.bands(), units, units, 0);
       INFO(ranks << " ranks, " << units.count() << " units, " << mask.text());
       CHECK(gyre::imbalance(gyre::work_by_rank(Placement::balanced(units, ranks, work), work)) < 1.03);

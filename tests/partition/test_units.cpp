@@ -98,6 +98,11 @@ TEST_CASE("the default unit is a sixteenth of the axis within 64 and 512, and a 
   CHECK(gyre::default_unit_tokens(8192, 8) == 256);  // share 1024
   CHECK(gyre::default_unit_tokens(8192, 64) == 64);  // share 128, but not below 64
   CHECK(gyre::default_unit_tokens(1 << 20, 1) == 512);
+  CHECK(gyre::default_unit_tokens(1 << 20, 1, 2048) == 2048);
+  CHECK(gyre::default_unit_tokens(32768, 1, 2048) == 2048);  // 16 units
+  CHECK(gyre::default_unit_tokens(32768, 2, 2048) == 1024);
+  CHECK(gyre::default_unit_tokens(32767, 2, 2048) == 512);
+  CHECK(gyre::default_unit_tokens(2048, 1, 2048) == 128);
   CHECK(gyre::default_unit_tokens(1 << 20, 512) == 512);
   CHECK(gyre::default_unit_tokens(1 << 20, 1024) == 256);
   CHECK_THROWS_WITH(gyre::default_unit_tokens(10, 0), Catch::Contains("0 ranks"));

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "comm/loopback_transport.hpp"
+#include "kernels/pages.hpp"
 #include "kernels/reference.hpp"
 #include "runtime/executor.hpp"
 #include "support/catch.hpp"
@@ -66,7 +67,8 @@ std::uint64_t run(const Job& job, const Tensors& tensors, const std::vector<floa
     const Layout layout(job.problem, job.options, 1);
     const Program program = one_rank_backward(layout, way);
     Team team(job.options.threads);
-    Executor executor(program, layout, transport, team, select_kernels(), {.arena = make_arena(program.arena_bytes), .window = {}});
+    Executor executor(program, layout, transport, team, select_kernels(),
+                      {.arena = allocate_cells(program.arena_bytes), .window = {}});
     const std::function<void(const Progress&)> progress = [&](const Progress& now) { share_done = now.share_done; };
     executor.run(rows.backward(), {.timeline = &timeline, .progress = &progress});
     rows.forget();
@@ -118,7 +120,8 @@ TEST_CASE("a program of one pass refuses the operands of the other") {
     const Layout layout(job.problem, job.options, 1);
     const Program program = one_rank_backward(layout, Way::finished);
     Team team(job.options.threads);
-    Executor executor(program, layout, transport, team, select_kernels(), {.arena = make_arena(program.arena_bytes), .window = {}});
+    Executor executor(program, layout, transport, team, select_kernels(),
+                      {.arena = allocate_cells(program.arena_bytes), .window = {}});
     CHECK_THROWS_AS(executor.run(rows.forward()), std::logic_error);
   });
 }
