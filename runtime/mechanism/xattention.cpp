@@ -18,20 +18,29 @@ struct BlockRow {
   std::vector<float> maxima;  // [groups][pieces]
 };
 
-/// The estimate of one head on this rank.
+/// A query head's blocks on this rank.
+struct HeadRows {
+  std::vector<BlockRow> blocks;
+  std::vector<float> queries;  // [blocks][groups][dims], reversed
+};
+
+/// The estimate of some heads on this rank, which share keys: these are fetched, and packed, once for all.
 class Antidiagonals {
  public:
   Antidiagonals(const Estimator& estimator, const XAttention& choice);
 
-  /// Of each own block of queries the blocks of keys that are kept. Collective.
-  void choose(int head, ChosenRows& chosen);
+  /// Collective.
+  void look(std::span<const int> heads);
+  /// Of each own block of queries the blocks of keys that the index-th of these heads keeps.
+  void choose(std::size_t index, ChosenRows& chosen) const;
   const RowMap& blocks() const { return blocks_; }
 
  private:
-  void take_queries(int head);
+  std::vector<BlockRow> no_sums() const;
+  HeadRows take_queries(int head) const;
   /// Collective; empty where no query of this rank sees the piece.
-  std::int64_t take_keys(int head, Range piece);
-  void score(Range piece, std::int64_t key_groups);
+  std::int64_t take_keys(int key_head, Range piece);
+  void score(HeadRows& head, Range piece, std::int64_t key_groups);
   void add_up(BlockRow& row, Range piece, const float* products, std::int64_t stride) const;
   void keep(const BlockRow& row, std::int64_t index, ChosenRows& chosen) const;
   std::vector<double> masses_of(const BlockRow& row) const;
@@ -42,8 +51,7 @@ class Antidiagonals {
   float factor_;
   int dims_;                // of a group's vector
   RowMap tokens_, blocks_;  // that ranks estimate for
-  std::vector<BlockRow> rows_;
-  std::vector<float> queries_;  // [own blocks][groups][dims], reversed
+  std::vector<HeadRows> heads_;
   AlignedFloats panels_;
   std::vector<AlignedFloats> products_;  // by worker
 };
@@ -59,58 +67,65 @@ Antidiagonals::Antidiagonals(const Estimator& estimator, const XAttention& choic
       products_(static_cast<std::size_t>(estimator.team.size())) {
   tokens_ = zigzag_rows(estimator.tokens(), kBlock, estimator.transport.ranks());
   blocks_ = blocks_of(tokens_, kBlock);
-  for (const Range range : blocks_[static_cast<std::size_t>(estimator.rank())]) {
+}
+
+std::vector<BlockRow> Antidiagonals::no_sums() const {
+  std::vector<BlockRow> rows;
+  for (const Range range : blocks_[static_cast<std::size_t>(estimator_.rank())]) {
     for (std::int64_t block = range.begin; block < range.end; ++block) {
-      const std::int64_t left = estimator.tokens() - block * kBlock;
+      const std::int64_t left = estimator_.tokens() - block * kBlock;
       const std::int64_t groups = std::min(groups_of_block_, (left + stride_ - 1) / stride_);
-      rows_.push_back({.block = block, .groups = groups, .sums = {}, .maxima = {}});
-      rows_.back().sums.resize(static_cast<std::size_t>(groups * (block + 1)));
-      rows_.back().maxima.resize(static_cast<std::size_t>(groups * pieces_));
+      rows.push_back({.block = block, .groups = groups, .sums = {}, .maxima = {}});
+      rows.back().sums.resize(static_cast<std::size_t>(groups * (block + 1)));
+      rows.back().maxima.resize(static_cast<std::size_t>(groups * pieces_));
     }
   }
+  return rows;
 }
 
 /// Row t of a group stands where row S - 1 - t would.
-void Antidiagonals::take_queries(int head) {
+HeadRows Antidiagonals::take_queries(int head) const {
   const int dim = estimator_.problem.head_dim;
   const std::vector<float> rows = estimator_.fetch_queries(head, tokens_);
-  queries_.assign(rows_.size() * static_cast<std::size_t>(groups_of_block_ * dims_), 0.0F);
+  HeadRows taken{.blocks = no_sums(), .queries = {}};
+  taken.queries.resize(taken.blocks.size() * static_cast<std::size_t>(groups_of_block_ * dims_));
   std::int64_t before = 0;  // own rows of the blocks before
-  for (std::size_t index = 0; index < rows_.size(); ++index) {
-    const std::int64_t count = std::min(kBlock, estimator_.tokens() - rows_[index].block * kBlock);
-    float* const block = queries_.data() + static_cast<std::int64_t>(index) * groups_of_block_ * dims_;
+  for (std::size_t index = 0; index < taken.blocks.size(); ++index) {
+    const std::int64_t count = std::min(kBlock, estimator_.tokens() - taken.blocks[index].block * kBlock);
+    float* const block = taken.queries.data() + static_cast<std::int64_t>(index) * groups_of_block_ * dims_;
     for (std::int64_t token = 0; token < count; ++token) {
       const std::int64_t group = token / stride_, place = stride_ - 1 - token % stride_;
       std::copy_n(rows.data() + (before + token) * dim, dim, block + group * dims_ + place * dim);
     }
     before += count;
   }
+  return taken;
 }
 
-std::int64_t Antidiagonals::take_keys(int head, Range piece) {
+std::int64_t Antidiagonals::take_keys(int key_head, Range piece) {
   RowMap wanted(tokens_.size());
   for (std::size_t rank = 0; rank < wanted.size(); ++rank) {
     if (!tokens_[rank].empty() && tokens_[rank].back().end > piece.begin) wanted[rank] = {piece};
   }
-  std::vector<float> keys = estimator_.fetch_keys(estimator_.key_head_of(head), wanted);
+  std::vector<float> keys = estimator_.fetch_keys(key_head, wanted);
   const std::int64_t groups = (std::ssize(keys) + dims_ - 1) / dims_;
   keys.resize(static_cast<std::size_t>(groups * dims_));  // a short last group gets zeros
   pack_panels(estimator_, keys, dims_, panels_);
   return groups;
 }
 
-void Antidiagonals::score(Range piece, std::int64_t key_groups) {
+void Antidiagonals::score(HeadRows& head, Range piece, std::int64_t key_groups) {
   const std::int64_t first_group = piece.begin / stride_, stride = panels_of(key_groups) * kStrip;
-  estimator_.each(std::ssize(rows_), [&](int task, int worker) {
-    const std::int64_t index = std::ssize(rows_) - 1 - task;  // those with most keys first
-    BlockRow& row = rows_[static_cast<std::size_t>(index)];
+  estimator_.each(std::ssize(head.blocks), [&](int task, int worker) {
+    const std::int64_t index = std::ssize(head.blocks) - 1 - task;  // those with most keys first
+    BlockRow& row = head.blocks[static_cast<std::size_t>(index)];
     if (row.block * kBlock < piece.begin) return;
     const std::int64_t seen = std::min(key_groups, (row.block + 1) * groups_of_block_ - first_group);
     float* const products = products_[static_cast<std::size_t>(worker)].resize(groups_of_block_ * stride);
     estimator_.kernels.products({.rows = static_cast<int>(row.groups),
                                  .dims = dims_,
                                  .panels = panels_of(seen),
-                                 .queries = queries_.data() + index * groups_of_block_ * dims_,
+                                 .queries = head.queries.data() + index * groups_of_block_ * dims_,
                                  .keys = panels_.data(),
                                  .products = products,
                                  .stride = stride});
@@ -175,13 +190,19 @@ void Antidiagonals::keep(const BlockRow& row, std::int64_t index, ChosenRows& ch
   }
 }
 
-void Antidiagonals::choose(int head, ChosenRows& chosen) {
-  take_queries(head);
+void Antidiagonals::look(std::span<const int> heads) {
+  heads_.clear();
+  for (const int head : heads) heads_.push_back(take_queries(head));
   for (std::int64_t begin = 0; begin < estimator_.tokens(); begin += kPiece) {
     const Range piece{begin, std::min(estimator_.tokens(), begin + kPiece)};
-    score(piece, take_keys(head, piece));
+    const std::int64_t key_groups = take_keys(estimator_.key_head_of(heads.front()), piece);
+    for (HeadRows& head : heads_) score(head, piece, key_groups);
   }
-  estimator_.each(std::ssize(rows_), [&](int index, int) { keep(rows_[static_cast<std::size_t>(index)], index, chosen); });
+}
+
+void Antidiagonals::choose(std::size_t index, ChosenRows& chosen) const {
+  const std::vector<BlockRow>& blocks = heads_[index].blocks;
+  estimator_.each(std::ssize(blocks), [&](int block, int) { keep(blocks[static_cast<std::size_t>(block)], block, chosen); });
 }
 
 }  // namespace
@@ -192,9 +213,15 @@ BlockTable select_xattention(const Estimator& estimator, const XAttention& choic
       {.query_tokens = kBlock, .key_tokens = kBlock, .heads = estimator.problem.query_heads, .rows = blocks, .columns = blocks});
   Antidiagonals estimate(estimator, choice);
   ChosenRows chosen(table.shape(), estimate.blocks(), estimator.rank());
-  for (const int head : heads) {
-    estimate.choose(head, chosen);
-    chosen.show(estimator.transport, head, table);
+  while (!heads.empty()) {
+    const auto same_keys = [&](int head) { return estimator.key_head_of(head) == estimator.key_head_of(heads.front()); };
+    const auto count = static_cast<std::size_t>(std::ranges::find_if_not(heads, same_keys) - heads.begin());
+    estimate.look(heads.first(count));
+    for (std::size_t index = 0; index < count; ++index) {
+      estimate.choose(index, chosen);
+      chosen.show(estimator.transport, heads[index], table);
+    }
+    heads = heads.subspan(count);
   }
   return table;
 }
