@@ -9,10 +9,10 @@
 #include <utility>
 
 #include "comm/agreement.hpp"
-#include "kernels/convert.hpp"
 #include "runtime/instruction_set.hpp"
 #include "runtime/mechanism/native_gates.hpp"
 #include "runtime/mechanism/native_pooling.hpp"
+#include "runtime/mechanism/native_rows.hpp"
 #include "runtime/mechanism/native_selection.hpp"
 #include "runtime/operand_checks.hpp"
 
@@ -72,67 +72,6 @@ std::vector<Chunk> chunks_of(const RowMap& rows) {
 
 std::size_t index_of(NativeBranch branch) {
   return static_cast<std::size_t>(branch);
-}
-
-/// Rows of fp32 sums, at first 0.
-class Sums {
- public:
-  Sums(std::int64_t tokens, int heads, int dim)
-      : heads_(heads), dim_(dim), tokens_(tokens), values_(static_cast<std::size_t>(tokens * heads * dim)) {}
-  TypedOutRows rows() { return {values_.data(), Type::f32, tokens_, heads_, dim_}; }
-  std::vector<float>& values() { return values_; }
-  void add(const Sums& other) {
-    for (std::size_t at = 0; at < values_.size(); ++at) values_[at] += other.values_[at];
-  }
-
- private:
-  int heads_, dim_;
-  std::int64_t tokens_;
-  std::vector<float> values_;
-};
-
-/// Rows as branches see them: the caller's or, where positions turn them, a copy that is rounded as cells are.
-class TurnedRows {
- public:
-  /// Collective.
-  TurnedRows(const Estimator& estimator, const RowMap& held, const TypedRows& given, const RotaryTable* rotary) : view_(given) {
-    if (rotary == nullptr) return;
-    const RowsOnRanks rows{.rows = given, .held = held, .rotary = rotary};
-    copy_ = fetch_rows(estimator.transport, rows, {0, given.heads}, estimator.problem.type, held);
-    view_ = TypedRows(copy_.data(), given.tokens, given.heads, given.dim);
-  }
-  TurnedRows(const TurnedRows&) = delete;
-  TurnedRows& operator=(const TurnedRows&) = delete;
-  const TypedRows& view() const { return view_; }
-
- private:
-  TypedRows view_;
-  std::vector<float> copy_;
-};
-
-/// Gradients into the caller's rows of these tokens, turned back where their rows have been turned.
-void write_gradients(Sums& sums, std::span<const Range> tokens, const RotaryTable* rotary, const TypedOutRows& into) {
-  const TypedRows from = sums.rows();
-  std::vector<double> turned(static_cast<std::size_t>(into.dim));
-  std::vector<float> row(turned.size());
-  std::int64_t at = 0;
-  for (const Range range : tokens) {
-    std::optional<Turner> turner;
-    if (rotary != nullptr) turner.emplace(*rotary, Stretch{.first = range.begin});
-    for (std::int64_t token = range.begin; token < range.end; ++token, ++at) {
-      for (int head = 0; head < into.heads; ++head) {
-        const auto* const gradient = reinterpret_cast<const float*>(from.row(at, head));
-        std::copy_n(gradient, into.dim, row.begin());
-        if (turner) {
-          std::ranges::fill(turned, 0.0);
-          turner->add_turned_back(gradient, into.dim, turned.data());
-          std::ranges::transform(turned, row.begin(), [](double value) { return static_cast<float>(value); });
-        }
-        convert(row.data(), Type::f32, into.row(at, head), into.type, into.dim);
-      }
-      if (turner) turner->advance();
-    }
-  }
 }
 
 }  // namespace
@@ -336,7 +275,7 @@ void NativeSparseAttention::Parts::backward(const NativeSparseGradientOperands& 
   {
     Sums more_keys = like_keys(rows()), more_values = like_values(rows());
     attend(*window, NativeBranch::window, keys.view(), operands.values, more_queries, more_keys.rows(), more_values.rows());
-    grad_queries.add(more_queries), grad_keys.add(more_keys), grad_values.add(more_values);
+    grad_queries.add(estimator(), more_queries), grad_keys.add(estimator(), more_keys), grad_values.add(estimator(), more_values);
   }
   if (compressed) {
     const CompressedRows small = compress(keys.view(), operands.values, operands, time);
@@ -344,14 +283,14 @@ void NativeSparseAttention::Parts::backward(const NativeSparseGradientOperands& 
     Sums of_keys = like_keys(compressed_rows()), of_values = like_values(compressed_rows());
     attend(*compressed, NativeBranch::compressed, small.keys, small.values, more_queries,
            given ? operands.grad_compressed_keys : of_keys.rows(), given ? operands.grad_compressed_values : of_values.rows());
-    grad_queries.add(more_queries);
+    grad_queries.add(estimator(), more_queries);
     const Timed timed(time.compressing_seconds);
     if (!given) blocks.add_gradients(estimator(), of_blocks(of_keys.rows()), held, grad_keys.values());
     if (!given) blocks.add_gradients(estimator(), of_blocks(of_values.rows()), held, grad_values.values());
   }
-  write_gradients(grad_queries, rows(), turning(), operands.grad_queries);
-  write_gradients(grad_keys, rows(), turning(), operands.grad_keys);
-  write_gradients(grad_values, rows(), nullptr, operands.grad_values);
+  write_gradients(estimator(), grad_queries, rows(), turning(), operands.grad_queries);
+  write_gradients(estimator(), grad_keys, rows(), turning(), operands.grad_keys);
+  write_gradients(estimator(), grad_values, rows(), nullptr, operands.grad_values);
   gate_gradients(estimator(), operands.grad_out, state.branches, operands.grad_gates);
 }
 
