@@ -82,7 +82,7 @@ Group attention() {
       .option("sparse", "CHOICE",
               "which of the mask's pairs query heads keep, by their queries and keys: a_shape(FIRST,WINDOW), "
               "vertical_slash(COLUMNS,DIAGONALS), block_topk(BLOCKS), xattention(STRIDE,THRESHOLD), moba(BLOCK,BLOCKS), dense; or "
-              "FILE.json, a list with one for each query head")
+              "FILE.json, a list with one for each query head; with --dual-chunk vertical_slash, a_shape or dense")
       .option("query-offset", "N",
               "position of query 0 on the key axis, " + limits_text(-kMostTokens, kMostTokens) + " (key tokens minus query tokens)")
       .option("scale", "X", "of scores, before the softmax, " + limits_text(-kLargestScale, kLargestScale) + " (1/sqrt(head dim))")
