@@ -188,8 +188,8 @@ double error_of(const NativeJob& job, const Inputs& inputs, const Rank& rank) {
                         rank.state().selection->bands(), Mask::window(job.sparse.window - 1).bands()};
   const std::vector<std::int64_t> tokens = listed(rank.native().rows());
   double most = 0, worst = 0;
-  for (int sample = 0; sample < job.rows && !tokens.empty(); ++sample) {
-    const std::int64_t row = (std::ssize(tokens) - 1) * (2 * sample + 1) / (2 * job.rows),
+  for (std::int64_t sample = 0; sample < job.rows && !tokens.empty(); ++sample) {
+    const std::int64_t row = (std::ssize(tokens) - 1) * (2 * sample + 1) / (2 * std::int64_t{job.rows}),
                        token = tokens[static_cast<std::size_t>(row)];
     for (int head = 0; head < p.query_heads; ++head) {
       std::vector<double> expected(static_cast<std::size_t>(p.value_dim));

@@ -65,6 +65,7 @@ Arguments parse(int argc, char** argv) {
 
 double median(const std::vector<NativeSeconds>& rounds, auto&& of) {
   std::vector<double> values;
+  values.reserve(rounds.size());
   for (const NativeSeconds& round : rounds) values.push_back(of(round));
   std::ranges::sort(values);
   return values.empty() ? 0 : values[values.size() / 2];

@@ -8,7 +8,7 @@ namespace {
 constexpr std::int64_t kRows = 64;  // of a task
 
 /// Ascending by their beginnings; those that meet or overlap become one.
-std::vector<Range> joined(std::vector<Range> ranges) {
+std::vector<Range> joined(std::span<const Range> ranges) {
   std::vector<Range> all;
   for (const Range range : ranges) {
     if (range.empty()) continue;
@@ -51,9 +51,10 @@ RowMap PooledBlocks::held(const RowMap& tokens) const {
   RowMap blocks;
   for (const auto& ranges : tokens) {
     std::vector<Range> own;
+    own.reserve(ranges.size());
     for (const Range range : ranges)
       own.push_back({(range.begin + stride_ - 1) / stride_, std::min(count(), (range.end + stride_ - 1) / stride_)});
-    blocks.push_back(joined(std::move(own)));
+    blocks.push_back(joined(own));
   }
   return blocks;
 }
@@ -72,8 +73,9 @@ std::vector<float> PooledBlocks::means(const Estimator& estimator, const RowsOnR
   RowMap tokens;
   for (const auto& ranges : blocks) {
     std::vector<Range> wanted;
+    wanted.reserve(ranges.size());
     for (const Range range : ranges) wanted.push_back({range.begin * stride_, (range.end - 1) * stride_ + block_});
-    tokens.push_back(joined(std::move(wanted)));
+    tokens.push_back(joined(wanted));
   }
   const auto rank = static_cast<std::size_t>(estimator.rank());
   const std::vector<float> from = fetch_rows(estimator.transport, rows, {0, rows.rows.heads}, estimator.problem.type, tokens);
@@ -96,8 +98,9 @@ void PooledBlocks::add_gradients(const Estimator& estimator, const RowsOnRanks& 
   RowMap blocks;
   for (const auto& ranges : tokens) {
     std::vector<Range> wanted;
+    wanted.reserve(ranges.size());
     for (const Range range : ranges) wanted.push_back(blocks_with(range));
-    blocks.push_back(joined(std::move(wanted)));
+    blocks.push_back(joined(wanted));
   }
   const auto rank = static_cast<std::size_t>(estimator.rank());
   const std::vector<float> from = fetch_rows(estimator.transport, gradients, {0, gradients.rows.heads}, Type::f32, blocks);

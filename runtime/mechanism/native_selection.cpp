@@ -133,7 +133,7 @@ BlockTable select_native(const Estimator& estimator, const NativeSparse& sparse,
   BlockTable table(native_selection_shape(sparse, estimator.problem));
   ChosenRows chosen(table.shape(), estimator.queries.held, estimator.rank());
   Selection selection(estimator, sparse, blocks);
-  const int group = table.shape().heads / estimator.problem.key_heads;  // planes that a key head's queries have
+  const std::int64_t group = table.shape().heads / estimator.problem.key_heads;  // planes that a key head's queries have
   for (int key_head = 0; key_head < estimator.problem.key_heads; ++key_head) {
     selection.choose(key_head, chosen);
     chosen.show(estimator.transport, {key_head * group, (key_head + 1) * group}, table);
