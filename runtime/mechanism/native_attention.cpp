@@ -45,7 +45,8 @@ void require(const Problem& problem, const NativeSparse& sparse) {
   if (problem.sinks != SinkLogits::none) refuse("has no sink logits; leave them away");
   if (problem.dropout) refuse("has no dropout; leave it away");
   const BlockShape table = native_selection_shape(sparse, problem);
-  const double bits = static_cast<double>(table.rows) * static_cast<double>(table.columns + 63) * (table.heads + 1);
+  const std::int64_t words = (table.columns + 63) / 64, planes = table.heads == 1 ? 1 : table.heads + 1;
+  const double bits = static_cast<double>(table.rows) * static_cast<double>(64 * words * planes);
   if (bits > static_cast<double>(BlockTable::kMostBits))
     refuse("has a table of a bit for each query head, token and block, and here more than 2^34; select longer blocks");
 }
