@@ -1,7 +1,6 @@
 // gyre_bench_longbook: a language model reads a text, its sequence shared out over the ranks.
 #include <cmath>
 #include <cstdio>
-#include <exception>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -10,8 +9,8 @@
 #include "bench/longbook/loaded_model.hpp"
 #include "bench/longbook/reading.hpp"
 #include "bench/longbook/report.hpp"
+#include "bench/transformer/job.hpp"
 #include "bench/transformer/linear.hpp"
-#include "comm/mpi_transport.hpp"
 #include "runtime/io/index_files.hpp"
 
 namespace gyre::longbook {
@@ -77,30 +76,19 @@ int read_all(const Command& command, Transport& transport) {
   return right ? 0 : 1;
 }
 
-int run(int argc, char** argv) {
-  const MpiSession session(&argc, &argv);
-  const auto transport = mpi_world_transport();
-  try {
-    const Command command = parse_command_line(argc, argv);
-    if (!command.help.empty()) {
-      if (transport->rank() == 0) std::printf("%s", command.help.c_str());
-      return 0;
-    }
-    if (!command.encode_file.empty()) {
-      if (transport->rank() == 0) encode_file(command.model_file, command.text_file, command.encode_file);
-      return 0;
-    }
-    transformer::use_blas_threads(command.attention.threads);
-    return read_all(command, *transport);
-  } catch (const std::exception& error) {  // of one rank, maybe: the others would wait for it
-    transport->abort(2, std::string("gyre_bench_longbook: error: ") + error.what());
+int run(const Command& command, Transport& transport) {
+  if (!command.encode_file.empty()) {
+    if (transport.rank() == 0) encode_file(command.model_file, command.text_file, command.encode_file);
+    return 0;
   }
-  return 0;
+  transformer::use_blas_threads(command.attention.threads);
+  return read_all(command, transport);
 }
 
 }  // namespace
 }  // namespace gyre::longbook
 
 int main(int argc, char** argv) {
-  return gyre::longbook::run(argc, argv);
+  using namespace gyre::longbook;
+  return gyre::transformer::run_job(argc, argv, "gyre_bench_longbook", parse_command_line, run);
 }

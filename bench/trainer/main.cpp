@@ -1,14 +1,13 @@
 // gyre_bench_trainer: trains a small language model on a text, its sequence shared out over the ranks.
 #include <algorithm>
 #include <cstdio>
-#include <exception>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "bench/trainer/command_line.hpp"
+#include "bench/transformer/job.hpp"
 #include "bench/transformer/linear.hpp"
-#include "comm/mpi_transport.hpp"
 
 namespace gyre::trainer {
 namespace {
@@ -82,26 +81,15 @@ int compare(const Command& command, Transport& transport) {
   return right ? 0 : 1;
 }
 
-int run(int argc, char** argv) {
-  const MpiSession session(&argc, &argv);
-  const auto transport = mpi_world_transport();
-  try {
-    const Command command = parse_command_line(argc, argv);
-    if (!command.help.empty()) {
-      if (transport->rank() == 0) std::printf("%s", command.help.c_str());
-      return 0;
-    }
-    transformer::use_blas_threads(command.settings.attention.threads);
-    return command.compared_files.empty() ? train(command, *transport) : compare(command, *transport);
-  } catch (const std::exception& error) {  // of one rank, maybe: the others would wait for it
-    transport->abort(2, std::string("gyre_bench_trainer: ") + error.what());
-  }
-  return 0;
+int run(const Command& command, Transport& transport) {
+  transformer::use_blas_threads(command.settings.attention.threads);
+  return command.compared_files.empty() ? train(command, transport) : compare(command, transport);
 }
 
 }  // namespace
 }  // namespace gyre::trainer
 
 int main(int argc, char** argv) {
-  return gyre::trainer::run(argc, argv);
+  using namespace gyre::trainer;
+  return gyre::transformer::run_job(argc, argv, "gyre_bench_trainer", parse_command_line, run);
 }

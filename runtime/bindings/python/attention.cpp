@@ -7,7 +7,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <memory>
-#include <new>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -72,8 +71,6 @@ class PythonAttention {
   Wanted outputs(const char* name) const;
   Statistics sinks(nb::handle given) const;
   Statistics sink_gradients(nb::handle dsinks, nb::handle like) const;
-  template <class Prepare>
-  auto prepared(Prepare&& prepare);
 
   std::shared_ptr<Communicator> communicator_;
   std::unique_ptr<Attention> attention_;
@@ -127,22 +124,6 @@ Statistics PythonAttention::sink_gradients(nb::handle dsinks, nb::handle like) c
   return {};
 }
 
-/// Operands made of arguments. Where this rank finds something wrong with them, it takes part in the others' call to tell them.
-template <class Prepare>
-auto PythonAttention::prepared(Prepare&& prepare) {
-  std::string wrong;
-  try {
-    return prepare();
-  } catch (const std::bad_alloc&) {
-    wrong =
-        "rank " + std::to_string(communicator_->transport().rank()) + " has no memory for the results of its rows; use more ranks";
-  } catch (const std::exception& error) {
-    wrong = error.what();
-  }
-  communicator_->work([&] { attention_->refuse(wrong); });
-  throw std::logic_error("a refusal returned");
-}
-
 nb::tuple PythonAttention::forward(nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse,
                                    nb::handle given_sinks) {
   struct Arguments {
@@ -150,7 +131,7 @@ nb::tuple PythonAttention::forward(nb::handle q, nb::handle k, nb::handle v, nb:
     Output out;
     Statistics lse, sinks;
   };
-  Arguments given = prepared([&] {
+  Arguments given = prepared(*communicator_, *attention_, [&] {
     Arguments arguments{
         .q = input(q, queries("q")), .k = input(k, keys("k")), .v = input(v, values("v")), .out = {}, .lse = {}, .sinks = {}};
     arguments.out = output(out, outputs("out"), q, arguments.q.rows.type);
@@ -176,7 +157,7 @@ nb::tuple PythonAttention::backward(nb::handle grad_out, nb::handle q, nb::handl
     Statistics lse, sinks, dsinks;
     Output dq, dk, dv;
   };
-  Arguments given = prepared([&] {
+  Arguments given = prepared(*communicator_, *attention_, [&] {
     Arguments arguments{.q = input(q, queries("q")),
                         .k = input(k, keys("k")),
                         .v = input(v, values("v")),

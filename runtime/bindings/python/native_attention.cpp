@@ -5,7 +5,6 @@
 #include <nanobind/stl/string.h>
 
 #include <memory>
-#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -90,8 +89,6 @@ class PythonNativeAttention {
   }
   NativeInputs inputs(nb::handle q, nb::handle k, nb::handle v, nb::handle gates, nb::handle compressed_k,
                       nb::handle compressed_v) const;
-  template <class Prepare>
-  auto prepared(Prepare&& prepare);
 
   std::shared_ptr<Communicator> communicator_;
   std::unique_ptr<NativeSparseAttention> attention_;
@@ -131,29 +128,13 @@ NativeInputs PythonNativeAttention::inputs(nb::handle q, nb::handle k, nb::handl
   return given;
 }
 
-/// Operands made of arguments. Where this rank finds something wrong with them, it takes part in the others' call to tell them.
-template <class Prepare>
-auto PythonNativeAttention::prepared(Prepare&& prepare) {
-  std::string wrong;
-  try {
-    return prepare();
-  } catch (const std::bad_alloc&) {
-    wrong =
-        "rank " + std::to_string(communicator_->transport().rank()) + " has no memory for the results of its rows; use more ranks";
-  } catch (const std::exception& error) {
-    wrong = error.what();
-  }
-  communicator_->work([&] { attention_->refuse(wrong); });
-  throw std::logic_error("a refusal returned");
-}
-
 nb::tuple PythonNativeAttention::forward(nb::handle q, nb::handle k, nb::handle v, nb::handle gates, nb::handle out,
                                          nb::handle compressed_k, nb::handle compressed_v) {
   struct Arguments {
     NativeInputs inputs;
     Output out;
   };
-  const Arguments given = prepared([&] {
+  const Arguments given = prepared(*communicator_, *attention_, [&] {
     Arguments arguments{.inputs = inputs(q, k, v, gates, compressed_k, compressed_v), .out = {}};
     arguments.out = output(out, like_outputs("out"), q, arguments.inputs.q.rows.type);
     return arguments;
@@ -182,7 +163,7 @@ nb::tuple PythonNativeAttention::backward(nb::handle grad_out, nb::handle q, nb:
     PythonState* state;
     Output dq, dk, dv, dgates, compressed_dk, compressed_dv;
   };
-  const Arguments given = prepared([&] {
+  const Arguments given = prepared(*communicator_, *attention_, [&] {
     Arguments arguments{.inputs = inputs(q, k, v, gates, compressed_k, compressed_v),
                         .grad_out = input(grad_out, like_outputs("grad_out")),
                         .state = nullptr,
