@@ -380,7 +380,7 @@ bool Attend::State::run_tile(ActiveBlock& block, const KeyCell& cell, std::span<
                              AttendScratch::Worker& worker) const {
   Tile& tile = block.tile;
   columns = for_rows(columns, block.rows.lanes);
-  const Sight sight = columns.empty() ? sight_of(*work.bands, block.rows.lanes, cell.positions, worker.visible)
+  const Sight sight = columns.empty() ? sight_of(*work.bands, block.rows.lanes, cell.positions, work.shape.residues, worker.visible)
                                       : run_columns(block, cell, columns, worker);
   if (sight.cover == Cover::empty || (columns.empty() && sight.strips.empty())) return false;
   if (sight.strips.empty()) return true;
@@ -404,7 +404,7 @@ Sight Attend::State::run_columns(ActiveBlock& block, const KeyCell& cell, std::s
   const bool shared =
       columns.size() == 1 && columns.front().queries.contains(lanes.hull) && columns.front().query_heads.contains(lanes.head_hull);
   const bool all_see = shared && split && split->columns.cover(lanes.hull, cell.positions) == Cover::full;
-  Sight rest = sight_of(all_see ? split->others : *work.bands, lanes, cell.positions, worker.visible);
+  Sight rest = sight_of(all_see ? split->others : *work.bands, lanes, cell.positions, work.shape.residues, worker.visible);
   if (rest.cover == Cover::empty && !all_see) return rest;
   take_queries(cell, block);
   for (const Gathered& some : columns) {
@@ -448,10 +448,10 @@ void Attend::State::run_seen(ActiveBlock& block, const Sight& sight) const {
   attend(tile);
 }
 
-/// Terms count keys from the unit's first one: with them nothing is gathered. Where rows lie by head, each query head has its own
-/// keys if the mask shows each others.
+/// Terms count keys from the unit's first one, and places are not tokens in residue order: with them nothing is gathered. Where
+/// rows lie by head, each query head has its own keys if the mask shows each others.
 void Attend::State::find_columns() {
-  if (adds_terms()) return;
+  if (adds_terms() || work.shape.residues.stride > 1) return;
   const int group = work.shape.group;
   const int together = work.shape.rows == RowOrder::by_head && work.bands->column_heads(kColumns) > 1 ? 1 : group;
   std::int64_t words = 0;
@@ -513,6 +513,7 @@ Attend::Attend(AttendWork work, const KernelTable& kernels, int threads, int str
           "head dim " + std::to_string(work.shape.head_dim) + ", value dim " + std::to_string(work.shape.value_dim) + ", group " +
               std::to_string(work.shape.group) + ": each must be at least 1");
   require_rule(work.score, std::ssize(work.heads) * work.shape.group);
+  require_order(work.score, work.shape.residues);
   if (scratch == nullptr) scratch = std::make_shared<AttendScratch>(threads);
   require(static_cast<int>(scratch->workers_.size()) == threads, "scratch memory for " + std::to_string(scratch->workers_.size()) +
                                                                      " threads cannot serve " + std::to_string(threads) +

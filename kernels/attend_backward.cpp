@@ -349,7 +349,7 @@ bool AttendBackward::State::run_tile(const Task& task, std::int64_t index, Backw
   const AttendBackwardWork::Head& head = work.heads[task.head];
   const Block& block = heads[task.head].blocks[index];
   const Lanes lanes = lanes_of(task.head, block);
-  const Sight sight = sight_of(*work.bands, lanes, head.keys[task.unit].positions, worker.visible);
+  const Sight sight = sight_of(*work.bands, lanes, head.keys[task.unit].positions, work.shape.residues, worker.visible);
   if (sight.cover == Cover::empty) return true;
   // What is covered may be covered by a head that has no row in this block: then nothing is to do but to pass the turn on.
   const bool seen = !sight.strips.empty();
@@ -397,6 +397,7 @@ AttendBackward::AttendBackward(AttendBackwardWork work, const KernelTable& kerne
           "head dim " + std::to_string(work.shape.head_dim) + ", value dim " + std::to_string(work.shape.value_dim) + ", group " +
               std::to_string(work.shape.group) + ": each must be at least 1");
   require_rule(work.score, std::ssize(work.heads) * work.shape.group);
+  require_order(work.score, work.shape.residues);
   if (scratch == nullptr) scratch = std::make_shared<BackwardScratch>(threads);
   require(std::ssize(scratch->workers_) == threads, "scratch memory for " + std::to_string(scratch->workers_.size()) +
                                                         " threads cannot serve " + std::to_string(threads) +

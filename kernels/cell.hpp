@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/tensor.hpp"
+#include "partition/residues.hpp"
 
 namespace gyre {
 
@@ -72,7 +73,8 @@ struct CellShape {
   int value_dim = 0;
   int group = 1;  // query heads per key/value head
   RowOrder rows = RowOrder::by_token;
-  Type type = Type::f32;  // of query, key/value and grad_out cells; the others are fp32
+  ResidueOrder residues{};  // of the tokens of a unit, of queries and of keys alike
+  Type type = Type::f32;    // of query, key/value and grad_out cells; the others are fp32
   Integrity integrity = Integrity::unchecked;
   int forms =
       1;  // in which queries lie in their cells: 3 in dual chunk attention (dual_chunk.hpp), of which a unit of keys sees one
@@ -106,7 +108,7 @@ struct QueryRow {
 constexpr QueryRow query_row(const CellShape& shape, std::int64_t tokens, std::int64_t row) {
   const bool by_head = shape.rows == RowOrder::by_head;
   const std::int64_t together = by_head ? tokens : shape.group, outer = row / together, inner = row % together;
-  return by_head ? QueryRow{inner, static_cast<int>(outer)} : QueryRow{outer, static_cast<int>(inner)};
+  return {.token = shape.residues.token_at(tokens, by_head ? inner : outer), .member = static_cast<int>(by_head ? outer : inner)};
 }
 
 /// Strips of a query, partial or result cell of a unit.

@@ -142,10 +142,11 @@ void finish_key_values(const CellShape& shape, const std::byte* cell, std::int64
   const float* const keys = reinterpret_cast<const float*>(cell);
   const float* const values = keys + grad_key_floats(shape, tokens) / kStrip * Numbers::kStride;
   each_row<Numbers>(tokens, 1, shape.head_dim, turned, [&](std::int64_t row, auto&& finish) {
-    finish({.piece = keys, .first = row * round_up(shape.head_dim, kStrip), .stride = 1, .token = row}, grad_key.type,
-           grad_key.row(first + row, head));
-    finish_row<Numbers>({.piece = values, .first = row * round_up(shape.value_dim, kStrip), .stride = 1, .token = row},
-                        shape.value_dim, grad_value.type, grad_value.row(first + row, head));
+    const std::int64_t token = shape.residues.token_at(tokens, row);
+    finish({.piece = keys, .first = row * round_up(shape.head_dim, kStrip), .stride = 1, .token = token}, grad_key.type,
+           grad_key.row(first + token, head));
+    finish_row<Numbers>({.piece = values, .first = row * round_up(shape.value_dim, kStrip), .stride = 1, .token = token},
+                        shape.value_dim, grad_value.type, grad_value.row(first + token, head));
   });
 }
 

@@ -56,7 +56,7 @@ Sight take_out(const Sight& sight, int lanes, std::uint64_t rows, std::int64_t k
   return {.cover = Cover::partial, .visible = scratch.data(), .strips = strips_seen(scratch.first(all))};
 }
 
-Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, std::span<std::uint64_t> scratch) {
+Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, ResidueOrder order, std::span<std::uint64_t> scratch) {
   Sight sight;
   sight.cover = bands.cover(lanes.hull, keys, lanes.head_hull);
   if (sight.cover == Cover::empty) return sight;
@@ -66,7 +66,7 @@ Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, std::span<std
   if (sight.cover == Cover::full && count == rounded) return sight;
   if (sight.cover == Cover::partial) {
     const auto some = static_cast<std::size_t>(lanes.count);
-    bands.mark(std::span(lanes.positions).first(some), std::span(lanes.heads).first(some), keys, scratch.first(count));
+    bands.mark(std::span(lanes.positions).first(some), std::span(lanes.heads).first(some), keys, order, scratch.first(count));
   } else {
     std::fill_n(scratch.begin(), count, ~std::uint64_t{0} >> (kMostLanes - lanes.count));
   }

@@ -34,7 +34,7 @@ struct Sight {
 };
 
 /// scratch: a word for each key of the unit, rounded up to whole strips. Allocates nothing.
-Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, std::span<std::uint64_t> scratch);
+Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, ResidueOrder order, std::span<std::uint64_t> scratch);
 
 /// Takes the keys at these places of a unit of so many keys out of what some rows, a bit each, see of it, and returns what is left;
 /// their words go to `taken`, unless that is empty. scratch: as sight_of got it.

@@ -194,11 +194,12 @@ void pack_query_cell(const CellShape& shape, TypedRows queries, std::int64_t fir
   }
 }
 
-/// Of a unit of so many tokens, whose first is row `first`: up to `most` rows from token `begin` on.
-Sources sources(TypedRows rows, std::int64_t first, std::int64_t tokens, std::int64_t begin, std::int64_t most, int head) {
+/// Of a unit of so many tokens, whose first is row `first`: up to `most` rows from the place `begin` on.
+Sources sources(TypedRows rows, ResidueOrder order, std::int64_t first, std::int64_t tokens, std::int64_t begin, std::int64_t most,
+                int head) {
   Sources from{.count = static_cast<int>(std::min(most, tokens - begin)), .type = rows.type};
   for (int row = 0; row < from.count; ++row) {
-    from.tokens[row] = begin + row;
+    from.tokens[row] = order.token_at(tokens, begin + row);
     from.rows[row] = rows.row(first + from.tokens[row], head);
   }
   return from;
@@ -209,7 +210,9 @@ void pack_keys(const CellShape& shape, TypedRows keys, std::int64_t first, std::
                Word* key) {
   const std::int64_t word = sizeof(Word) / type_bytes(shape.type), stride = kStrip * cell_dims(shape) / word;
   Word* const end = key + value_offset_elements(shape, tokens) / word;
-  const auto rows_of = [&](std::int64_t strip) { return sources(keys, first, tokens, strip * kStrip, kStrip, head); };
+  const auto rows_of = [&](std::int64_t strip) {
+    return sources(keys, shape.residues, first, tokens, strip * kStrip, kStrip, head);
+  };
   each_strip(shape, round_up(tokens, kStrip) / kStrip, turned, 0, rows_of, [&](const Sources& rows) {
     pack_strip(rows, shape.type, shape.head_dim, key);
     key += stride;
@@ -221,7 +224,7 @@ template <class Raw>
 void pack_value_blocks(const CellShape& shape, TypedRows values, std::int64_t first, std::int64_t tokens, int head, Raw* value) {
   const std::int64_t block_elements = round_up(tokens, kStrip) * kChannels;
   for (std::int64_t row = 0; row < tokens; row += kValueRows) {
-    const Sources from = sources(values, first, tokens, row, kValueRows, head);
+    const Sources from = sources(values, shape.residues, first, tokens, row, kValueRows, head);
     take_rows(from, shape.type, shape.value_dim, [&](const std::byte* const* rows, int begin, int channels) {
       Raw* const place = value + begin / kChannels * block_elements + row * kChannels;
       if constexpr (std::is_same_v<Raw, std::uint16_t>) {

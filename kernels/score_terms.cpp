@@ -46,4 +46,11 @@ void require_rule(const ScoreRule& rule, std::int64_t query_heads) {
   }
 }
 
+void require_order(const ScoreRule& rule, ResidueOrder order) {
+  if (order.stride > 1 && (!rule.slopes.empty() || rule.dropout)) {
+    throw std::invalid_argument("slopes or dropout with keys in residue order of stride " + std::to_string(order.stride) +
+                                ": they count keys as tokens come, give stride 1");
+  }
+}
+
 }  // namespace gyre

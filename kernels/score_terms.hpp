@@ -37,5 +37,7 @@ struct ScoreTerms {
 
 /// Throws std::invalid_argument unless the rule fits so many query heads, and its probability is one.
 void require_rule(const ScoreRule& rule, std::int64_t query_heads);
+/// Throws std::invalid_argument where terms count keys that do not lie as they come.
+void require_order(const ScoreRule& rule, ResidueOrder order);
 
 }  // namespace gyre

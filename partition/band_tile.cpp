@@ -91,12 +91,10 @@ std::array<std::uint64_t, 64> lanes_by_column(const TableAt& table, const LaneSe
   return words;
 }
 
-constexpr std::int64_t kPiece = 256;  // keys marked at once, so that the toggles fit on the stack
-
 /// Modulus 1: toggle a lane's bit where its intervals begin and where they end; the running XOR over keys is then the set of lanes
-/// that see the key. The marks of up to kPiece keys, from piece.begin on.
-std::array<std::uint64_t, kPiece + 1> marks_of(const Band& band, const LaneSet& lanes, Range piece) {
-  std::array<std::uint64_t, kPiece + 1> marks{};
+/// that see the key. The marks of up to kMarkedKeys keys, from piece.begin on.
+std::array<std::uint64_t, kMarkedKeys + 1> marks_of(const Band& band, const LaneSet& lanes, Range piece) {
+  std::array<std::uint64_t, kMarkedKeys + 1> marks{};
   for (std::size_t lane = 0; lane < lanes.positions.size(); ++lane) {
     const std::int64_t query = lanes.positions[lane];
     const auto toggle = [&](Range interval) {
@@ -116,8 +114,8 @@ std::array<std::uint64_t, kPiece + 1> marks_of(const Band& band, const LaneSet& 
 }
 
 void mark_intervals(const Band& band, const LaneSet& lanes, Range seen, std::uint64_t* out) {
-  for (std::int64_t begin = seen.begin; begin < seen.end; begin += kPiece) {
-    const Range piece{begin, std::min(begin + kPiece, seen.end)};
+  for (std::int64_t begin = seen.begin; begin < seen.end; begin += kMarkedKeys) {
+    const Range piece{begin, std::min(begin + kMarkedKeys, seen.end)};
     const auto marks = marks_of(band, lanes, piece);
     for (std::int64_t key = 0; key < piece.size(); ++key) out[begin - seen.begin + key] |= marks[key];
   }
@@ -129,8 +127,8 @@ void mark_intervals(const Band& band, const TableAt& table, const LaneSet& lanes
     const std::int64_t first_column = table.column_of(begin);
     end = std::min(seen.end, table.keys_of({first_column, first_column + 64}).end);
     const auto shown = lanes_by_column(table, lanes, first_column);
-    for (std::int64_t from = begin; from < end; from += kPiece) {
-      const Range piece{from, std::min(from + kPiece, end)};
+    for (std::int64_t from = begin; from < end; from += kMarkedKeys) {
+      const Range piece{from, std::min(from + kMarkedKeys, end)};
       const auto marks = marks_of(band, lanes, piece);
       const Range columns = table.columns_of(piece);
       for (std::int64_t column = columns.begin; column < columns.end; ++column) {

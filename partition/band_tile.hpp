@@ -71,6 +71,9 @@ bool shown_by_tables(const Band& band, std::int64_t first_query, int head, std::
 /// What the band sees of the tile. Empty and full are exact. heads: of the tables, for which full is full for all, empty for all.
 Cover cover_of(const Band& band, Range queries, Range keys, Range heads, std::int64_t first_query);
 
+/// Keys marked at once, so that toggles fit on the stack.
+inline constexpr std::int64_t kMarkedKeys = 256;
+
 /// Lanes of a tile, as Bands::mark has them.
 struct LaneSet {
   std::span<const std::int64_t> positions;

@@ -1,6 +1,7 @@
 #include "partition/bands.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <map>
 #include <stdexcept>
@@ -9,6 +10,7 @@
 
 #include "partition/band_algebra.hpp"
 #include "partition/band_count.hpp"
+#include "partition/band_places.hpp"
 #include "partition/band_tile.hpp"
 
 namespace gyre {
@@ -261,15 +263,53 @@ void Bands::columns(std::int64_t query, Range keys, const ColumnBlocks& which, R
   out.erase(std::unique(out.begin(), out.end()), out.end());
 }
 
+namespace {
+
+void require_few_lanes(std::size_t lanes) {
+  if (lanes > 64) throw std::invalid_argument("a tile has " + std::to_string(lanes) + " lanes: at most 64 fit");
+}
+
+}  // namespace
+
 void Bands::mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range keys,
                  std::span<std::uint64_t> out) const {
-  if (lanes.size() > 64) throw std::invalid_argument("a tile has " + std::to_string(lanes.size()) + " lanes: at most 64 fit");
+  require_few_lanes(lanes.size());
   std::fill_n(out.begin(), keys.size(), std::uint64_t{0});
   const LaneSet set(lanes, heads);
   each_touching(set.queries, [&](const Band& band) {
     mark_band(band, set, first_query_, keys, out);
     return true;
   });
+}
+
+// Bands that see more than one class are marked as tokens come, some at a time.
+void Bands::mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range unit, ResidueOrder order,
+                 std::span<std::uint64_t> out) const {
+  if (order.stride == 1) return mark(lanes, heads, unit, out);
+  require_few_lanes(lanes.size());
+  std::fill_n(out.begin(), unit.size(), std::uint64_t{0});
+  const LaneSet set(lanes, heads);
+  Range others{unit.end, unit.begin};
+  each_touching(set.queries, [&](const Band& band) {
+    const Range seen = reach(clipped(band, set.queries, unit));
+    if (seen.empty()) return true;
+    if (sees_one_class(band, order)) {
+      mark_classes(band, set, unit, order, out.data());
+    } else {
+      others = {std::min(others.begin, seen.begin), std::max(others.end, seen.end)};
+    }
+    return true;
+  });
+  for (std::int64_t begin = others.begin; begin < others.end; begin += kMarkedKeys) {
+    const Range piece{begin, std::min(begin + kMarkedKeys, others.end)};
+    std::array<std::uint64_t, kMarkedKeys> marks{};
+    each_touching(set.queries, [&](const Band& band) {
+      if (!sees_one_class(band, order)) mark_band(band, set, first_query_, piece, marks);
+      return true;
+    });
+    add_at_places(std::span(marks).first(static_cast<std::size_t>(piece.size())), piece.begin - unit.begin, unit.size(), order,
+                  out.data());
+  }
 }
 
 namespace {

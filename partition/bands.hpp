@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "partition/block_table.hpp"
+#include "partition/residues.hpp"
 #include "partition/units.hpp"
 
 namespace gyre {
@@ -123,6 +124,10 @@ class Bands {
   /// adds its visible pairs). Lanes in any order; a lane at kNoPosition sees nothing. heads: of the lanes, may be left out where
   /// heads() is 1. out has at least keys.size() entries, of which those are overwritten. Allocates nothing.
   void mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range keys,
+            std::span<std::uint64_t> out) const;
+  /// The same of a unit of keys that lie in residue order: of the key at a place in out[place]. Where lanes stand a stride apart,
+  /// and a band's modulus is the stride, it takes a step for each place that is seen instead of each pair.
+  void mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range unit, ResidueOrder order,
             std::span<std::uint64_t> out) const;
 
   /// Throws std::invalid_argument when the result would need more than kMostBands bands, or too large a table. Both must be bound

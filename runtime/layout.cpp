@@ -39,10 +39,20 @@ std::span<const Chunk> key_chunks(const Problem& problem, const PartitionChoice&
   return follow ? choice.query_chunks : choice.key_chunks;
 }
 
-Units make_units(const Problem& problem, const Options& options, std::span<const Chunk> chunks, std::int64_t tokens,
-                 std::int64_t offset, int ranks) {
-  const std::int64_t length = unit_tokens_of(problem, options, tokens, ranks);
-  return Units(tokens, length, cuts_of(problem, options.partition, chunks, tokens, length, offset));
+/// How long units are, and in which order tokens lie in their cells: as they come where scores count keys, by slopes or dropout.
+ResidueChoice choose_order(const Problem& problem, const Options& options, int ranks, const Bands& bands) {
+  const std::int64_t given = options.unit_tokens;
+  const std::vector<UnitTokens> lengths =
+      given != 0 ? std::vector<UnitTokens>{{.queries = given, .keys = given}}
+                 : unit_choices(problem.query_tokens, problem.key_tokens, ranks, unit_tokens_for_columns(bands), kLongestUnit);
+  if (problem.bias != PositionBias::none || problem.dropout) return {.order = {}, .units = lengths.front()};
+  return choose_residues(bands, Range{0, problem.query_tokens} + problem.first_query_position(), {0, problem.key_tokens},
+                         problem.group(), lengths);
+}
+
+Units make_units(const Problem& problem, const PartitionChoice& choice, std::span<const Chunk> chunks, std::int64_t tokens,
+                 std::int64_t offset, std::int64_t length) {
+  return Units(tokens, length, cuts_of(problem, choice, chunks, tokens, length, offset));
 }
 
 /// What placements of an axis are made from.
@@ -143,15 +153,22 @@ std::vector<int> units_held(const Placement& placement, int rank) {
 
 }  // namespace
 
-Layout::Layout(const Problem& given, const Options& options, int rank_count)
+Layout::Layout(const Problem& given, const Options& options, int rank_count) : Layout(given, options, rank_count, given.bands()) {}
+
+Layout::Layout(const Problem& given, const Options& options, int rank_count, const Bands& seen)
+    : Layout(given, options, rank_count, seen, choose_order(given, options, rank_count, seen)) {}
+
+Layout::Layout(const Problem& given, const Options& options, int rank_count, const Bands& seen, const ResidueChoice& order)
     : problem(given),
       ranks(rank_count),
       integrity(options.integrity),
       piece_bytes(options.piece_bytes),
       partition(options.partition),
-      query_units(make_units(given, options, partition.query_chunks, given.query_tokens, given.first_query_position(), rank_count)),
-      key_units(make_units(given, options, key_chunks(given, partition), given.key_tokens, 0, rank_count)),
-      bands_(given.bands()) {
+      residues(order.order),
+      query_units(make_units(given, partition, partition.query_chunks, given.query_tokens, given.first_query_position(),
+                             order.units.queries)),
+      key_units(make_units(given, partition, key_chunks(given, partition), given.key_tokens, 0, order.units.keys)),
+      bands_(seen) {
   rows = row_order_for(bands(), problem.group());
   place_queries();
   place_keys();
@@ -218,9 +235,8 @@ std::vector<int> Layout::key_units_of(int rank) const {
   return units_held(keys, rank);
 }
 
-std::int64_t unit_tokens_of(const Problem& problem, const Options& options, std::int64_t tokens, int ranks) {
-  if (options.unit_tokens != 0) return options.unit_tokens;
-  return default_unit_tokens(tokens, ranks, unit_tokens_for_columns(problem.mask.bands()));
+UnitTokens unit_tokens_of(const Problem& problem, const Options& options, int ranks) {
+  return choose_order(problem, options, ranks, problem.bands()).units;
 }
 
 std::vector<std::vector<int>> units_by_rank(const Placement& placement) {

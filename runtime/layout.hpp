@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "partition/placement.hpp"
+#include "partition/residue_choice.hpp"
 #include "partition/units.hpp"
 #include "partition/work.hpp"
 #include "runtime/problem.hpp"
@@ -21,6 +22,7 @@ struct Layout {
   std::int64_t piece_bytes = 1;        // what travels is not cut into smaller pieces than this
   PartitionChoice partition;           // never automatic
   RowOrder rows = RowOrder::by_token;  // in cells
+  ResidueOrder residues;               // of tokens in cells
   Units query_units;                   // of query indices; position = index + problem.first_query_position()
   Units key_units;
   Placement queries;  // by unit
@@ -39,6 +41,7 @@ struct Layout {
     CellShape shape = problem.cell_shape();
     shape.integrity = integrity;
     shape.rows = rows;
+    shape.residues = residues;
     return shape;
   }
   std::vector<int> query_units_of(int rank) const;  // ascending
@@ -60,6 +63,8 @@ struct Layout {
   }
 
  private:
+  Layout(const Problem& problem, const Options& options, int ranks, const Bands& bands);
+  Layout(const Problem& problem, const Options& options, int ranks, const Bands& bands, const ResidueChoice& order);
   void place_queries();
   void place_keys();
   void find_needs();
@@ -69,8 +74,8 @@ struct Layout {
   std::array<std::vector<std::int64_t>, static_cast<std::size_t>(Role::grad_key_value_share) + 1> cell_begins_;
 };
 
-/// The length of an axis' units: what the caller said, or the default rule with what the mask wishes for.
-std::int64_t unit_tokens_of(const Problem& problem, const Options& options, std::int64_t tokens, int ranks);
+/// The lengths of units: what the caller said, or the default rule with what the mask wishes for.
+UnitTokens unit_tokens_of(const Problem& problem, const Options& options, int ranks);
 
 /// Units of every rank, ascending.
 std::vector<std::vector<int>> units_by_rank(const Placement& placement);

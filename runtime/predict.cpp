@@ -102,7 +102,8 @@ Predictor::Predictor(Problem problem, Options options, std::vector<int> nodes, M
   take_smaller_nodes();
   const std::int64_t tokens = std::max(problem_.query_tokens, problem_.key_tokens);
   const auto ranks = static_cast<std::int64_t>(nodes_.size());
-  const std::int64_t real = unit_tokens_of(problem_, options_, tokens, static_cast<int>(ranks));
+  const UnitTokens lengths = unit_tokens_of(problem_, options_, static_cast<int>(ranks));
+  const std::int64_t real = std::max(lengths.queries, lengths.keys);
   options_.unit_tokens = std::max(real, tokens / std::max<std::int64_t>(kMostUnits, ranks * kUnitsPerRank));
 }
 

@@ -24,7 +24,7 @@ class Backward : public Subject {
   Backward(const Shape& shape, Team& team)
       : shape_(shape),
         axis_(shape),
-        cell_shape_(cell_shape_of(shape, axis_.bands)),
+        cell_shape_(cell_shape_of(shape, axis_)),
         team_(team),
         queries_(shape.keys, shape.query_heads(), shape.head_dim, shape.type, 1),
         keys_(shape.keys, shape.heads, shape.head_dim, shape.type, 2),

@@ -19,7 +19,7 @@ class Forward : public Subject {
   Forward(const Shape& shape, Team& team)
       : shape_(shape),
         axis_(shape),
-        cell_shape_(cell_shape_of(shape, axis_.bands)),
+        cell_shape_(cell_shape_of(shape, axis_)),
         team_(team),
         queries_(shape.query_tokens(), shape.query_heads(), shape.head_dim, shape.type, 1),
         keys_(shape.keys, shape.heads, shape.head_dim, shape.type, 2),

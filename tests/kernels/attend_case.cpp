@@ -25,12 +25,12 @@ float rounded(float number, Type type) {
 
 std::string CaseShape::text() const {
   return "head dim " + std::to_string(head_dim) + ", value dim " + std::to_string(value_dim) + ", group " + std::to_string(group) +
-         (rows == RowOrder::by_head ? " by head" : "") + ", key heads " + std::to_string(key_heads) + ", queries " +
-         std::to_string(query_tokens) + " by " + std::to_string(query_unit) + " from " + std::to_string(query_offset) + ", keys " +
-         std::to_string(key_tokens) + " by " + std::to_string(key_unit) + ", " + mask + ", size " + std::to_string(size) +
-         ", outliers " + std::to_string(outliers) + ", softcap " + std::to_string(softcap) + (alibi ? ", alibi" : "") +
-         ", dropout " + std::to_string(dropout) + (sinks ? ", sinks" : "") + ", " + to_string(type) + ", seed " +
-         std::to_string(seed);
+         (rows == RowOrder::by_head ? " by head" : "") + ", stride " + std::to_string(stride) + ", key heads " +
+         std::to_string(key_heads) + ", queries " + std::to_string(query_tokens) + " by " + std::to_string(query_unit) + " from " +
+         std::to_string(query_offset) + ", keys " + std::to_string(key_tokens) + " by " + std::to_string(key_unit) + ", " + mask +
+         ", size " + std::to_string(size) + ", outliers " + std::to_string(outliers) + ", softcap " + std::to_string(softcap) +
+         (alibi ? ", alibi" : "") + ", dropout " + std::to_string(dropout) + (sinks ? ", sinks" : "") + ", " + to_string(type) +
+         ", seed " + std::to_string(seed);
 }
 
 std::vector<int> every_unit(const Units& units) {
@@ -45,6 +45,7 @@ AttendCase::AttendCase(const CaseShape& shape, Type cells, Integrity integrity, 
                   .value_dim = shape.value_dim,
                   .group = shape.group,
                   .rows = shape.rows,
+                  .residues = {.stride = shape.stride},
                   .type = cells,
                   .integrity = integrity},
       query_units_(shape.query_tokens, shape.query_unit),

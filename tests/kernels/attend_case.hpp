@@ -41,6 +41,7 @@ class Buffer {
 struct CaseShape {
   int head_dim = 64, value_dim = 64, group = 1, key_heads = 1;
   RowOrder rows = RowOrder::by_token;
+  std::int64_t stride = 1;  // of residue order
   std::int64_t query_tokens = 100, key_tokens = 100, query_unit = 64, key_unit = 64;
   std::int64_t query_offset = 0;
   std::string mask = "full";

@@ -11,6 +11,12 @@ T pick(std::mt19937_64& random, std::initializer_list<T> choices) {
   return choices.begin()[random() % choices.size()];
 }
 
+/// Where residue order may be: with columns nothing would be gathered then.
+void order_by_residues(CaseShape& shape) {
+  const bool as_tokens_come = shape.alibi || shape.dropout > 0 || shape.mask.find("columns") != std::string::npos;
+  if (!as_tokens_come) shape.stride = 3;
+}
+
 }  // namespace
 
 CaseShape random_shape(std::uint64_t seed) {
@@ -37,6 +43,7 @@ CaseShape random_shape(std::uint64_t seed) {
                                  "(" + documents + " | prefix(3)) & causal", "window(1) | strided(16)"});
   if (seed / 7 % 2 == 1) shape.rows = RowOrder::by_head;
   shape.alibi = seed % 3 == 1, shape.sinks = seed % 4 == 2, shape.dropout = seed % 5 == 3 ? 0.3 : 0.0;
+  if (!shape.alibi && shape.dropout == 0) shape.stride = pick<std::int64_t>(random, {1, 2, 3, 5, 7, 16});
   if (seed % 7 == 0) shape.mask = "blocks(drawn 3 1 9 20,16)";
   if (seed % 7 == 1) shape.mask = "blocks(drawn 4 " + std::to_string(shape.group * shape.key_heads) + " 40 90,3) & causal";
   if (seed % 7 == 2) shape.mask = "(columns(drawn 9 1 1 300) | window(7)) & causal";
@@ -82,6 +89,7 @@ std::vector<CaseShape> shapes_of_bits() {
                       .dropout = seed % 3 == 1 ? 0.25 : 0.0,
                       .type = kTypes[seed % 3],
                       .seed = seed++});
+      if (list.back().seed % 2 == 0) order_by_residues(list.back());
       list.push_back({.head_dim = 16,
                       .value_dim = 8,
                       .group = 3,
@@ -99,6 +107,7 @@ std::vector<CaseShape> shapes_of_bits() {
                       .dropout = seed % 3 == 1 ? 0.25 : 0.0,
                       .type = kTypes[seed % 3],
                       .seed = seed++});
+      if (list.back().seed % 2 == 0) order_by_residues(list.back());
     }
   }
   return list;

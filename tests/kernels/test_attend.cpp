@@ -254,6 +254,9 @@ TEST_CASE("attend refuses what it cannot run, by value, limit and remedy") {
   AttendWork work = fine.work();
   work.score.slopes = {0.5, 0.25};
   CHECK_THROWS_WITH(Attend(work, kernels, 1), Catch::Contains("2 slopes for 1 query heads"));
+  work.score.slopes = {0.5}, work.shape.residues.stride = 2;
+  CHECK_THROWS_WITH(Attend(work, kernels, 1), Catch::Contains("residue order of stride 2"));
+  work.shape.residues.stride = 1;
   work.score = {.dropout = Dropout{.probability = 1}};
   CHECK_THROWS_WITH(Attend(work, kernels, 1), Catch::Contains("less than 1"));
   Team team(2);

@@ -48,8 +48,18 @@ std::vector<float> elements(const Buffer& cell, Type type) {
 
 constexpr Type kTypes[] = {Type::f32, Type::bf16, Type::f16};
 
-void check_query_cell(int dim, int group, int tokens, RowOrder rows, Type from, Type to) {
-  const CellShape shape{.head_dim = dim, .value_dim = 1, .group = group, .rows = rows, .type = to};
+/// The token at a place, by counting.
+std::int64_t token_at(std::int64_t tokens, std::int64_t stride, std::int64_t place) {
+  for (std::int64_t residue = 0; residue < stride; ++residue) {
+    for (std::int64_t token = residue; token < tokens; token += stride) {
+      if (place-- == 0) return token;
+    }
+  }
+  return 0;
+}
+
+void check_query_cell(int dim, int group, int tokens, RowOrder rows, std::int64_t stride, Type from, Type to) {
+  const CellShape shape{.head_dim = dim, .value_dim = 1, .group = group, .rows = rows, .residues = {.stride = stride}, .type = to};
   const int head = 1, first = 2;
   const Marked queries(from, tokens + 4, 2 * group, dim);
   const Buffer cell(cell_bytes(Role::query, shape, tokens));
@@ -61,7 +71,7 @@ void check_query_cell(int dim, int group, int tokens, RowOrder rows, Type from, 
     const std::int64_t strip = i / query_strip_elements(shape), j = i % query_strip_elements(shape);
     const std::int64_t pair = pair_of(to), row = strip * kStrip + j / pair % kStrip, d = j / pair / kStrip * pair + j % pair;
     const bool there = d < dim && row < tokens * group;
-    const std::int64_t token = rows == RowOrder::by_head ? row % tokens : row / group;
+    const std::int64_t token = token_at(tokens, stride, rows == RowOrder::by_head ? row % tokens : row / group);
     const std::int64_t member = rows == RowOrder::by_head ? row / tokens : row % group;
     const float expected = there ? mark(first + token, head * group + static_cast<int>(member), static_cast<int>(d)) : 0;
     right = right && found[i] == expected;
@@ -69,8 +79,8 @@ void check_query_cell(int dim, int group, int tokens, RowOrder rows, Type from, 
   CHECK(right);
 }
 
-void check_key_value_cell(int dim, int value_dim, int tokens, Type from, Type to) {
-  const CellShape shape{.head_dim = dim, .value_dim = value_dim, .group = 4, .type = to};
+void check_key_value_cell(int dim, int value_dim, int tokens, std::int64_t stride, Type from, Type to) {
+  const CellShape shape{.head_dim = dim, .value_dim = value_dim, .group = 4, .residues = {.stride = stride}, .type = to};
   const int head = 1, first = 3;
   const Marked keys(from, tokens + 4, 3, dim), values(from, tokens + 4, 3, value_dim);
   const Buffer cell(cell_bytes(Role::key_value, shape, tokens));
@@ -82,12 +92,14 @@ void check_key_value_cell(int dim, int value_dim, int tokens, Type from, Type to
   const std::int64_t pair = pair_of(to), strip = kStrip * cell_dims(shape), rounded = round_up(tokens, kStrip);
   for (std::int64_t i = 0; i < border; ++i) {
     const std::int64_t row = i / strip * kStrip + i / pair % kStrip, d = i % strip / pair / kStrip * pair + i % pair;
-    right = right && found[i] == (row >= tokens || d >= dim ? 0 : mark(first + row, head, static_cast<int>(d)));
+    right = right &&
+            found[i] == (row >= tokens || d >= dim ? 0 : mark(first + token_at(tokens, stride, row), head, static_cast<int>(d)));
   }
   for (std::int64_t i = border; i < std::ssize(found); ++i) {
     const std::int64_t j = i - border, block = rounded * kChannels, row = j % block / pair / kChannels * pair + j % pair;
     const int channel = static_cast<int>(j / block * kChannels + j / pair % kChannels);
-    right = right && found[i] == (row >= tokens || channel >= value_dim ? 0 : mark(first + row, head, channel));
+    right = right &&
+            found[i] == (row >= tokens || channel >= value_dim ? 0 : mark(first + token_at(tokens, stride, row), head, channel));
   }
   CHECK(right);
 }
@@ -98,7 +110,10 @@ TEST_CASE("a query cell holds row token * group + member, or member * tokens + t
   for (const auto& [dim, group, tokens] : {std::tuple{5, 3, 7}, {16, 1, 16}, {17, 2, 20}, {40, 8, 1}, {1, 1, 1}, {131, 1, 18}}) {
     for (const Type from : kTypes) {
       for (const Type to : kTypes) {
-        for (const RowOrder rows : {RowOrder::by_token, RowOrder::by_head}) check_query_cell(dim, group, tokens, rows, from, to);
+        for (const RowOrder rows : {RowOrder::by_token, RowOrder::by_head}) {
+          check_query_cell(dim, group, tokens, rows, 1, from, to);
+          check_query_cell(dim, group, tokens, rows, 3, from, to);
+        }
       }
     }
   }
@@ -108,7 +123,9 @@ TEST_CASE("a key/value cell holds keys in strips and values in blocks of 8 chann
   for (const auto& [dim, value_dim, tokens] :
        {std::tuple{5, 3, 7}, {16, 8, 16}, {17, 20, 33}, {64, 64, 1}, {1, 1, 31}, {3, 139, 18}}) {
     for (const Type from : kTypes) {
-      for (const Type to : kTypes) check_key_value_cell(dim, value_dim, tokens, from, to);
+      for (const Type to : kTypes) {
+        for (const int stride : {1, 5}) check_key_value_cell(dim, value_dim, tokens, stride, from, to);
+      }
     }
   }
 }

@@ -44,8 +44,8 @@ struct Cells {
   CellShape shape;
   Buffer query, key_value;
 
-  Cells(int head_dim, Type type, RowOrder rows)
-      : shape{.head_dim = head_dim, .value_dim = 5, .group = kGroup, .rows = rows, .type = type},
+  Cells(int head_dim, Type type, RowOrder rows, std::int64_t stride)
+      : shape{.head_dim = head_dim, .value_dim = 5, .group = kGroup, .rows = rows, .residues = {.stride = stride}, .type = type},
         query(cell_bytes(Role::query, shape, kTokens)),
         key_value(cell_bytes(Role::key_value, shape, kTokens)) {
     query.fill(NAN), key_value.fill(NAN);
@@ -61,13 +61,13 @@ struct Cells {
 
 /// The same cells, made of rows that were turned by the definition.
 void check_cells(const Rotary& rotary, int head_dim, Type type, const Stretch& stretch, const KernelTable& kernels,
-                 RowOrder rows = RowOrder::by_token) {
+                 RowOrder rows = RowOrder::by_token, std::int64_t stride = 1) {
   const RotaryTable table(rotary, head_dim, kernels);
   const auto queries = random_floats(std::int64_t{Cells::kTokens} * 6 * head_dim, 1);
   const auto keys = random_floats(std::int64_t{Cells::kTokens} * 2 * head_dim, 2), values = random_floats(Cells::kTokens * 10, 3);
   std::vector<std::int64_t> positions;
   for (int token = 0; token < Cells::kTokens; ++token) positions.push_back(std::min(stretch.first + token, stretch.last));
-  const Cells found(head_dim, type, rows), expected(head_dim, type, rows);
+  const Cells found(head_dim, type, rows, stride), expected(head_dim, type, rows, stride);
   found.pack(queries, keys, values, {.table = &table, .stretches = {stretch}});
   expected.pack(reference_turned(Rows<const float>(queries.data(), Cells::kTokens, 6, head_dim), rotary, positions, Type::f32),
                 reference_turned(Rows<const float>(keys.data(), Cells::kTokens, 2, head_dim), rotary, positions, Type::f32),
@@ -125,7 +125,8 @@ TEST_CASE(
           for (const std::int64_t first : {std::int64_t{0}, std::int64_t{-29}, std::int64_t{5000}, (std::int64_t{1} << 31) - 37}) {
             INFO(kernels->name << ", " << to_string(type) << ", " << dims << " dims of " << head_dim << ", from " << first);
             const RowOrder rows = head_dim == 40 ? RowOrder::by_head : RowOrder::by_token;
-            check_cells({.layout = layout, .dims = dims}, head_dim, type, {.first = first}, *kernels, rows);
+            check_cells({.layout = layout, .dims = dims}, head_dim, type, {.first = first}, *kernels, rows,
+                        dims == 22 || dims == 4 ? 6 : 1);
           }
         }
       }
@@ -139,6 +140,7 @@ TEST_CASE("a stretch stands still at its last position, and may begin there") {
   check_cells({}, 16, Type::f32, {.first = 100, .last = 100}, kernels);
   check_cells({}, 16, Type::f32, {.first = 130, .last = 117}, kernels);
   check_cells({}, 16, Type::f32, {.first = 100, .last = 117}, kernels, RowOrder::by_head);
+  check_cells({}, 16, Type::f32, {.first = 100, .last = 117}, kernels, RowOrder::by_token, 4);
 }
 
 TEST_CASE("the two layouts differ by a fixed permutation of channels") {

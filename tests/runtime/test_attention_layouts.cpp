@@ -67,3 +67,23 @@ TEST_CASE("rows lie by head where heads of a group see different keys, and else 
   problem.key_heads = 4;
   CHECK(rows("blocks(drawn 1 4 10 10,10) & causal") == RowOrder::by_token);
 }
+
+TEST_CASE(
+    "strided masks have residue order and units that suit it, unless scores count keys or the caller says how long units are") {
+  Problem problem;
+  problem.query_tokens = problem.key_tokens = 32768;
+  problem.mask = Mask::parse("strided(32) & causal");
+  const Layout layout(problem, {}, 2);
+  CHECK(layout.cell_shape().residues.stride == 32);
+  CHECK(layout.key_units.unit_tokens() == 1024);
+  CHECK(layout.query_units.unit_tokens() == 1024);
+  Options options;
+  options.unit_tokens = 256;
+  CHECK(Layout(problem, options, 2).cell_shape().residues.stride == 32);
+  CHECK(Layout(problem, options, 2).key_units.unit_tokens() == 256);
+  options.unit_tokens = 32;
+  CHECK(Layout(problem, options, 2).cell_shape().residues.stride == 1);
+  problem.bias = PositionBias::alibi;
+  CHECK(Layout(problem, {}, 2).cell_shape().residues.stride == 1);
+  CHECK(Layout(problem, {}, 2).key_units.unit_tokens() == 512);
+}
