@@ -5,14 +5,13 @@
 namespace gyre {
 namespace {
 
-/// The strips of keys from the first to the last that some row sees; there is a word for each key of whole strips.
-Range strips_seen(std::span<const std::uint64_t> visible) {
+/// Of these strips of keys, from the first to the last that some row sees; there is a word for each key of whole strips.
+Range strips_seen(std::span<const std::uint64_t> visible, Range strips) {
   const auto seen = [&](std::int64_t strip) {
     std::uint64_t rows = 0;
     for (int key = 0; key < kStrip; ++key) rows |= visible[static_cast<std::size_t>(strip * kStrip + key)];
     return rows != 0;
   };
-  Range strips{0, std::ssize(visible) / kStrip};
   while (!strips.empty() && !seen(strips.begin)) ++strips.begin;
   while (!strips.empty() && !seen(strips.end - 1)) --strips.end;
   return strips.empty() ? Range{0, 0} : strips;
@@ -53,7 +52,9 @@ Sight take_out(const Sight& sight, int lanes, std::uint64_t rows, std::int64_t k
     if (!taken.empty()) taken[at] = seen & rows;
     seen &= ~rows;
   }
-  return {.cover = Cover::partial, .visible = scratch.data(), .strips = strips_seen(scratch.first(all))};
+  return {.cover = Cover::partial,
+          .visible = scratch.data(),
+          .strips = strips_seen(scratch.first(all), {0, static_cast<std::int64_t>(all) / kStrip})};
 }
 
 Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, ResidueOrder order, std::span<std::uint64_t> scratch) {
@@ -66,13 +67,15 @@ Sight sight_of(const Bands& bands, const Lanes& lanes, Range keys, ResidueOrder 
   if (sight.cover == Cover::full && count == rounded) return sight;
   if (sight.cover == Cover::partial) {
     const auto some = static_cast<std::size_t>(lanes.count);
-    bands.mark(std::span(lanes.positions).first(some), std::span(lanes.heads).first(some), keys, order, scratch.first(count));
+    const Range places =
+        bands.mark(std::span(lanes.positions).first(some), std::span(lanes.heads).first(some), keys, order, scratch.first(count));
+    sight.strips = {places.begin / kStrip, (places.end + kStrip - 1) / kStrip};
   } else {
     std::fill_n(scratch.begin(), count, ~std::uint64_t{0} >> (kMostLanes - lanes.count));
   }
   std::fill_n(scratch.begin() + count, rounded - count, std::uint64_t{0});
   sight.visible = scratch.data();
-  sight.strips = strips_seen(scratch.first(rounded));
+  sight.strips = strips_seen(scratch.first(rounded), sight.strips);
   return sight;
 }
 

@@ -41,8 +41,9 @@ void mark_lanes(const Band& band, const LaneSet& lanes, std::size_t first, std::
 
 }  // namespace
 
-void mark_classes(const Band& band, const LaneSet& lanes, Range unit, ResidueOrder order, std::uint64_t* out) {
+Range mark_classes(const Band& band, const LaneSet& lanes, Range unit, ResidueOrder order, std::uint64_t* out) {
   const std::size_t count = lanes.positions.size();
+  Range hull{unit.size(), 0};
   for (std::size_t first = 0, end = 0; first < count; first = end) {
     end = first + 1;
     const std::int64_t position = lanes.positions[first], token = position + band.residue - unit.begin;
@@ -54,9 +55,11 @@ void mark_classes(const Band& band, const LaneSet& lanes, Range unit, ResidueOrd
     };
     while (end < count && follows(end)) ++end;
     const std::int64_t residue = token - floor_divide(token, order.stride) * order.stride;
-    mark_lanes(band, lanes, first, end, unit,
-               {.places = order.places_of(unit.size(), residue), .residue = residue, .stride = order.stride}, out);
+    const Range places = order.places_of(unit.size(), residue);
+    mark_lanes(band, lanes, first, end, unit, {.places = places, .residue = residue, .stride = order.stride}, out);
+    hull = {std::min(hull.begin, places.begin), std::max(hull.end, places.end)};
   }
+  return hull;
 }
 
 void add_at_places(std::span<const std::uint64_t> marks, std::int64_t first_token, std::int64_t tokens, ResidueOrder order,

@@ -14,8 +14,9 @@ inline bool sees_one_class(const Band& band, ResidueOrder order) {
   return band.modulus == order.stride && band.blocks == nullptr && band.diagonals == nullptr;
 }
 
-/// Adds what lanes see of the keys of a unit to the words at their places; each sees some of one class.
-void mark_classes(const Band& band, const LaneSet& lanes, Range unit, ResidueOrder order, std::uint64_t* out);
+/// Adds what lanes see of the keys of a unit to the words at their places; each sees some of one class. Returns places outside of
+/// which none were added.
+Range mark_classes(const Band& band, const LaneSet& lanes, Range unit, ResidueOrder order, std::uint64_t* out);
 
 /// Adds the marks of some tokens of a unit of so many to those at their places.
 void add_at_places(std::span<const std::uint64_t> marks, std::int64_t first_token, std::int64_t tokens, ResidueOrder order,

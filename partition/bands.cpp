@@ -283,18 +283,23 @@ void Bands::mark(std::span<const std::int64_t> lanes, std::span<const std::int32
 }
 
 // Bands that see more than one class are marked as tokens come, some at a time.
-void Bands::mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range unit, ResidueOrder order,
-                 std::span<std::uint64_t> out) const {
-  if (order.stride == 1) return mark(lanes, heads, unit, out);
+Range Bands::mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range unit, ResidueOrder order,
+                  std::span<std::uint64_t> out) const {
+  const Range all{0, unit.size()};
+  if (order.stride == 1) {
+    mark(lanes, heads, unit, out);
+    return all;
+  }
   require_few_lanes(lanes.size());
   std::fill_n(out.begin(), unit.size(), std::uint64_t{0});
   const LaneSet set(lanes, heads);
-  Range others{unit.end, unit.begin};
+  Range others{unit.end, unit.begin}, places{all.end, all.begin};
   each_touching(set.queries, [&](const Band& band) {
     const Range seen = reach(clipped(band, set.queries, unit));
     if (seen.empty()) return true;
     if (sees_one_class(band, order)) {
-      mark_classes(band, set, unit, order, out.data());
+      const Range marked = mark_classes(band, set, unit, order, out.data());
+      places = {std::min(places.begin, marked.begin), std::max(places.end, marked.end)};
     } else {
       others = {std::min(others.begin, seen.begin), std::max(others.end, seen.end)};
     }
@@ -310,6 +315,7 @@ void Bands::mark(std::span<const std::int64_t> lanes, std::span<const std::int32
     add_at_places(std::span(marks).first(static_cast<std::size_t>(piece.size())), piece.begin - unit.begin, unit.size(), order,
                   out.data());
   }
+  return others.empty() ? places : all;
 }
 
 namespace {

@@ -126,9 +126,10 @@ class Bands {
   void mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range keys,
             std::span<std::uint64_t> out) const;
   /// The same of a unit of keys that lie in residue order: of the key at a place in out[place]. Where lanes stand a stride apart,
-  /// and a band's modulus is the stride, it takes a step for each place that is seen instead of each pair.
-  void mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range unit, ResidueOrder order,
-            std::span<std::uint64_t> out) const;
+  /// and a band's modulus is the stride, it takes a step for each place that is seen instead of each pair. Returns places outside
+  /// of which no lane sees a key.
+  Range mark(std::span<const std::int64_t> lanes, std::span<const std::int32_t> heads, Range unit, ResidueOrder order,
+             std::span<std::uint64_t> out) const;
 
   /// Throws std::invalid_argument when the result would need more than kMostBands bands, or too large a table. Both must be bound
   /// to the same position if both have tables.
