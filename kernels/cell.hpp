@@ -76,8 +76,7 @@ struct CellShape {
   ResidueOrder residues{};  // of the tokens of a unit, of queries and of keys alike
   Type type = Type::f32;    // of query, key/value and grad_out cells; the others are fp32
   Integrity integrity = Integrity::unchecked;
-  int forms =
-      1;  // in which queries lie in their cells: 3 in dual chunk attention (dual_chunk.hpp), of which a unit of keys sees one
+  int forms = 1;  // of a row of queries: 3 in dual chunk attention (dual_chunk.hpp), of which a unit of keys sees one
 };
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {

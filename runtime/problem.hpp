@@ -44,11 +44,10 @@ struct Problem {
   std::optional<double> softcap;             // scores become softcap tanh(score / softcap), before mask and softmax
   PositionBias bias = PositionBias::none;    // of scores with their cap
   SinkLogits sinks = SinkLogits::none;
-  std::optional<Rotary> rotary;  // queries and keys come unturned: positions on the key axis turn them
-  std::optional<DualChunk>
-      dual_chunk;                  // those positions, chunk by chunk (kernels/dual_chunk.hpp); the mask is causal beside what it is
-  std::optional<Dropout> dropout;  // of weights, the same pairs on any number of ranks (kernels/dropout.hpp)
-  Type type = Type::f32;           // what cells hold and the wire carries; partials and arithmetic are fp32
+  std::optional<Rotary> rotary;         // queries and keys come unturned: positions on the key axis turn them
+  std::optional<DualChunk> dual_chunk;  // those, chunk by chunk (kernels/dual_chunk.hpp); the mask is causal beside what it is
+  std::optional<Dropout> dropout;       // of weights, the same pairs on any number of ranks (kernels/dropout.hpp)
+  Type type = Type::f32;                // what cells hold and the wire carries; partials and arithmetic are fp32
   Mask mask;
 
   /// Throws std::invalid_argument naming value, limit and remedy.

@@ -61,8 +61,8 @@ struct NativeSparseState {
     std::vector<float> out;  // [rows, query_heads, value_dim]
     std::vector<float> lse;  // [rows, query_heads]
   };
-  std::shared_ptr<const Mask>
-      selection;  // what the branch `selected` saw, the same on every rank, to the bit on any number of them
+  /// What the branch `selected` saw: the same on every rank, to the bit on any number of them.
+  std::shared_ptr<const Mask> selection;
   std::array<Branch, kNativeBranches> branches;
 };
 

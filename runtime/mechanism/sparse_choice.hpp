@@ -3,9 +3,9 @@
 //   dense                          every pair of the mask
 //   a_shape(128,4096)              the first 128 keys and the last 4,096 (MInference, 2407.02490; StreamingLLM, 2309.17453)
 //   vertical_slash(1000,6096)      1,000 columns and 6,096 diagonals that the last 64 queries look at most (MInference)
-//   block_topk(100)                of each 64 queries the 100 blocks of 64 keys whose means fit best (MInference, SeerAttention's
-//   rule) xattention(16,0.9)             blocks of 128 x 128 by antidiagonals at stride 16, until 0.9 of their mass is kept
-//   (2503.16428) moba(512,8)                    of each query its own and 7 other blocks of 512 keys, by their means (2502.13189)
+//   block_topk(100)                of each 64 queries the 100 blocks of 64 keys whose means fit best (MInference, SeerAttention)
+//   xattention(16,0.9)             blocks of 128 x 128 by antidiagonals at stride 16, until 0.9 of their mass is kept (2503.16428)
+//   moba(512,8)                    of each query its own and 7 other blocks of 512 keys, by their means (2502.13189)
 #pragma once
 
 #include <cstdint>
