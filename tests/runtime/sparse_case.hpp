@@ -9,6 +9,8 @@
 #include "comm/loopback_transport.hpp"
 #include "runtime/mechanism/estimate.hpp"
 #include "runtime/mechanism/estimator.hpp"
+#include "runtime/mechanism/recall.hpp"
+#include "support/catch.hpp"
 #include "support/problems.hpp"
 
 namespace gyre::test {
@@ -117,6 +119,39 @@ inline Mask mask_of(const SparseCase& job, const std::vector<SparseChoice>& choi
     return 0;
   });
   return mask;
+}
+
+/// Checks that these choices are the same to the bit on 1 to 8 ranks, wherever rows lie.
+inline void check_alike_on_ranks(const SparseCase& job, const std::vector<SparseChoice>& choices) {
+  const std::vector<std::uint64_t> expected = contents(mask_of(job, choices));
+  for (const int ranks : {1, 2, 3, 4, 5, 8}) {
+    for (const RowMap& placement : placements(job.tokens(), ranks)) {
+      const auto found = on_ranks<std::vector<std::uint64_t>>(
+          job, ranks, placement, [&](Transport& transport, Team& team, const EstimateRows& rows) {
+            return contents(estimate_mask(transport, team, select_kernels(), job.problem, rows, choices));
+          });
+      INFO(ranks << " ranks");
+      CHECK((found && *found == expected));
+    }
+  }
+}
+
+/// Checks what measure_recall finds of these rows, every head's, on 1 and 3 ranks.
+inline void check_recall(const SparseCase& job, const Mask& kept, std::span<const std::int64_t> sample, double mean, double least,
+                         double tolerance) {
+  for (const int ranks : {1, 3}) {
+    for (const RowMap& placement : placements(job.tokens(), ranks)) {
+      const auto recall =
+          on_ranks<std::vector<double>>(job, ranks, placement, [&](Transport& transport, Team& team, const EstimateRows& rows) {
+            const Recall found = measure_recall(transport, team, select_kernels(), job.problem, kept, rows, sample);
+            return std::vector<double>{static_cast<double>(found.rows), found.mean, found.least};
+          });
+      REQUIRE(recall);
+      CHECK((*recall)[0] == static_cast<double>(std::ssize(sample) * job.problem.query_heads));
+      CHECK((*recall)[1] == Approx(mean).epsilon(tolerance));
+      CHECK((*recall)[2] == Approx(least).epsilon(tolerance));
+    }
+  }
 }
 
 /// Whether columns of a row are the `wanted` ones of greatest score, but for scores that are closer than rounding: none that is

@@ -152,17 +152,8 @@ TEST_CASE("in dual chunks heads choose the same pairs on 1, 2, 3, 4, 5 and 8 ran
       job.problem.type = type;
       const std::vector<SparseChoice> choices{VerticalSlash{60, 300}, AShape{9, 80}, VerticalSlash{60, 300},
                                               VerticalSlash{40, 128}};
-      const std::vector<std::uint64_t> expected = contents(mask_of(job, choices));
-      for (const int ranks : {1, 2, 3, 4, 5, 8}) {
-        for (const RowMap& placement : placements(job.tokens(), ranks)) {
-          const auto found = on_ranks<std::vector<std::uint64_t>>(
-              job, ranks, placement, [&](Transport& transport, Team& team, const EstimateRows& rows) {
-                return contents(estimate_mask(transport, team, select_kernels(), job.problem, rows, choices));
-              });
-          INFO(to_string(type) << ", chunk " << chunk << ", " << ranks << " ranks");
-          CHECK((found && *found == expected));
-        }
-      }
+      INFO(to_string(type) << ", chunk " << chunk);
+      check_alike_on_ranks(job, choices);
     }
   }
 }
@@ -211,17 +202,5 @@ TEST_CASE("recall in dual chunks is of the weights that attention has there") {
       mean += share / 20, least = std::min(least, share);
     }
   }
-  for (const int ranks : {1, 3}) {
-    for (const RowMap& placement : placements(job.tokens(), ranks)) {
-      const auto recall =
-          on_ranks<std::vector<double>>(job, ranks, placement, [&](Transport& transport, Team& team, const EstimateRows& rows) {
-            const Recall found = measure_recall(transport, team, select_kernels(), job.problem, kept, rows, sample);
-            return std::vector<double>{static_cast<double>(found.rows), found.mean, found.least};
-          });
-      REQUIRE(recall);
-      CHECK((*recall)[0] == 20);
-      CHECK((*recall)[1] == Approx(mean).epsilon(1e-5));  // rows are turned in fp32
-      CHECK((*recall)[2] == Approx(least).epsilon(1e-5));
-    }
-  }
+  check_recall(job, kept, sample, mean, least, 1e-5);  // rows are turned in fp32
 }

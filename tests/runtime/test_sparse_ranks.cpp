@@ -37,18 +37,8 @@ TEST_CASE("every choice selects the same pairs on 1, 2, 3, 4, 5 and 8 ranks, whe
     SparseCase job(1237, 4, 2, 16, 21);
     job.problem.type = type;
     for (const char* text : kChoices) {
-      const std::vector<SparseChoice> choices{parse_sparse_choice(text)};
-      const std::vector<std::uint64_t> expected = contents(mask_of(job, choices));
-      for (const int ranks : {1, 2, 3, 4, 5, 8}) {
-        for (const RowMap& placement : placements(job.tokens(), ranks)) {
-          const auto found = on_ranks<std::vector<std::uint64_t>>(
-              job, ranks, placement, [&](Transport& transport, Team& team, const EstimateRows& rows) {
-                return contents(estimate_mask(transport, team, select_kernels(), job.problem, rows, choices));
-              });
-          INFO(text << ", " << ranks << " ranks");
-          CHECK((found && *found == expected));
-        }
-      }
+      INFO(text);
+      check_alike_on_ranks(job, {parse_sparse_choice(text)});
     }
   }
 }

@@ -237,19 +237,7 @@ TEST_CASE("recall is the share of the exact weights that kept pairs have, row by
       mean += share / 16, least = std::min(least, share);
     }
   }
-  for (const int ranks : {1, 3}) {
-    for (const RowMap& placement : placements(job.tokens(), ranks)) {
-      const auto recall =
-          on_ranks<std::vector<double>>(job, ranks, placement, [&](Transport& transport, Team& team, const EstimateRows& rows) {
-            const Recall found = measure_recall(transport, team, select_kernels(), job.problem, kept, rows, sample);
-            return std::vector<double>{static_cast<double>(found.rows), found.mean, found.least};
-          });
-      REQUIRE(recall);
-      CHECK((*recall)[0] == 16);
-      CHECK((*recall)[1] == Approx(mean).epsilon(1e-9));
-      CHECK((*recall)[2] == Approx(least).epsilon(1e-9));
-    }
-  }
+  check_recall(job, kept, sample, mean, least, 1e-9);
 }
 
 TEST_CASE("an index keeps of every query the keys of greatest index score, the same ones on any ranks") {

@@ -103,8 +103,8 @@ typedef struct gyre_problem {
   int64_t dual_chunk;          /* default 0: none; tokens: three quarters of the length that the model was trained for */
   int64_t dual_chunk_local;    /* local window, less than that: an eighth, or (Qwen) a sixteenth of that length */
   int64_t dual_chunk_original; /* default 0; the length from which on scores grow with the keys (Qwen) */
-  /* Of mask, the pairs that query heads chose; default null: all of them. It must have been chosen from a mask of the same text. Read
-     by gyre_attention_create, which keeps what it needs. */
+  /* Of mask, the pairs that query heads chose; default null: all of them. It must have been chosen from a mask of the same text.
+     Read by gyre_attention_create, which keeps what it needs. */
   const struct gyre_mask* chosen;
 } gyre_problem;
 
@@ -249,12 +249,12 @@ gyre_status gyre_backward(gyre_attention* attention, const gyre_gradient_operand
 /* Pairs of queries and keys that query heads chose, of all ranks together. */
 typedef struct gyre_mask gyre_mask;
 
-/* What each query head keeps of the attention's mask, by queries and keys: the same pairs on every rank, on any number of them. sparse:
-   "vertical_slash(1000,6096)", "a_shape(128,4096)", "block_topk(100)", "xattention(16,0.9)", "moba(512,8)", "dense", or a file with one
-   of these for each head, as gyre run --sparse. All but a_shape and dense want self-attention under the mask "causal", without softcap,
-   ALiBi and sinks; of dual chunk attention only vertical_slash chooses. queries, keys: as in a gyre_forward of this attention. For an
-   attention with the same problem, the result in its field `chosen`: its rows may be dealt otherwise, unless gyre_options says how.
-   Collective. */
+/* What each query head keeps of the attention's mask, by queries and keys: the same pairs on every rank, on any number of them.
+   sparse: "vertical_slash(1000,6096)", "a_shape(128,4096)", "block_topk(100)", "xattention(16,0.9)", "moba(512,8)", "dense", or a
+   file with one of these for each head, as gyre run --sparse. All but a_shape and dense want self-attention under the mask
+   "causal", without softcap, ALiBi and sinks; of dual chunk attention only vertical_slash chooses. queries, keys: as in a
+   gyre_forward of this attention. For an attention with the same problem, the result in its field `chosen`: its rows may be dealt
+   otherwise, unless gyre_options says how. Collective. */
 gyre_status gyre_estimate_mask(gyre_attention* attention, const gyre_tensor* queries, const gyre_tensor* keys, const char* sparse,
                                gyre_mask** result);
 /* Whether the head sees the key; 0 for a null mask. Positions on the key axis. Local. */
