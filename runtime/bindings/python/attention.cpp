@@ -18,6 +18,7 @@
 #include "runtime/bindings/chosen.hpp"
 #include "runtime/bindings/names.hpp"
 #include "runtime/bindings/python/arguments.hpp"
+#include "runtime/bindings/python/chosen_pairs.hpp"
 #include "runtime/bindings/python/communicator.hpp"
 #include "runtime/bindings/python/documentation.hpp"
 #include "runtime/bindings/python/tensors.hpp"
@@ -27,35 +28,18 @@ namespace nb = nanobind;
 namespace gyre::python {
 namespace {
 
-/// Pairs that query heads chose.
-class PythonMask {
- public:
-  explicit PythonMask(Problem problem) : problem_(std::move(problem)), bands_(problem_.bands()) {}
-  const Mask& mask() const { return problem_.mask; }
-  double pairs() const { return problem_.visible_pairs(); }
-  bool visible(std::int64_t query, std::int64_t key, int head) const {
-    if (head < 0 || head >= problem_.query_heads)
-      throw std::invalid_argument("head is " + std::to_string(head) + "; give 0 to " + std::to_string(problem_.query_heads - 1));
-    return bands_.visible(query, key, head);
-  }
-
- private:
-  Problem problem_;  // of the attention that it was made by, and what was chosen of its mask
-  Bands bands_;
-};
-
 /// An Attention with its ranks, and what it takes to be called from Python.
 class PythonAttention {
  public:
   /// problem and options without what `names` and the layouts say; mask: in place of a name, or null. Collective.
   PythonAttention(std::shared_ptr<Communicator> communicator, Problem problem, Options options, const NamedChoices& names,
-                  const PythonMask* mask, const std::optional<Chunks>& query_chunks, const std::optional<Chunks>& key_chunks);
+                  const ChosenPairs* mask, const std::optional<Chunks>& query_chunks, const std::optional<Chunks>& key_chunks);
 
   nb::tuple forward(nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse, nb::handle sinks);
   nb::tuple backward(nb::handle grad_out, nb::handle q, nb::handle k, nb::handle v, nb::handle out, nb::handle lse, nb::handle dq,
                      nb::handle dk, nb::handle dv, nb::handle sinks, nb::handle dsinks);
 
-  PythonMask estimate_mask(nb::handle q, nb::handle k, const std::string& sparse);
+  ChosenPairs estimate_mask(nb::handle q, nb::handle k, const std::string& sparse);
 
   Attention& attention() { return *attention_; }
   Communicator& communicator() { return *communicator_; }
@@ -81,7 +65,7 @@ class PythonAttention {
 };
 
 PythonAttention::PythonAttention(std::shared_ptr<Communicator> communicator, Problem problem, Options options,
-                                 const NamedChoices& names, const PythonMask* mask, const std::optional<Chunks>& query_chunks,
+                                 const NamedChoices& names, const ChosenPairs* mask, const std::optional<Chunks>& query_chunks,
                                  const std::optional<Chunks>& key_chunks)
     : communicator_(std::move(communicator)) {
   communicator_->work([&] {
@@ -191,7 +175,7 @@ nb::tuple PythonAttention::backward(nb::handle grad_out, nb::handle q, nb::handl
   return nb::make_tuple(given.dq.array, given.dk.array, given.dv.array, given.dsinks.array);
 }
 
-PythonMask PythonAttention::estimate_mask(nb::handle q, nb::handle k, const std::string& sparse) {
+ChosenPairs PythonAttention::estimate_mask(nb::handle q, nb::handle k, const std::string& sparse) {
   std::string wrong;
   std::optional<Input> given_q, given_k;
   try {
@@ -206,7 +190,7 @@ PythonMask PythonAttention::estimate_mask(nb::handle q, nb::handle k, const std:
       return {.sparse = sparse, .queries = given_q->rows, .keys = given_k->rows};
     });
   });
-  return PythonMask(std::move(chosen));
+  return ChosenPairs(std::move(chosen));
 }
 
 std::optional<Dropout> dropout_of(nb::handle given) {
@@ -259,7 +243,7 @@ void construct(PythonAttention* self, nb::handle comm, std::int64_t query_tokens
   options.deadline_seconds = deadline_seconds;
   options.integrity = integrity ? Integrity::checked : Integrity::unchecked;
   const auto query_chunks = layout_of(partition, "partition"), key_chunks = layout_of(key_partition, "key_partition");
-  const PythonMask* const chosen = nb::isinstance<PythonMask>(mask) ? nb::cast<const PythonMask*>(mask) : nullptr;
+  const ChosenPairs* const chosen = nb::isinstance<ChosenPairs>(mask) ? nb::cast<const ChosenPairs*>(mask) : nullptr;
   if (chosen == nullptr && !nb::isinstance<nb::str>(mask)) throw nb::type_error("mask is neither an expression nor a gyre.Mask");
   const NamedChoices names{.mask = chosen == nullptr ? nb::cast<std::string>(mask) : "full",
                            .dtype = dtype,
@@ -286,11 +270,11 @@ void bind_call_time(nb::module_& module) {
 
 void bind_attention(nb::module_& module) {
   bind_call_time(module);
-  nb::class_<PythonMask>(module, "Mask", kMask)
-      .def_prop_ro("pairs", &PythonMask::pairs, "Pairs that are visible, summed over query heads.")
-      .def("visible", &PythonMask::visible, nb::arg("query"), nb::arg("key"), nb::arg("head") = 0,
+  nb::class_<ChosenPairs>(module, "Mask", kMask)
+      .def_prop_ro("pairs", &ChosenPairs::pairs, "Pairs that are visible, summed over query heads.")
+      .def("visible", &ChosenPairs::visible, nb::arg("query"), nb::arg("key"), nb::arg("head") = 0,
            "Whether a query head sees a key. Positions on the key axis.")
-      .def("__repr__", [](const PythonMask& self) { return "gyre.Mask: " + self.mask().text(); });
+      .def("__repr__", [](const ChosenPairs& self) { return "gyre.Mask: " + self.mask().text(); });
   nb::class_<PythonAttention> attention(module, "Attention", kAttention);
   attention.def("__init__", &construct, nb::arg("comm").none() = nb::none(), nb::kw_only(), nb::arg("query_tokens"),
                 nb::arg("key_tokens") = nb::none(), nb::arg("query_heads") = 1, nb::arg("key_heads") = nb::none(),

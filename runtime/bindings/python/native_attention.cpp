@@ -13,6 +13,7 @@
 #include "comm/agreement.hpp"
 #include "runtime/bindings/names.hpp"
 #include "runtime/bindings/python/arguments.hpp"
+#include "runtime/bindings/python/chosen_pairs.hpp"
 #include "runtime/bindings/python/communicator.hpp"
 #include "runtime/bindings/python/native_documentation.hpp"
 #include "runtime/bindings/python/tensors.hpp"
@@ -26,21 +27,21 @@ namespace {
 /// What forward leaves to backward.
 class PythonState {
  public:
-  explicit PythonState(Problem problem) : problem_(std::move(problem)) {}
   NativeSparseState& state() { return state_; }
-  /// After forward.
-  void take_selection() { problem_.mask = *state_.selection, bands_ = problem_.bands(); }
-  double pairs() const { return problem_.visible_pairs(); }
-  bool visible(std::int64_t query, std::int64_t key, int head) const {
-    if (head < 0 || head >= problem_.query_heads)
-      throw std::invalid_argument("head is " + std::to_string(head) + "; give 0 to " + std::to_string(problem_.query_heads - 1));
-    return bands_.visible(query, key, head);
+  /// After forward: what it selected, of the attention's problem.
+  void take_selection(Problem problem) {
+    problem.mask = *state_.selection;
+    selected_.emplace(std::move(problem));
+  }
+  /// Throws std::logic_error before that.
+  const ChosenPairs& selected() const {
+    if (!selected_) throw std::logic_error("a state that forward has not written");
+    return *selected_;
   }
 
  private:
   NativeSparseState state_;
-  Problem problem_;
-  Bands bands_;
+  std::optional<ChosenPairs> selected_;
 };
 
 /// Inputs of both passes.
@@ -139,7 +140,7 @@ nb::tuple PythonNativeAttention::forward(nb::handle q, nb::handle k, nb::handle 
     arguments.out = output(out, like_outputs("out"), q, arguments.inputs.q.rows.type);
     return arguments;
   });
-  auto state = std::make_shared<PythonState>(problem_);
+  auto state = std::make_shared<PythonState>();
   communicator_->work([&] {
     attention_->forward({.queries = given.inputs.q.rows,
                          .keys = given.inputs.k.rows,
@@ -149,7 +150,7 @@ nb::tuple PythonNativeAttention::forward(nb::handle q, nb::handle k, nb::handle 
                          .compressed_keys = given.inputs.compressed_k.rows,
                          .compressed_values = given.inputs.compressed_v.rows},
                         state->state());
-    state->take_selection();
+    state->take_selection(problem_);
   });
   return nb::make_tuple(given.out.array, nb::cast(state));
 }
@@ -254,9 +255,16 @@ void bind_native_attention(nb::module_& module) {
   const NativeSparse standard;
   nb::class_<PythonState>(module, "NativeSparseState",
                           "What a forward call of gyre.NativeSparseAttention leaves to its backward call.")
-      .def_prop_ro("pairs", &PythonState::pairs, "Pairs of the selected blocks, summed over query heads.")
-      .def("visible", &PythonState::visible, nb::arg("query"), nb::arg("key"), nb::arg("head") = 0,
-           "Whether a query head selected the block of a key. Positions in the sequence.");
+      .def_prop_ro(
+          "pairs", [](const PythonState& self) { return self.selected().pairs(); },
+          "Pairs of the selected blocks, summed over query heads.")
+      .def(
+          "visible",
+          [](const PythonState& self, std::int64_t query, std::int64_t key, int head) {
+            return self.selected().visible(query, key, head);
+          },
+          nb::arg("query"), nb::arg("key"), nb::arg("head") = 0,
+          "Whether a query head selected the block of a key. Positions in the sequence.");
   nb::class_<PythonNativeAttention> attention(module, "NativeSparseAttention", kNativeAttention);
   attention.def("__init__", &construct, nb::arg("comm").none() = nb::none(), nb::kw_only(), nb::arg("tokens"),
                 nb::arg("query_heads") = 1, nb::arg("key_heads") = nb::none(), nb::arg("head_dim") = 64,
